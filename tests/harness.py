@@ -37,6 +37,7 @@ from broadcast.doors.line.protocol import BroadcastFactory, BroadcastProtocol
 from broadcast.journals.memory import MemoryJournal
 from broadcast.net.connections import Connections
 from broadcast.net.writers import SocketWriter, StreamTransport, TransportWriter, Writer
+from tests.awaited_journal import AwaitedJournal
 from tests.sockets import FakeSocket
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from twisted.logger import ILogObserver
 
     from broadcast.core.interfaces import Journal
+    from broadcast.core.time_slice import CallSoon
 
 NOON = 1_768_478_400.0
 """Time at which every world begins: 2026-01-15 12:00 UTC."""
@@ -52,6 +54,9 @@ ROOM_FOR_OUTPUT = 65536
 PASSWORD = "correct horse"
 TOKEN_BYTES = 8
 """Size of one event on the connection of a ``SessionClient``."""
+
+make_threaded_journal: Callable[[CallSoon], Journal] | None = None
+"""Makes the journal of each ``World``, if it is another one than that in memory. It has threads of its own."""
 
 
 @contextmanager
@@ -421,7 +426,11 @@ class World:
         self._fanout_seconds = 0.0
         self._soon: list[Callable[[], None]] = []
         limits = limits or DEFAULTS.without_client_limits()
-        self.journal = (journal or MemoryJournal)(self._soon.append)
+        self.journal: Journal
+        if journal is None and make_threaded_journal is not None:
+            self.journal = AwaitedJournal(make_threaded_journal, self._soon)
+        else:
+            self.journal = (journal or MemoryJournal)(self._soon.append)
         self._replay_buffer = replay_buffer
         self.dispatcher = Dispatcher(self._soon.append, self._fanout_clock, limits.private_queue_bytes)
         settings = replace(settings or Settings(version="0.0"), limits=limits)
@@ -473,7 +482,12 @@ class World:
         return self._encoders.setdefault(view, TokenEncoder(self.encoded))
 
     def turn(self) -> bool:
-        """Run one turn of the reactor. Return whether there was anything to do."""
+        """Run one turn of the reactor. Return whether there was anything to do.
+
+        If there is nothing to do before a journal with threads has answered, wait for it.
+        """
+        if not self._soon and isinstance(self.journal, AwaitedJournal):
+            self.journal.wait()
         now, self._soon[:] = list(self._soon), []
         for call in now:
             call()

@@ -477,3 +477,9 @@ class FileArchive(Protocol):
 
     def remove(self, file_id: str) -> None:
         """Remove the file with this id, because it was not shared after all. It may be gone already."""
+
+    def remove_content(self, file_id: str) -> Sequence[str]:
+        """Remove the file with this id, and all others with the same content.
+
+        Return their names, that of the file first; nothing if it is gone already.
+        """

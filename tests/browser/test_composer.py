@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect
 
+from tests.browser.actions import reconnect
 from tests.browser.people import Person, Program, Server
 
 if TYPE_CHECKING:
@@ -211,6 +212,7 @@ def test_a_refused_command_comes_back_into_the_box(pages: Pages, bob: Person, ro
         ("/nick bob", "Not sent: bob is taken."),
         ("/msg", "Not sent: the command is not complete: /msg NICKNAME TEXT"),
         ("/nonsense", "Not sent: There is no command /nonsense. /help lists them."),
+        ("/msg nobody psst", "Not sent: nobody is not here."),
         ("/me waves\nand leaves", "A command is one line. Join the lines, or begin with // to say them."),
         (" /register hunter2", PASSWORD_TYPED),
     ):
@@ -219,6 +221,7 @@ def test_a_refused_command_comes_back_into_the_box(pages: Pages, bob: Person, ro
         expect(note(ann)).to_have_text(problem)
         expect(box(ann)).to_have_value(text)
         expect(box(ann)).to_have_attribute("aria-invalid", "true")
+    expect(ann.get_by_role("list", name="Rooms").get_by_role("button")).to_have_count(1)
     box(ann).fill("said at last")
     expect(note(ann)).to_have_text("")
     box(ann).press("Enter")
@@ -250,6 +253,11 @@ def test_commands_do_what_they_do_elsewhere(pages: Pages, bob: Person, robot: Pr
     bob.until("ann: /me")
     send("/msg bob psst")
     bob.until("[ann] psst")
+    expect(ann.get_by_role("log").get_by_text("To bob only: psst")).to_be_visible()
+    send("/help")
+    expect(ann.locator(".answer").filter(has_text="/names").filter(has_text="/quit")).to_have_count(1)
+    with ann.expect_file_chooser():
+        send("/upload")
     bob.say("/reply yes?")
     expect(ann.get_by_role("list", name="Rooms").get_by_role("button", name="@bob 1")).to_be_visible()
     send("/reply no")
@@ -284,6 +292,6 @@ def test_without_a_connection_lines_wait_and_commands_come_back(pages: Pages, se
     server.start()
     with Person(server.port, "carol") as carol:
         carol.say("/history")
-        ann.get_by_role("button", name="Try now").click()
+        reconnect(ann)
         carol.until("ann: typed while the server was away")
     expect(ann.get_by_role("log").get_by_text("Sending")).to_have_count(0)

@@ -3,8 +3,6 @@
 
 import { showError } from "./dialog.js";
 
-const NOT_ENCRYPTED = "The connection is not encrypted: others on its way can read the password.";
-
 /** Return the room in the fragment of an address, such as `#kitchen`, or null. @param {string} hash */
 export function roomOf(hash) {
   let room = hash.replace(/^#/, "");
@@ -37,7 +35,6 @@ export class JoinForm {
     current.addEventListener("show", () => this.setAddress());
     chat.addEventListener("state", () => this.showState());
     chat.addEventListener("problem", ({ detail }) => chat.state === "start" && this.fail(detail));
-    if (!isSecureContext) elements["password-hint"].textContent = NOT_ENCRYPTED;
     this.showState();
     elements.nickname.select();
   }
