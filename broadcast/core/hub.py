@@ -30,6 +30,7 @@ from broadcast.core.errors import (
 from broadcast.core.events import FileInfo, OnStored, PrivateMessage
 from broadcast.core.interfaces import (
     Announcement,
+    Callback,
     CallLater,
     Decision,
     Directory,
@@ -189,6 +190,8 @@ class Hub:
         self._owners: dict[str, Member] = {}
         self._skeletons: dict[str, Member] = {}
         self._ignoring: set[Member] = set()
+        self._releasing: dict[str, list[Callback]] = {}
+        """The calls that take nicknames, by key, that a member has given up and that are not free yet."""
         self._remote: WeakValueDictionary[int, Member] = WeakValueDictionary()
         """The members on other nodes by session id, as long as the directory or the stream of a room has them."""
 
@@ -211,17 +214,9 @@ class Hub:
     def close(self, delivered: Callable[[], None]) -> None:
         """Announce that the server is going down. Call *delivered* once this and all earlier events are delivered."""
         rooms = list(self.rooms.values())
-        undelivered = len(rooms)
-
-        def count() -> None:
-            nonlocal undelivered
-            undelivered -= 1
-            if not undelivered:
-                delivered()
-
         for room in rooms:
             room.announce(GOING_DOWN, is_local=True)
-            room.after_barrier(count)
+        _call_after_barriers(rooms, delivered)
 
     @property
     def journal_id(self) -> str:
@@ -392,12 +387,26 @@ class Hub:
                     directory.release(member.id, nick)
             on_taken(error)
 
-        directory.take(_describe(member, nick), check)
+        take = partial(directory.take, _describe(member, nick), check)
+        releasing = self._releasing.get(nicknames.casefold_key(nick))
+        if releasing is None:
+            take()
+        else:
+            releasing.append(take)
 
-    def _free(self, member: Member, nick: str) -> None:
-        """Free *nick* on the other nodes, if there are any."""
-        if self._directory is not None:
-            self._directory.release(member.id, nick)
+    def _free(self, member: Member, nick: str, rooms: Iterable[Room]) -> None:
+        """Free *nick* on all nodes, after the events of *rooms*: there, the next owner joins after that."""
+        directory, key = self._directory, nicknames.casefold_key(nick)
+        if directory is None:
+            return
+
+        def free() -> None:
+            directory.release(member.id, nick)
+            for take in self._releasing.pop(key):
+                take()
+
+        self._releasing[key] = []
+        _call_after_barriers([*rooms], free)
 
     @property
     def _others(self) -> Directory:
@@ -515,7 +524,7 @@ class Hub:
                 notice += " If that was not you, log in and change your password with /passwd."
             owner.listener.disconnect(TAKEN_OVER, notice)
             if owner.is_remote:  # the other node may take a moment, or be dead
-                self._free(owner, owner.nick)
+                self._others.release(owner.id, owner.nick)
                 self.person_left(owner.id, owner.nick)
 
     def rename(
@@ -536,7 +545,7 @@ class Hub:
             nonlocal is_done
             is_done = True
             if error is None and self.members.get(member.id) is not member:
-                self._free(member, nick)
+                self._others.release(member.id, nick)
                 error = NotHere("you are not here any more.")
             if error is None:
                 self._change_nick(member, nick, unasked=unasked)
@@ -555,7 +564,7 @@ class Hub:
         member.nick = nick
         self._claim(member)
         if nicknames.casefold_key(before) != nicknames.casefold_key(nick):
-            self._free(member, before)
+            self._free(member, before, self.rooms_of(member))
 
     def _follow_rename(self, member: Member, nick: str) -> None:
         """Let members that ignore *member* ignore its new nickname *nick*, if no room announces it to them."""
@@ -576,9 +585,10 @@ class Hub:
         if self.uploads is not None:
             self.uploads.end_session(member)
         self._ignoring.discard(member)
-        for room in list(self.rooms_of(member)):
+        rooms = list(self.rooms_of(member))
+        for room in rooms:
             room.leave(member, reason)
-        self._free(member, member.nick)  # after the leaves: the next owner joins after them
+        self._free(member, member.nick, rooms)
 
     def update(self, member: Member) -> None:
         """Publish the account of *member*, and whether it is away, to the other nodes."""
@@ -965,6 +975,22 @@ class Hub:
             key = nicknames.skeleton(nick)
             if self._skeletons.get(key) is member:
                 del self._skeletons[key]
+
+
+def _call_after_barriers(rooms: Sequence[Room], call: Callback) -> None:
+    """Call *call* once all events that were appended to *rooms* are delivered, or at once if there are no rooms."""
+    undelivered = len(rooms)
+
+    def count() -> None:
+        nonlocal undelivered
+        undelivered -= 1
+        if not undelivered:
+            call()
+
+    for room in rooms:
+        room.after_barrier(count)
+    if not rooms:
+        call()
 
 
 def _describe(member: Member, nick: str) -> Person:

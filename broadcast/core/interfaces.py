@@ -388,8 +388,7 @@ class Directory(Protocol):
     """The nicknames of all nodes of a cluster, and the way to the people on other nodes.
 
     The hub knows the people of all nodes. It looks up a nickname there, and asks the directory only before it gives a
-    nickname away. A session has two nicknames for the moment of a rename. All calls take effect in their order, and a
-    ``release`` after the events that a room of this node has appended before it.
+    nickname away. A session has two nicknames for the moment of a rename. All calls take effect in their order.
 
     A server that is alone has none: each nickname that its hub finds free is free.
     """
