@@ -14,6 +14,7 @@ import pytest
 import pytest_twisted
 
 from tests.harness import Person, World
+from tests.postgres import PostgresServer, need_postgres
 from tests.real.programs import Programs
 
 # A slow machine must not fail a test, so examples have no deadline. They are the same in each run, so that only a
@@ -74,13 +75,16 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return cores + 1
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Measure no coverage where it would only double the time of a test.
+    """Mark each test that uses a PostgreSQL server, and measure no coverage where it would only double a test's time.
 
     A test with random examples executes the same lines many times. The scenarios execute the same lines of the core
     over each kind of writer.
     """
     for item in items:
+        if "postgres" in getattr(item, "fixturenames", ()):
+            item.add_marker("postgres")
         if isinstance(item, pytest.Function):
             door = item.callspec.params.get("open_world") if hasattr(item, "callspec") else None
             if getattr(item.obj, "is_hypothesis_test", False) or door in {"line, direct", "line, TLS"}:
@@ -98,6 +102,21 @@ def wakeup_descriptor() -> Iterator[None]:
     yield
     if descriptor != -1:
         signal.set_wakeup_fd(descriptor)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that all tests of this process share. A test must leave it running."""
+    server = PostgresServer(need_postgres())
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> str:
+    """The URL of a database that holds an empty journal, or none yet."""
+    postgres.empty()
+    return postgres.url()
 
 
 @pytest_twisted.async_yield_fixture

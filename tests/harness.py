@@ -19,11 +19,12 @@ from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
 from broadcast.core.accounts import Accounts, Authenticator
-from broadcast.core.errors import Busy
+from broadcast.core.errors import Busy, RejectedError
 from broadcast.core.events import Barrier, Event, Notice
 from broadcast.core.hub import Hub, Settings
 from broadcast.core.interfaces import View
 from broadcast.core.limits import DEFAULTS, Limits
+from broadcast.core.membership import Member, MemberListener
 from broadcast.core.passwords import Password
 from broadcast.core.session import Session
 from broadcast.core.source import LOCAL
@@ -36,6 +37,7 @@ from broadcast.doors.line.protocol import BroadcastFactory, BroadcastProtocol
 from broadcast.journals.memory import MemoryJournal
 from broadcast.net.connections import Connections
 from broadcast.net.writers import SocketWriter, StreamTransport, TransportWriter, Writer
+from tests.awaited_journal import AwaitedJournal
 from tests.sockets import FakeSocket
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from twisted.logger import ILogObserver
 
     from broadcast.core.interfaces import Journal
+    from broadcast.core.time_slice import CallSoon
 
 NOON = 1_768_478_400.0
 """Time at which every world begins: 2026-01-15 12:00 UTC."""
@@ -51,6 +54,9 @@ ROOM_FOR_OUTPUT = 65536
 PASSWORD = "correct horse"
 TOKEN_BYTES = 8
 """Size of one event on the connection of a ``SessionClient``."""
+
+make_threaded_journal: Callable[[CallSoon], Journal] | None = None
+"""Makes the journal of each ``World``, if it is another one than that in memory. It has threads of its own."""
 
 
 @contextmanager
@@ -299,6 +305,15 @@ class Person(TextClient):
         self.world.settle()
 
 
+def admitted(hub: Hub, session: int, nick: str, listener: MemberListener, **options: Any) -> Member:  # noqa: ANN401 -- those of ``Hub.admit``
+    """Return the member that *hub* admits at once as *nick*."""
+    results: list[Member | RejectedError] = []
+    hub.admit(session, nick, listener, results.append, **options)
+    (member,) = results
+    assert isinstance(member, Member)
+    return member
+
+
 class TokenEncoder:
     """An encoder for tests of the core: the bytes of an event are its index in *encoded*, the same ones each time."""
 
@@ -411,7 +426,11 @@ class World:
         self._fanout_seconds = 0.0
         self._soon: list[Callable[[], None]] = []
         limits = limits or DEFAULTS.without_client_limits()
-        self.journal = (journal or MemoryJournal)(self._soon.append)
+        self.journal: Journal
+        if journal is None and make_threaded_journal is not None:
+            self.journal = AwaitedJournal(make_threaded_journal, self._soon)
+        else:
+            self.journal = (journal or MemoryJournal)(self._soon.append)
         self._replay_buffer = replay_buffer
         self.dispatcher = Dispatcher(self._soon.append, self._fanout_clock, limits.private_queue_bytes)
         settings = replace(settings or Settings(version="0.0"), limits=limits)
@@ -422,8 +441,9 @@ class World:
         authenticator = Authenticator(
             Accounts(self.journal.records), self.hasher, self.clock.seconds, self.wall, secrets, mode
         )
+        options = self.hub_options()
         self.hub = Hub(
-            self.journal, self._make_fanout, settings, self.clock.seconds(), authenticator, call_later=call_later
+            self.journal, self._make_fanout, settings, self.clock.seconds(), authenticator, call_later, **options
         )
         self.connections = Connections(limits, self.clock, self.hub.check_address)
         self.factory = BroadcastFactory(
@@ -432,6 +452,10 @@ class World:
         self.hub.open(lambda _room: None)
         self.room = self.hub.lobby
         self.fanout = cast(Fanout, self.room.publisher)
+
+    def hub_options(self) -> dict[str, Any]:
+        """Return further arguments of the hub."""
+        return {}
 
     def _make_fanout(self) -> Fanout:
         # A test of the buffer has one room only.
@@ -458,7 +482,12 @@ class World:
         return self._encoders.setdefault(view, TokenEncoder(self.encoded))
 
     def turn(self) -> bool:
-        """Run one turn of the reactor. Return whether there was anything to do."""
+        """Run one turn of the reactor. Return whether there was anything to do.
+
+        If there is nothing to do before a journal with threads has answered, wait for it.
+        """
+        if not self._soon and isinstance(self.journal, AwaitedJournal):
+            self.journal.wait()
         now, self._soon[:] = list(self._soon), []
         for call in now:
             call()

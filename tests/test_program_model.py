@@ -8,7 +8,7 @@ rooms. In the end, each line that it has said is stored once. ``BROADCAST_LONG=1
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import count
@@ -28,9 +28,12 @@ import broadcast.doors.jsonrpc.line_reader
 import broadcast.doors.jsonrpc.private_messages
 import broadcast.doors.jsonrpc.snapshots
 import broadcast.journals.memory
+import broadcast.journals.postgres.commit_thread
+import broadcast.journals.sqlite.commit_thread
 from broadcast.core.errors import FileRejected, RejectedError, UidReused
 from broadcast.core.events import STORED, FileInfo, Shared, Stored, TopicChanged
 from broadcast.core.hub import TAKEN_OVER, Settings
+from broadcast.core.interfaces import OpenedRoom
 from broadcast.core.limits import DEFAULTS
 from broadcast.core.uploads import Slot
 from broadcast.delivery.fanout import Fanout
@@ -41,7 +44,6 @@ from broadcast.doors.jsonrpc.errors import Code, RpcError
 from broadcast.doors.jsonrpc.responses import Call
 from broadcast.doors.jsonrpc.session import ProgramSession
 from broadcast.journals.commit_queue import storage_problem
-from broadcast.journals.memory import MemoryJournal
 from tests.doors.jsonrpc.programs import GRACE, DirectProgramWorld, ProgramWorld
 from tests.doors.web.websockets import (
     DirectWebSocketWorld,
@@ -52,7 +54,7 @@ from tests.doors.web.websockets import (
     text,
 )
 from tests.files import StoredFile, archive_of, take_files
-from tests.harness import Person, logged
+from tests.harness import Person, World, logged
 from tests.program_client import PASSWORD, ROOMS, UNKNOWN, Line, Link, Params, Program, Sent
 from tests.test_model import REPLAY_BUFFER, SMALL_LIMITS, spoken
 
@@ -68,6 +70,12 @@ LIMITS: Final[Sequence[tuple[object, str, int]]] = (
     (broadcast.doors.jsonrpc.private_messages, "MAX_MESSAGES", MAX_PRIVATE_MESSAGES),
     (broadcast.doors.jsonrpc.snapshots, "MAX_EVENTS", 6),
 )
+JOURNALS: Final = (
+    broadcast.journals.memory,
+    broadcast.journals.postgres.commit_thread,
+    broadcast.journals.sqlite.commit_thread,
+)
+"""The modules that find out whether a line can be stored."""
 
 
 class SmallWorld(ProgramWorld):
@@ -159,7 +167,8 @@ class Model(RuleBasedStateMachine):
         self.stack.enter_context(logged())
         for module, name, value in LIMITS:
             self.stack.enter_context(mock.patch.object(module, name, value))
-        self.stack.enter_context(mock.patch.object(broadcast.journals.memory, "storage_problem", self._problem))
+        for journal in JOURNALS:
+            self.stack.enter_context(mock.patch.object(journal, "storage_problem", self._problem))
         self.programs: list[Program] = []
         self.people: list[Person] = []
         self.abandoned: list[Link] = []
@@ -602,24 +611,22 @@ class Model(RuleBasedStateMachine):
         for program in self.programs:
             self.compare(program)
             assert not program.unconfirmed
-            self.check_lines(program)
-        journal = cast(MemoryJournal, self.world.journal)
-        for room, log in journal._logs.items():
-            assert [*log._events] == [*range(1, log.last + 1)]
-            uids = [event.uid for event in log._events.values() if event.uid]
+        stored = {room: read_room(self.world, room) for room in ROOMS}
+        for room, lines in stored.items():
+            assert [event.seq for event in lines] == [*range(1, len(lines) + 1)]
+            uids = [event.uid for event in lines if event.uid]
             assert len(set(uids)) == len(uids), f"no line is twice in {room}"
-        events = journal._logs["lobby"]._events.values() if "lobby" in journal._logs else ()
-        lobby = [spoken(event) for event in events if not isinstance(event, Shared)]
-        stored = [event for log in journal._logs.values() for event in log._events.values()]
-        files = {event.file.id for event in stored if isinstance(event, Shared)}
+        for program in self.programs:
+            self.check_lines(program, stored)
+        lobby = [spoken(event) for event in stored["lobby"] if not isinstance(event, Shared)]
+        files = {event.file.id for lines in stored.values() for event in lines if isinstance(event, Shared)}
         assert files == archive_of(self.world).files.keys() == {file.id for file in self.shared}
         assert [line for line in self.witness.lines() if not line.startswith((" * ", "[", "-> "))] == lobby
 
-    def check_lines(self, program: Program) -> None:
-        """Check that the lines of a program, and those that it has read, are in the journal."""
-        journal = cast(MemoryJournal, self.world.journal)
+    def check_lines(self, program: Program, journal: Mapping[str, Sequence[Stored]]) -> None:
+        """Check that the lines of a program, and those that it has read, are in the *journal*."""
         for room in ROOMS:
-            stored = journal._logs[room]._events if room in journal._logs else {}
+            stored = {event.seq: event for event in journal[room]}
             lines = [sent for sent in program.sent if sent.room == room]
             numbers = {event.uid: seq for seq, event in stored.items()}
             for sent in lines:
@@ -630,6 +637,21 @@ class Model(RuleBasedStateMachine):
             assert in_order == sorted(in_order), "the order of the author"
             for seq, line in program.read[room].items():
                 assert line == Line(stored[seq].nick, stored[seq].text, stored[seq].uid)
+
+
+def read_room(world: World, name: str) -> Sequence[Stored]:
+    """Return all lines of the room *name* in the journal."""
+    answers: list[Any] = []
+    if (room := world.hub.rooms.get(name)) is not None:
+        room.history(1, 10**6, answers.append)
+        world.settle()
+        lines: Sequence[Stored] = answers[0]
+        return lines
+    world.journal.open_room(name, 10**6, answers.append)
+    world.settle()
+    opened: OpenedRoom = answers[0]
+    opened.log.close()
+    return opened.recent
 
 
 MODEL = settings(

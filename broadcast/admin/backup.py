@@ -1,4 +1,4 @@
-"""The command ``backup``: a consistent copy of the journal, made while the server runs or not."""
+"""The command ``backup``: a consistent copy of the journal and its files, made while the server runs or not."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
+from broadcast.admin.backup_files import copy_files, files_of
 from broadcast.admin.output import show_progress
 from broadcast.admin.status import UNUSABLE, AdminError
 from broadcast.journals.sqlite.data_dir import fsync_directory
 from broadcast.journals.sqlite.database import code_of
 
 
-def back_up(db: sqlite3.Connection, target: Path) -> None:
+def back_up(db: sqlite3.Connection, files: Path, target: Path) -> list[str]:
     """Write a copy of *db*, as it is at this moment, to the new file *target* with the mode 0600.
 
+    The shared files that it names are copied from the folder *files*. Return a line about each that is damaged.
+
     An empty file reserves the name until the copy is complete, so that an interruption leaves no incomplete copy there.
+    Copied files remain, and the next backup with the same name does not copy them again.
     """
     target = target.absolute()
     draft = target.with_name(target.name + ".new")
@@ -33,6 +37,7 @@ def back_up(db: sqlite3.Connection, target: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        problems = copy_files(draft, files, files_of(target))
         draft.replace(target)
         fsync_directory(target.parent)
     except BaseException as error:
@@ -48,3 +53,4 @@ def back_up(db: sqlite3.Connection, target: Path) -> None:
         else:
             raise
         raise AdminError(UNUSABLE, text) from error
+    return problems

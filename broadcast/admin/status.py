@@ -21,7 +21,7 @@ STATUSES: Final = {
     REJECTED: "the request was rejected, and nothing was changed",
     USAGE: "wrong usage",
     UNUSABLE: "the data folder, the journal or the backup cannot be used",
-    DAMAGED: "the journal is damaged",
+    DAMAGED: "the journal or a shared file is damaged",
     UNKNOWN: "the server has not answered, so the change may have been made or not",
     STREAM: "the standard output cannot be written, or the standard input cannot be read",
     INTERRUPTED: "Ctrl-C",

@@ -7,22 +7,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from broadcast.admin.database import read_private_lines, read_rooms
+from broadcast.admin.database import SqliteReader, read_rooms
 from broadcast.admin.output import Progress, show_progress
 from broadcast.core.errors import JournalDamaged
 from broadcast.core.records import AuditEntry
+from broadcast.journals.commit_queue import REPORTER
 from broadcast.journals.sqlite.data_dir import LastNumber
-from broadcast.journals.sqlite.database import COLUMNS, EVENT_COLUMNS, REPORTER, from_row
+from broadcast.journals.sqlite.database import COLUMNS, EVENT_COLUMNS, from_row
 from broadcast.journals.sqlite.record_tables import read_records, select_records
 from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS, key_range
-from broadcast.journals.sqlite.schema import MIGRATIONS
+from broadcast.journals.sqlite.schema import FILES_VERSION, MIGRATIONS
 
 MAX_PROBLEMS: Final = 20
 """Maximum number of problems that are reported."""
 LINES_VERSION: Final = 4
 """The schema version from which on lines have all their columns."""
-FILES_VERSION: Final = 6
-"""The schema version from which on lines can share files."""
 AUDIT_ROWS: Final = 10_000
 
 
@@ -105,7 +104,7 @@ def _check_records(db: sqlite3.Connection) -> Iterator[str]:
     """Check that accounts, bans, private lines and the audit trail can be read."""
     try:
         read_records(db)
-        for _lines in read_private_lines(db):
+        for _lines in SqliteReader(db).private_lines():
             pass
         first = 0
         while len(select_records(db, AuditEntry, "ORDER BY id LIMIT ? OFFSET ?", (AUDIT_ROWS, first))) == AUDIT_ROWS:

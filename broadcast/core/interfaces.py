@@ -7,11 +7,11 @@ the call that asked: the result arrives in a later turn of the reactor.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
 from broadcast.core.errors import JournalError, RejectedError
-from broadcast.core.events import Event, Notice, Stored
+from broadcast.core.events import Event, Notice, PrivateMessage, Stored
 from broadcast.core.passwords import Password
 from broadcast.core.records import AuditEntry, PrivateLine, RecordChange, StoredRecords
 from broadcast.core.search_query import SearchQuery
@@ -108,6 +108,13 @@ UidsCallback: TypeAlias = Callable[[Sequence[tuple[str, int]] | JournalError], N
 """Receives the identifiers that authors chose, each with its event's number, or the reason why reading failed."""
 
 
+class EventListener(Protocol):
+    """Receives the events of a room in their order."""
+
+    def __call__(self, events: Sequence[Event], foreign: Sequence[Event] = ()) -> None:
+        """Handle *events*, of which *foreign* are those that another node has appended."""
+
+
 class RoomLog(Protocol):
     """The ordered, durable record of one room's stored events, as a part of a journal.
 
@@ -115,9 +122,15 @@ class RoomLog(Protocol):
     number once it is durable: neither a crash of the process nor one of the machine loses it. A transient event returns
     as it is. If storing fails, a ``StoreFailed`` returns in the event's place and the next event receives the number.
     Transient events pass even then. A ``TopicChanged`` returns once the topic is durable, or fails like a stored event.
+    The room appends no ``uid`` twice. If another node has stored a line with it, ``Repeated`` returns after this line.
+
+    In a cluster, the events of the other nodes return as well, in the one order that all nodes have. Of their transient
+    events, these are the joins, leaves, renames and absences of members, the topics, and the announcements that are not
+    local. The first ones are the joins of the members that are in the room on other nodes. The others continue them
+    without a hole or an overlap.
     """
 
-    def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
+    def subscribe(self, listener: EventListener) -> None:
         """Call *listener* on the reactor's thread with the returned events, in order. Called once, before ``append``.
 
         At most one call is scheduled at a time. Events that return before it runs are part of it.
@@ -269,6 +282,20 @@ class Identity:
     """A text from which to make a nickname. Other people may have the same."""
 
 
+@dataclass(frozen=True, slots=True)
+class PageLogin:
+    """A login on a page of the provider, with the authorization code flow and PKCE (RFC 6749 and 7636)."""
+
+    redirect_uri: str
+    """The address of this server to which the provider sends the browser back."""
+    state: str = field(repr=False)
+    """A random text that comes back with the browser."""
+    nonce: str = field(repr=False)
+    """A random text that comes back in the ID token."""
+    verifier: str = field(repr=False)
+    """A random text whose hash the provider gets first. It redeems the code."""
+
+
 class IdentityProvider(Protocol):
     """An OpenID Connect provider. All work with the network happens on other threads."""
 
@@ -282,6 +309,138 @@ class IdentityProvider(Protocol):
         In later turns, *on_code* is called with the code to show, then *on_identity* with the result. After a failure,
         *on_identity* is called with the reason, perhaps without a call of *on_code*.
         """
+
+    def begin_on_page(self, login: PageLogin, on_url: Callable[[str | RejectedError], None]) -> None:
+        """Call *on_url* in a later turn with the address of the provider's page for *login*. Raises ``Busy``."""
+
+    def finish_on_page(
+        self, login: PageLogin, answer: Mapping[str, str], on_identity: Callable[[Identity | RejectedError], None]
+    ) -> None:
+        """Call *on_identity* in a later turn with the user who has confirmed *login*. Raises ``Busy``.
+
+        *answer* holds the parameters with which the provider has sent the browser back.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A session that has a nickname, as the other nodes of a cluster know it."""
+
+    session: int
+    nick: str
+    account: int = 0
+    """Id of the account to which it is logged in; 0 for none."""
+    away: bool = False
+    away_reason: str = ""
+    address: str | None = None
+    """The IP address of its connection; None for a local one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expulsion:
+    """The end of the session *to*: the text *notice* for its user, *reason* and *by* for the others; see ``Left``."""
+
+    to: int
+    reason: str
+    notice: str
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UserNotice:
+    """A *text* from the server to the user of the session *to*."""
+
+    to: int
+    text: str
+
+
+NodeMessage: TypeAlias = PrivateMessage | Expulsion | UserNotice
+"""A message about one session to the node on which it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """A mute of a session and an account, up to the time *until*: None for no end, 0 if the mute ends now."""
+
+    session: int | None
+    account: int | None
+    until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SlowMode:
+    """The minimum time between two lines of a person in *room*, in seconds; 0 for none."""
+
+    room: str
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A text of an operator in all rooms."""
+
+    text: str
+
+
+Decision: TypeAlias = Mute | SlowMode | Announcement
+"""A decision of an operator that all nodes carry out, and that is not stored."""
+
+
+OnDirectory: TypeAlias = Callable[[RejectedError | None], None]
+"""Receives None once a call to the directory has succeeded, or the reason why it has failed."""
+
+
+class NodeListener(Protocol):
+    """The calls of a directory to its node, about people and messages of the other nodes."""
+
+    def person_changed(self, person: Person) -> None:
+        """Note that *person* is on another node, or has changed."""
+
+    def person_left(self, session: int, nick: str) -> None:
+        """Note that *session* has the nickname *nick* no more. It has another one, or is not here any more."""
+
+    def receive(self, message: NodeMessage, on_taken: OnDirectory) -> None:
+        """Handle *message* of another node to a session of this one. Call *on_taken* once it is with its recipient."""
+
+    def carry_out(self, decision: Decision) -> None:
+        """Carry out *decision* of an operator on another node."""
+
+    def records_changed(self, changes: Sequence[RecordChange]) -> None:
+        """Take over *changes* that another node has stored."""
+
+
+class Directory(Protocol):
+    """The nicknames of all nodes of a cluster, and the way to the people on other nodes.
+
+    The hub knows the people of all nodes. It looks up a nickname there, and asks the directory only before it gives a
+    nickname away. A session has two nicknames for the moment of a rename. All calls take effect in their order.
+
+    A server that is alone has none: each nickname that its hub finds free is free.
+    """
+
+    def watch(self, listener: NodeListener) -> None:
+        """Call *listener*, at first with all people of the other nodes. Called once, first."""
+
+    def take(self, person: Person, on_taken: OnDirectory) -> None:
+        """Give ``person.nick`` to this session of this node, unless another session has it or one that looks like it.
+
+        The session may have it already, in another case.
+        """
+
+    def update(self, person: Person) -> None:
+        """Store new values of *person* of this node, which has its nickname."""
+
+    def release(self, session: int, nick: str) -> None:
+        """Free the nickname *nick*, if *session* has it. The session may be on another node."""
+
+    def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
+        """Pass *message* to the node of the session ``message.to``. Call *on_taken* in a later turn, once it is there.
+
+        It receives ``NotHere`` if there is no such session.
+        """
+
+    def publish(self, decision: Decision) -> None:
+        """Pass *decision* to all other nodes."""
 
 
 class Journal(Protocol):
@@ -342,3 +501,9 @@ class FileArchive(Protocol):
 
     def remove(self, file_id: str) -> None:
         """Remove the file with this id, because it was not shared after all. It may be gone already."""
+
+    def remove_content(self, file_id: str) -> Sequence[str]:
+        """Remove the file with this id, and all others with the same content.
+
+        Return their names, that of the file first; nothing if it is gone already.
+        """

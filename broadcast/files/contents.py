@@ -29,6 +29,8 @@ from typing import Final, NamedTuple
 from broadcast.core.events import FileInfo
 from broadcast.files.images import Image, read_image
 
+FOLDER: Final = "files"
+"""Name of the folder inside the data folder."""
 MIN_FREE_BYTES: Final = 64 * 1024 * 1024
 """Free bytes of the disk that uploads leave to the journal."""
 
@@ -159,7 +161,7 @@ class Contents:
             match = _record_names.fullmatch(name)
             if match is None:
                 continue
-            file = _read_record(self._folder / name, match[1])
+            file = read_record(self._folder, match[1])
             if file is None:
                 unreadable += 1
                 faults.append(f"{name} is no record of a shared file: move it out of {self._folder}.")
@@ -177,11 +179,11 @@ class Contents:
 
     def commit(self, part: PartFile, file: SharedFile) -> None:
         """Turn *part*, which is sealed, into *file*. Raises ``OSError``, and leaves nothing then."""
-        record = self._folder / f"{file.id}.json"
+        record = self._folder / record_name(file)
         part_of_record = _part_path(self._folder)
         is_counted = False
         try:
-            _write_durably(part_of_record, json.dumps(asdict(file)).encode())
+            _write_record(part_of_record, file)
             with self._lock:
                 # It replaces the same content of an earlier share.
                 part.path.replace(self._folder / file.sha256)
@@ -217,7 +219,7 @@ class Contents:
     def remove(self, file: SharedFile) -> None:
         """Remove the record of *file*, and its content if this was the last share. Raises ``OSError``."""
         try:
-            (self._folder / f"{file.id}.json").unlink(missing_ok=True)
+            (self._folder / record_name(file)).unlink(missing_ok=True)
         finally:
             self._release(file)
 
@@ -233,15 +235,35 @@ def _part_path(folder: Path) -> Path:
     return folder / f"{secrets.token_hex(16)}.part"
 
 
-def _read_record(path: Path, file_id: str) -> SharedFile | None:
-    """Return the record in *path*, or None if it is invalid. Raises ``OSError``."""
+def record_name(file: SharedFile) -> str:
+    """Return the name of the record of *file*."""
+    return f"{file.id}.json"
+
+
+def is_share(name: str) -> bool:
+    """Return whether *name* can be that of a content or of a record."""
+    return bool(_content_names.fullmatch(name) or _record_names.fullmatch(name))
+
+
+def read_record(folder: Path, file_id: str) -> SharedFile | None:
+    """Return the record of the share *file_id* in *folder*; None if it is invalid. Raises ``OSError``."""
     names = {field.name for field in fields(SharedFile)}
     try:
-        stored = json.loads(path.read_bytes())
+        stored = json.loads((folder / f"{file_id}.json").read_bytes())
         file = SharedFile(**{name: value for name, value in stored.items() if name in names})
     except (ValueError, TypeError, AttributeError):
         return None
     return file if file.id == file_id else None
+
+
+def replace_record(folder: Path, file: SharedFile) -> None:
+    """Write the record of *file* into *folder*, in place of an earlier one. Raises ``OSError``."""
+    part = _part_path(folder)
+    try:
+        _write_record(part, file)
+        part.replace(folder / record_name(file))
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read_at(descriptor: int, offset: int, size: int) -> bytes:
@@ -253,12 +275,12 @@ def read_at(descriptor: int, offset: int, size: int) -> bytes:
         return os.pread(descriptor, size, offset)
 
 
-def _write_durably(path: Path, data: bytes) -> None:
-    """Write *data* to *path*, which does not exist, and to the disk. Raises ``OSError``."""
-    with os.fdopen(os.open(path, _CREATE, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def _write_record(path: Path, file: SharedFile) -> None:
+    """Write the record of *file* to *path*, which does not exist, and to the disk. Raises ``OSError``."""
+    with os.fdopen(os.open(path, _CREATE, 0o600), "wb") as record:
+        record.write(json.dumps(asdict(file)).encode())
+        record.flush()
+        os.fsync(record.fileno())
 
 
 def make_folder(folder: Path) -> None:

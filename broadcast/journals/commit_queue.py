@@ -11,6 +11,9 @@ from broadcast.core.events import Event, Stored, TopicChanged
 from broadcast.core.records import RecordChange
 from broadcast.core.time_slice import SLICE_SECONDS, CallSoon
 
+REPORTER = "server"
+"""The reserved nickname of the line that stands for missing ones. Only before such a line may numbers be missing."""
+
 
 class Receiver(Protocol):
     """The receiver of one room's committed events."""
@@ -43,7 +46,7 @@ class CommittedQueue(Generic[R]):
     def add(self, chunks: Iterable[tuple[R, Sequence[Event]]]) -> None:
         """Append *chunks* (at least one): a receiver and its events (at least one, in order).
 
-        May be called from another thread, but always the same one.
+        May be called from other threads, but for one receiver from one at a time.
         """
         with self._lock:
             if self._stopped:

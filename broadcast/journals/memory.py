@@ -15,8 +15,8 @@ from broadcast.core.search_query import SearchQuery
 from broadcast.core.stats import CommitStats
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.commit_queue import CommittedQueue, storage_problem
+from broadcast.journals.full_text import matching
 from broadcast.journals.memory_records import MemoryRecords
-from broadcast.journals.sqlite.search_indexer import matching
 
 _COMMITTED = (*STORED, TopicChanged)
 """The events that a journal stores."""

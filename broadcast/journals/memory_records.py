@@ -28,7 +28,7 @@ from broadcast.core.records import (
 from broadcast.core.search_query import SearchQuery
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.commit_queue import changes_problem
-from broadcast.journals.sqlite.search_indexer import matching
+from broadcast.journals.full_text import matching
 
 
 class MemoryRecords:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing
+from dataclasses import asdict
+from hashlib import sha256
+from json import dumps
 from pathlib import Path
 
 import pytest
 
+from broadcast.admin import backup_files
+from broadcast.files.contents import Contents, PartFile, SharedFile
 from tests.admin.conftest import Run
 from tests.admin.journals import contents
 
@@ -107,3 +112,164 @@ def test_a_damaged_journal_is_not_copied(run: Run, folder: Path, tmp_path: Path)
     assert "cannot be trusted" in ended.error
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
     assert run("verify").status == 4
+
+
+def share(folder: Path, seq: int, content: bytes, file_id: str = "", *, is_stored: bool = True) -> str:
+    """Share *content* in the line *seq* of the lobby of *folder*, as a server does. Return its SHA-256."""
+    name = sha256(content).hexdigest()
+    file_id = file_id or f"secret-and-random-id-{seq}"
+    files = folder / "files"
+    files.mkdir(exist_ok=True)
+    if is_stored:
+        file = SharedFile(file_id, "report.pdf", len(content), "application/pdf", name, "local ann", 1.0)
+        (files / name).write_bytes(content)
+        (files / f"{file_id}.json").write_text(dumps(asdict(file)))
+    with closing(sqlite3.connect(folder / "journal.sqlite", isolation_level=None)) as db:
+        db.execute("UPDATE events SET kind = 'shared', text = 'report.pdf' WHERE seq = ?", (seq,))
+        db.execute("INSERT INTO files VALUES (?, ?, ?, 'application/pdf', ?, 0, 0)", (seq, file_id, len(content), name))
+    return name
+
+
+def copied(folder: Path) -> dict[str, bytes]:
+    """Return the names and bytes of the copied files, whose modes must be those of the server."""
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} <= {0o600}
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_files_that_the_lines_name_are_copied(run: Run, folder: Path, tmp_path: Path) -> None:
+    mask = os.umask(0)
+    try:
+        names = {share(folder, 1, b"one"): b"one", share(folder, 2, b"two"): b"two"}
+        share(folder, 3, b"one")
+        share(folder, 4, b"removed", is_stored=False)
+        (folder / "files" / ("0" * 64)).write_bytes(b"without a line")
+        (folder / "files" / f"{'0' * 32}.part").write_bytes(b"unfinished")
+        assert run("backup", str(tmp_path / "copy")) == (0, "", "")
+    finally:
+        os.umask(mask)
+    records = {path.name: path.read_bytes() for path in (folder / "files").glob("*.json")}
+    assert len(records) == 3
+    assert copied(tmp_path / "copy.files") == names | records
+    assert run("verify", str(tmp_path / "copy")).status == 0
+
+
+def test_a_backup_without_files_has_no_folder_for_them(run: Run, tmp_path: Path) -> None:
+    assert run("backup", str(tmp_path / "copy")) == (0, "", "")
+    assert not (tmp_path / "copy.files").exists()
+
+
+def test_a_file_that_is_removed_meanwhile_is_left_out(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = share(folder, 1, b"one"), share(folder, 2, b"two")
+    seal = PartFile.seal
+
+    def remove_second(part: PartFile) -> object:
+        (folder / "files" / second).unlink(missing_ok=True)
+        return seal(part)
+
+    monkeypatch.setattr(PartFile, "seal", remove_second)
+    assert run("backup", str(tmp_path / "copy")) == (0, "", "")
+    assert copied(tmp_path / "copy.files").keys() == {first, "secret-and-random-id-1.json"}
+    assert run("verify", str(tmp_path / "copy")).status == 0
+
+
+def test_a_damaged_file_is_reported_and_left_out(run: Run, folder: Path, tmp_path: Path) -> None:
+    first, second = share(folder, 1, b"one"), share(folder, 2, b"two")
+    (folder / "files" / second).write_bytes(b"owt")
+    path = folder / "files" / second
+    assert run("backup", str(tmp_path / "copy")) == (
+        4,
+        "",
+        f"broadcast-admin: {path} is damaged, so the backup does not have it\n",
+    )
+    assert copied(tmp_path / "copy.files").keys() == {first, "secret-and-random-id-1.json"}
+    assert run("verify", str(tmp_path / "copy")).status == 0
+
+
+def test_a_folder_of_files_that_was_moved_away_is_reported(run: Run, folder: Path, tmp_path: Path) -> None:
+    share(folder, 1, b"one")
+    (folder / "files").rename(tmp_path / "moved")
+    ended = run("backup", str(tmp_path / "copy"))
+    assert (ended.status, ended.error) == (
+        4,
+        f"broadcast-admin: there is no folder {folder / 'files'}, so the backup has no files\n",
+    )
+    assert run("verify", str(tmp_path / "copy")).status == 0
+
+
+def test_an_interrupted_backup_continues_with_the_files_that_it_lacks(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = share(folder, 1, b"one"), share(folder, 2, b"two")
+    sealed: list[Path] = []
+    seal = PartFile.seal
+
+    def interrupt_second(part: PartFile) -> object:
+        sealed.append(part.path)
+        if len(sealed) == 2:
+            raise KeyboardInterrupt
+        return seal(part)
+
+    monkeypatch.setattr(PartFile, "seal", interrupt_second)
+    copy = tmp_path / "copy"
+    assert run("backup", str(copy)).status == 130
+    assert not copy.exists()
+    assert copied(tmp_path / "copy.files") == {first: b"one"}
+    assert run("backup", str(copy)).status == 0
+    assert len(sealed) == 3
+    assert copied(tmp_path / "copy.files").keys() >= {first, second}
+
+
+def test_only_what_an_earlier_backup_left_is_removed(run: Run, folder: Path, tmp_path: Path) -> None:
+    name, old = share(folder, 1, b"one"), tmp_path / "copy.files"
+    old.mkdir(mode=0o700)
+    (old / ("0" * 64)).write_bytes(b"an earlier content")
+    (old / "an-earlier-and-random-id.json").write_bytes(b"{}")
+    (old / "notes.txt").write_bytes(b"of somebody else")
+    assert run("backup", str(tmp_path / "copy")).status == 0
+    names = {path.name for path in old.iterdir()}
+    assert names == {name, "secret-and-random-id-1.json", "notes.txt"}
+
+
+@pytest.mark.parametrize("kind", ["changed", "shortened", "missing", "record"])
+def test_verify_finds_files_that_are_damaged_or_missing(run: Run, folder: Path, tmp_path: Path, kind: str) -> None:
+    name, files = share(folder, 1, b"one"), tmp_path / "copy.files"
+    run("backup", str(tmp_path / "copy"))
+    match kind:
+        case "changed":
+            (files / name).write_bytes(b"eno")
+        case "shortened":
+            (files / name).write_bytes(b"on")
+        case "missing":
+            (files / name).unlink()
+        case _:
+            (files / "secret-and-random-id-1.json").write_bytes(b"{}")
+    ended = run("verify", str(tmp_path / "copy"))
+    assert ended.status == 4
+    assert {"missing": "is missing", "record": "is no record"}.get(kind, "is damaged") in ended.out
+    assert "use another backup" in ended.error
+
+
+def test_files_that_cannot_be_read_or_written_are_reported(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share(folder, 1, b"one")
+
+    def fail(*_arguments: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Contents, "open", fail)
+        ended = run("backup", str(tmp_path / "copy"))
+        assert (ended.status, "Input/output error" in ended.error) == (3, True)
+        assert f"cannot read {folder / 'files'}" in ended.error
+    with monkeypatch.context() as patch:
+        patch.setattr(PartFile, "append", fail)
+        ended = run("backup", str(tmp_path / "copy"))
+        assert (ended.status, "cannot write" in ended.error) == (3, True)
+    assert run("backup", str(tmp_path / "copy")).status == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(backup_files, "_hash", fail)
+        assert run("verify", str(tmp_path / "copy")).status == 3

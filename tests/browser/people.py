@@ -193,12 +193,17 @@ class Person:
 
 
 class Program:
-    """A program on the line port that speaks JSON-RPC."""
+    """A program on the line port, or on a Unix socket, that speaks JSON-RPC."""
 
-    def __init__(self, port: int, nick: str, *rooms: str) -> None:
+    def __init__(self, port: int | Path, nick: str, *rooms: str) -> None:
         self.notifications: list[dict[str, Any]] = []
         self._ids = count(1)
-        self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        if isinstance(port, Path):
+            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.settimeout(PATIENCE)
+            self._socket.connect(str(port))
+        else:
+            self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
         self._file = self._socket.makefile("rwb")
         self.welcome = self.call("hello", protocol=1, nick=nick, rooms=list(rooms) or ["lobby"])
 

@@ -212,6 +212,7 @@ def test_a_refused_command_comes_back_into_the_box(pages: Pages, bob: Person, ro
         ("/nick bob", "Not sent: bob is taken."),
         ("/msg", "Not sent: the command is not complete: /msg NICKNAME TEXT"),
         ("/nonsense", "Not sent: There is no command /nonsense. /help lists them."),
+        ("/msg nobody psst", "Not sent: nobody is not here."),
         ("/me waves\nand leaves", "A command is one line. Join the lines, or begin with // to say them."),
         (" /register hunter2", PASSWORD_TYPED),
     ):
@@ -220,6 +221,7 @@ def test_a_refused_command_comes_back_into_the_box(pages: Pages, bob: Person, ro
         expect(note(ann)).to_have_text(problem)
         expect(box(ann)).to_have_value(text)
         expect(box(ann)).to_have_attribute("aria-invalid", "true")
+    expect(ann.get_by_role("list", name="Rooms").get_by_role("button")).to_have_count(1)
     box(ann).fill("said at last")
     expect(note(ann)).to_have_text("")
     box(ann).press("Enter")
@@ -233,6 +235,8 @@ def test_a_line_that_the_server_refuses_stays_with_its_reason(pages: Pages, robo
     box(ann).fill("\u200b")
     box(ann).press("Enter")
     expect(ann.get_by_role("log").get_by_text("Not sent")).to_be_visible()
+    ann.set_viewport_size({"width": 320, "height": 600})
+    expect(ann.get_by_role("button", name="Discard")).to_be_in_viewport(ratio=1)
     box(ann).fill("/say /quit")
     box(ann).press("Enter")
     assert robot.said("/quit")["seq"] == 1
@@ -251,6 +255,11 @@ def test_commands_do_what_they_do_elsewhere(pages: Pages, bob: Person, robot: Pr
     bob.until("ann: /me")
     send("/msg bob psst")
     bob.until("[ann] psst")
+    expect(ann.get_by_role("log").get_by_text("To bob only: psst")).to_be_visible()
+    send("/help")
+    expect(ann.locator(".answer").filter(has_text="/names").filter(has_text="/quit")).to_have_count(1)
+    with ann.expect_file_chooser():
+        send("/upload")
     bob.say("/reply yes?")
     expect(ann.get_by_role("list", name="Rooms").get_by_role("button", name="@bob 1")).to_be_visible()
     send("/reply no")

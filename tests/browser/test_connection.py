@@ -162,6 +162,41 @@ def test_a_page_whose_laptop_slept_resumes_where_it_was(
     assert all(message["method"] != "left" for message in robot.notifications)
 
 
+def test_a_page_whose_laptop_slept_without_a_network_resumes_when_it_is_back(
+    pages: Pages, bob: Person, robot: Program
+) -> None:
+    pages.allowed.append(BROKEN)
+    ann = pages.context().new_page()
+    ann.clock.install()
+    ann.goto(pages.address)
+    pages.enter(ann, "ann")
+    say(ann, "good night")
+    bob.until("ann: good night")
+    devtools = ann.context.new_cdp_session(ann)
+
+    def set_network(*, is_offline: bool) -> None:
+        """Chromium holds all bytes of the WebSocket while it is offline, and refuses new ones."""
+        rates = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        devtools.send("Network.emulateNetworkConditions", {"offline": is_offline, **rates})
+
+    devtools.send("Network.enable")
+    set_network(is_offline=True)
+    for number in range(30):
+        bob.say(f"dream {number}")
+    robot.said("dream 29")
+    ann.clock.fast_forward("01:00:00")
+    ann.clock.fast_forward(10_000)
+    banner(ann, LOST)
+    assert line(ann, "dream 0").count() == 0
+    say(ann, "typed in the train")
+    set_network(is_offline=False)
+    ann.clock.fast_forward(2_000)
+    expect_shown(ann, "good night", *(f"dream {number}" for number in range(30)))
+    assert robot.said("typed in the train")["nick"] == "ann"
+    assert texts_of(robot).count("typed in the train") == 1
+    assert all(message["method"] != "left" for message in robot.notifications)
+
+
 def test_a_line_that_the_network_swallows_arrives_once(pages: Pages, relay: Relay, robot: Program) -> None:
     ann = pages.join("ann")
     say(ann, "one")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect
 
-from tests.browser.conftest import find_browser
-from tests.browser.people import Person, Program, Server, wait_until
+from tests.browser.people import Person, Program, wait_until
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import BrowserContext, Page
 
     from tests.browser.conftest import Pages
 
@@ -131,36 +129,3 @@ def test_the_sound_is_off_until_it_is_chosen(pages: Pages, bob: Person) -> None:
     wait_until(lambda: bool(ann.evaluate("window.played === 2")))
     ann.reload()
     expect(sound).to_have_attribute("aria-pressed", "true")
-
-
-def test_the_page_works_over_plain_http_from_elsewhere(browser: Browser, tmp_path: Path) -> None:
-    server = Server(tmp_path, "--limits", "off")
-    origin = f"http://chat.example:{server.web_port}"
-    server._options += ("--web-origin", origin)
-    server.start()
-    elsewhere = browser.browser_type.launch(
-        executable_path=find_browser(),
-        args=["--no-sandbox", "--host-resolver-rules=MAP chat.example 127.0.0.1"],
-    )
-    try:
-        page = elsewhere.new_page()
-        page.goto(f"{origin}/")
-        assert page.evaluate("isSecureContext") is False
-        page.get_by_role("textbox", name="Nickname").fill("ann")
-        page.keyboard.press("Enter")
-        expect(page.get_by_text("Notifications need HTTPS.")).to_be_visible()
-        expect(page.get_by_role("button", name="Notify me")).to_be_hidden()
-        robot = Program(server.port, "robot")
-        robot.call("register", password="correct horse")
-        page.get_by_role("textbox", name="Message").fill("hello")
-        page.keyboard.press("Enter")
-        assert len(robot.said("hello")["uid"]) == 32
-        page.get_by_role("button", name="Quit").click()
-        page.get_by_role("dialog").get_by_role("button", name="Quit").click()
-        page.get_by_role("textbox", name="Nickname").fill("robot")
-        page.keyboard.press("Enter")
-        expect(page.get_by_text("The connection is not encrypted")).to_be_visible()
-        robot.close()
-    finally:
-        elsewhere.close()
-        server.stop()

@@ -13,7 +13,7 @@ from broadcast.core.membership import Member
 from broadcast.core.room import Room
 from broadcast.core.source import LOCAL
 from broadcast.journals.memory import MemoryJournal
-from tests.harness import NOON, SessionClient, World
+from tests.harness import NOON, SessionClient, World, admitted
 
 
 @pytest.fixture(params=[False, True], ids=["ASCII", "any script"])
@@ -29,7 +29,7 @@ def hub(world: World) -> Hub:
 def admit(world: World, name: str) -> Member:
     client = SessionClient(world)
     client.session.start()
-    member = world.hub.admit(client.session.id, name, client.session, source=LOCAL)
+    member = admitted(world.hub, client.session.id, name, client.session, source=LOCAL)
     world.room.enter(member)
     return member
 
@@ -123,7 +123,7 @@ def test_close_announces_the_end_and_then_calls_back(world: World, hub: Hub) -> 
     hub.close(lambda: calls.append(ann.read()))
     assert not calls
     world.settle()
-    assert calls == [[Announced(GOING_DOWN)]]
+    assert calls == [[Announced(GOING_DOWN, is_local=True)]]
 
 
 def test_nickname_that_looks_like_that_of_a_member_is_rejected() -> None:

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { COMMAND_NAMES, run } from "../../broadcast/doors/web/page/commands.js";
 
 /** A chat that notes the calls of its methods. */
-function makeChat() {
+function makeChat(outcome) {
   const calls = [];
   const room = { key: "lobby", room: "lobby", topic: "tea", lines: [] };
   const told = (at, nick, isOwn) => ({ kind: "told", at, nick, isOwn });
@@ -14,7 +14,11 @@ function makeChat() {
   ];
   const conversations = new Map([room, ...talks].map((one) => [one.key, one]));
   const own = { calls, conversations, find: (key) => conversations.get(key), openPrivate: (nick) => `@${nick}` };
-  const results = { joinRoom: { key: "kitchen" } };
+  const results = {
+    joinRoom: { key: "kitchen" },
+    tell: { status: outcome, reason: "bob is not here." },
+    command: ["/names   who is here", "/quiet [on/off]   hides who joins and leaves"],
+  };
   return new Proxy(own, {
     get: (target, name) =>
       target[name] ??
@@ -25,9 +29,9 @@ function makeChat() {
   });
 }
 
-async function callsOf(line, key = "lobby") {
-  const chat = makeChat();
-  const shown = await run(chat, key, line);
+async function callsOf(line, outcome = "stored") {
+  const chat = makeChat(outcome);
+  const shown = await run(chat, "lobby", line);
   return { calls: chat.calls, shown };
 }
 
@@ -35,7 +39,6 @@ test("a command calls its method of the chat, in any case and by its aliases", a
   for (const [line, ...call] of [
     ["/me waves", "emote", "lobby", "waves"],
     ["/SAY /quit", "say", "lobby", "/quit"],
-    ["/w bob psst psst", "tell", "bob", "psst psst"],
     ["/nick rob", "setNick", "rob"],
     ["/away", "setAway", ""],
     ["/away lunch", "setAway", "lunch"],
@@ -54,18 +57,39 @@ test("a room that is joined, and a person without a text, are shown", async () =
   assert.deepEqual(await callsOf("/msg bob"), { calls: [], shown: "@bob" });
 });
 
+test("a private message is said to have arrived where it was typed", async () => {
+  const { calls } = await callsOf("/w bob psst psst");
+  assert.deepEqual(calls[0], ["tell", "bob", "psst psst"]);
+  assert.deepEqual(calls[1].slice(2), [{ kind: "answer", text: "To bob only: psst psst" }]);
+});
+
+test("a private message that is refused fails where it was typed, and leaves nothing behind", async () => {
+  await assert.rejects(callsOf("/msg bob psst", "failed"), /bob is not here\./);
+  const chat = makeChat("failed");
+  chat.conversations.get("@bob").lines = [];
+  await assert.rejects(run(chat, "lobby", "/msg bob psst"));
+  assert.deepEqual(chat.calls.slice(1).map(([name]) => name), ["discard", "leaveRoom"]);
+});
+
 test("a reply goes to the author of the newest private message", async () => {
-  assert.deepEqual((await callsOf("/reply yes")).calls, [["tell", "carol", "yes"]]);
+  assert.deepEqual((await callsOf("/reply yes")).calls[0], ["tell", "carol", "yes"]);
 });
 
 test("the topic is shown without a text", async () => {
   assert.equal((await callsOf("/topic")).calls[0][2].text, "Topic: tea");
 });
 
-test("the server answers all other commands as they were typed", async () => {
+test("the server answers all other commands as they were typed, in one block", async () => {
   for (const line of ["/names", "/history #1-#5", "/constructor", "/__proto__ x", "/"]) {
-    assert.deepEqual((await callsOf(line)).calls, [["command", "lobby", line]], line);
+    const { calls } = await callsOf(line);
+    assert.deepEqual(calls[0], ["command", "lobby", line]);
+    assert.equal(calls[1][2].text.split("\n").length, 2);
   }
+});
+
+test("the help lists the commands of this page", async () => {
+  const lines = (await callsOf("/help")).calls[1][2].text.split("\n");
+  assert.deepEqual(lines, ["/names   who is here", "/upload   opens the dialog that shares a file"]);
 });
 
 test("an incomplete command fails with its usage", async () => {

@@ -61,10 +61,18 @@ function storage() {
   };
 }
 
-/** The tabs of one browser: what they say to each other. */
+/** The tabs of one browser: what they say to each other, or in a secure context the locks that they hold. */
 export class FakeChannels {
-  constructor() {
+  constructor({ isSecure = false } = {}) {
     this.all = [];
+    this.held = [];
+    const request = async (name, use) => {
+      const lock = { name };
+      this.held.push(lock);
+      await use();
+      this.held.splice(this.held.indexOf(lock), 1);
+    };
+    this.locks = isSecure ? { request, query: async () => ({ held: [...this.held] }) } : undefined;
     const channels = this;
     this.BroadcastChannel = class {
       constructor(name) {
@@ -91,6 +99,7 @@ export class FakeEnvironment {
     this.online = true;
     this.ids = 0;
     this.BroadcastChannel = channels.BroadcastChannel;
+    this.locks = channels.locks;
     const env = this;
     this.WebSocket = class extends FakeSocket {
       constructor(url, protocol) {

@@ -2,8 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { foldText, keyOf, rowsOf } from "../../broadcast/doors/web/page/rows.js";
-import { colourOf, COLOURS, initialsOf, sizeOf, splitLinks } from "../../broadcast/doors/web/page/text.js";
-import { dayName } from "../../broadcast/doors/web/page/times.js";
+import { colourOf, COLOURS, dayName, initialsOf, sizeOf, splitLinks } from "../../broadcast/doors/web/page/text.js";
 
 const NOON = new Date(2026, 5, 15, 12).getTime() / 1000;
 let id = 0;
@@ -49,6 +48,13 @@ test("a size is given in the unit that reads best", () => {
   assert.deepEqual([0, 1, 999, 1000, 1234567, 26214400].map(sizeOf), [
     "0 bytes", "1 byte", "999 bytes", "1.0 kB", "1.2 MB", "26 MB",
   ]);
+});
+
+test("joins and leaves stand in the order in which they happened", () => {
+  assert.equal(foldText([line("left", "ann"), line("joined", "bob")]), "ann left; bob joined");
+  assert.equal(foldText([line("joined", "bob"), line("left", "ann")]), "bob joined; ann left");
+  const all = [line("joined", "ann"), line("joined", "bob"), line("left", "ann"), line("left", "cleo", { text: "tired" })];
+  assert.equal(foldText(all), "bob joined; ann came and went; cleo left: tired");
 });
 
 test("joins and leaves name a person once", () => {

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from broadcast.journals.sqlite import schema
+from broadcast.journals import full_text
 from tests.harness import Person, World, is_read_from
 from tests.scenarios.conftest import Opens, at_once
 
@@ -53,6 +53,7 @@ def test_history_holds_the_lines_of_its_batch(ann: Person, bob: Person) -> None:
     ]
 
 
+@pytest.mark.one_turn
 @pytest.mark.parametrize("question", ["/history", "/search line"])
 def test_answer_holds_no_line_that_was_not_delivered_before_it(
     world: World, ann: Person, bob: Person, question: str
@@ -90,7 +91,7 @@ def test_person_who_is_lost_while_they_search_has_left(ann: Person, bob: Person)
 
 
 def test_server_that_cannot_search_says_why_and_goes_on(open_world: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "FTS", "none_such")
+    monkeypatch.setattr(full_text, "FTS", "none_such")
     (ann,) = open_world().join("ann")
     ann.say("hi", "/search hi", "/history")
     assert ann.lines() == [*("-> Error: this server cannot search: its SQLite has no FTS5.", "-> #1 [12:00] ann: hi")]

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
-from broadcast.core.errors import NotPermitted, RejectedError
-from broadcast.core.oidc_login import OidcLogin
+from broadcast.core.errors import NameRejected, NotPermitted, RejectedError, WrongPassword
+from broadcast.core.oidc_login import IdentityLogin, OidcLogin
 from broadcast.core.passwords import Password
 from broadcast.core.sanitize import sanitize
 from broadcast.doors.jsonrpc.account_messages import AccountResult, LoginCode, LoginEnded
@@ -19,7 +19,7 @@ from broadcast.doors.jsonrpc.messages import Empty
 
 if TYPE_CHECKING:
     from broadcast.core.accounts import Account, OnAccount
-    from broadcast.core.hub import Hub
+    from broadcast.core.hub import Hub, OnRenamed
     from broadcast.core.interfaces import DeviceCode
     from broadcast.core.membership import Member
     from broadcast.core.source import Source
@@ -75,27 +75,44 @@ def _own_account(connection: Connection) -> Account:
     return account
 
 
+def _own_password(connection: Connection) -> Account:
+    """Return the own account, which has a password. Raises ``RejectedError``."""
+    account = _own_account(connection)
+    if not account.queued.password_hash:
+        raise NameRejected(f"{account.name} has no password: ask the administrator for one.")
+    return account
+
+
 def _check(
     connection: Connection,
     call: Call,
     begin: Callable[[OnAccount], None],
-    on_account: Callable[[Account], AccountResult | Empty],
+    on_account: Callable[[Account, OnRenamed], object],
+    describe: Callable[[], AccountResult | Empty],
 ) -> None:
     """Run *begin*, which checks a password, and pause *connection* until it calls back.
 
-    Then answer *call* with the result of *on_account*, which may raise ``RpcError`` or ``RejectedError``.
+    Then run *on_account*, which calls back at once or later, and may raise ``RpcError`` or ``RejectedError``. Answer
+    *call* with the result of *describe* or with the error.
     """
 
     def end(outcome: Account | RejectedError) -> None:
+        if isinstance(outcome, RejectedError):
+            finish(outcome)
+            return
         try:
-            if isinstance(outcome, RejectedError):
-                raise outcome
-            call.succeed(on_account(outcome))
-        except RejectedError as error:
+            on_account(outcome, finish)
+        except (RejectedError, RpcError) as error:
+            finish(error)
+
+    def finish(error: RejectedError | RpcError | None) -> None:
+        if error is None:
+            call.succeed(describe())
+        elif isinstance(error, RpcError):
+            call.fail(error)
+        else:
             connection.sessions.hub.rejections[error.kind] += 1
             call.fail(explain_rejection(error))
-        except RpcError as error:
-            call.fail(error)
         connection.resume()
         session.end_check()
 
@@ -118,32 +135,78 @@ def register(connection: Connection, call: Call, params: PasswordParams) -> None
     if hub.accounts.find(member.nick) is not None:
         raise RpcError(Code.INVALID_PARAMS, f"{member.nick} is registered already.")
 
-    def registered(account: Account) -> AccountResult:
+    def registered(account: Account, on_done: OnRenamed) -> None:
         hub.log_in_registered(member, account)
         if session.ending:
             raise session_gone()
-        return _describe(member)
+        on_done(None)
 
     begin = partial(hub.authenticator.register, member.nick, Password.parse(params.password), member.source)
-    _check(connection, call, begin, registered)
+    _check(connection, call, begin, registered, partial(_describe, member))
 
 
 def login(connection: Connection, call: Call, params: LoginParams) -> None:
-    """Log in, and take the registered nickname."""
+    """Log in, and take the registered nickname. A one-time login may also make an account, or join the own one."""
     hub, session = connection.sessions.hub, connection.session
     member = session.member
     check_safety(hub, member.source)
-    nick = member.nick if isinstance(params.nick, UnsetType) else sanitize(params.nick)
+    is_once = not isinstance(params.login, UnsetType)
+    secrets: list[str] = []
+    """The remembered login that was made for the client, if there is one."""
 
-    def logged_in(account: Account) -> AccountResult:
+    def logged_in(account: Account, on_done: OnRenamed) -> None:
         if session.connection is not connection or connection.is_gone:
             raise session_gone()
-        hub.log_in(member, account)
-        call.on_sent = session.send_waiting
-        return _describe(member)
+        if is_once:
+            on_done(None)
+        else:
+            hub.log_in(member, account, on_done)
 
-    begin = partial(hub.authenticator.login, nick, parse_existing(params.password), member.source)
-    _check(connection, call, begin, logged_in)
+    def describe() -> AccountResult:
+        call.on_sent = session.send_waiting
+        return AccountResult(nick=member.nick, account=account_name(member), login=secrets[0] if secrets else UNSET)
+
+    begin: Callable[[OnAccount], None]
+    if not isinstance(params.login, UnsetType):
+        begin = partial(_log_in_once, connection, params.login)
+    elif not isinstance(params.password, UnsetType):
+        nick = member.nick if isinstance(params.nick, UnsetType) else sanitize(params.nick)
+        begin = partial(hub.authenticator.login, nick, parse_existing(params.password), member.source)
+    else:
+        raise RpcError(Code.INVALID_PARAMS, "Object missing required field `password`.")
+    if params.remember:
+        begin = partial(_begin_and_remember, hub, begin, secrets.append)
+    _check(connection, call, begin, logged_in, describe)
+
+
+def _log_in_once(connection: Connection, secret: str, on_account: OnAccount) -> None:
+    """Log in with *secret*, a one-time login. Raises ``WrongPassword``."""
+    hub, member = connection.sessions.hub, connection.session.member
+    identity = hub.authenticator.one_time.take(secret)
+    if identity is None:
+        raise WrongPassword
+    connection.sessions.call_soon(partial(IdentityLogin(hub, member, on_account).identify, identity))
+
+
+def _begin_and_remember(
+    hub: Hub, begin: Callable[[OnAccount], None], on_secret: Callable[[str], None], on_account: OnAccount
+) -> None:
+    """Run *begin*, and make a remembered login for its account, before *on_account* is called."""
+
+    def begun(outcome: Account | RejectedError) -> None:
+        def made(secret: str | RejectedError) -> None:
+            if isinstance(secret, str):
+                on_secret(secret)
+            on_account(outcome)
+
+        try:
+            if isinstance(outcome, RejectedError):
+                raise outcome
+            hub.authenticator.remember(outcome, made)
+        except RejectedError as error:  # the account may have been deleted meanwhile
+            on_account(error)
+
+    begin(begun)
 
 
 def begin_oidc(connection: Connection, call: Call, _params: Empty) -> None:
@@ -175,10 +238,17 @@ def logout(connection: Connection, call: Call, params: LogoutParams) -> None:
     account = _own_account(connection)
     if hub.authenticator.is_required:
         raise NotPermitted("only people with an account can be here: quit in place of logging out.")
-    hub.log_out(member)
+
+    def logged_out(_error: RejectedError | None) -> None:
+        call.succeed(_describe(member))
+        if not connection.ready:
+            connection.resume()
+
+    is_done = hub.log_out(member, logged_out)
     if not isinstance(params.login, UnsetType):
         hub.authenticator.forget(account, params.login)
-    call.succeed(_describe(member))
+    if not is_done:
+        connection.pause()
 
 
 def set_password(connection: Connection, call: Call, params: SetPasswordParams) -> None:
@@ -186,17 +256,13 @@ def set_password(connection: Connection, call: Call, params: SetPasswordParams) 
     hub, member = connection.sessions.hub, connection.session.member
     check_safety(hub, member.source)
 
-    def changed(account: Account) -> Empty:
+    def changed(account: Account, on_done: OnRenamed) -> None:
         hub.leave_accounts(account, "password changed", "The password has been changed: log in again.", but=member)
-        return Empty()
+        on_done(None)
 
     old, new = parse_existing(params.old), Password.parse(params.new)
-    _check(
-        connection,
-        call,
-        partial(hub.authenticator.set_password, _own_account(connection), old, new, member.source),
-        changed,
-    )
+    begin = partial(hub.authenticator.set_password, _own_password(connection), old, new, member.source)
+    _check(connection, call, begin, changed, Empty)
 
 
 def drop(connection: Connection, call: Call, params: PasswordParams) -> None:
@@ -205,19 +271,17 @@ def drop(connection: Connection, call: Call, params: PasswordParams) -> None:
     member = session.member
     check_safety(hub, member.source)
 
-    def dropped(account: Account) -> AccountResult:
+    def dropped(account: Account, on_done: OnRenamed) -> None:
         hub.leave_accounts(account, "account deleted", "The account has been deleted.", but=member)
         if session.ending:
             raise session_gone()
-        hub.log_out(member)
+        hub.log_out(member, on_done)
+
+    def describe() -> AccountResult:
         if hub.authenticator.is_required:
             call.on_sent = partial(session.disconnect, "account deleted", "The account has been deleted.")
         return _describe(member)
 
     password = parse_existing(params.password)
-    _check(
-        connection,
-        call,
-        partial(hub.authenticator.drop, _own_account(connection), password, member.source),
-        dropped,
-    )
+    begin = partial(hub.authenticator.drop, _own_password(connection), password, member.source)
+    _check(connection, call, begin, dropped, describe)

@@ -6,6 +6,7 @@ import gzip
 import re
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from broadcast.doors.web.http import respond_not_allowed
@@ -13,7 +14,7 @@ from broadcast.doors.web.http import respond_not_allowed
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from broadcast.doors.web.http import Reply, Request
+    from broadcast.doors.web.http import Headers, Reply, Request
 
 INDEX: Final = "index.html"
 _TYPES: Final = {
@@ -27,6 +28,9 @@ _TYPES: Final = {
     ".woff2": "font/woff2",
 }
 """The types of the files that are served, by suffix."""
+_REVALIDATED: Final = (b"Cache-Control", b"no-cache")
+_IMMUTABLE: Final = (b"Cache-Control", b"max-age=31536000, immutable")
+_reference: Final = re.compile(rb'\b(src|href)="([\w-]+\.(?:js|css))"')
 _coding: Final = re.compile(r"(?P<name>[^\s;,]+)\s*(?:;\s*q=(?P<weight>[0-9.]+))?", re.IGNORECASE)
 
 
@@ -36,7 +40,8 @@ class StaticFile:
 
     content: bytes
     compressed: bytes | None
-    content_type: bytes
+    headers: Headers
+    """The headers that are the same in each reply."""
     etag: str
     """The hash of the content."""
 
@@ -46,7 +51,7 @@ class StaticFile:
             respond_not_allowed(reply, "GET, HEAD")
             return
         body, etag = self.content, f'"{self.etag}"'
-        headers = [(b"Content-Type", self.content_type), (b"Cache-Control", b"no-cache")]
+        headers = list(self.headers)
         if self.compressed is not None:
             headers.append((b"Vary", b"Accept-Encoding"))
             if accepts_gzip(request.headers.get(b"accept-encoding", b"").decode("latin-1")):
@@ -60,21 +65,34 @@ class StaticFile:
 
 
 def load_files(folder: Path) -> dict[str, StaticFile]:
-    """Return the files in *folder* by their path in a request. The index is also at ``/``."""
+    """Return the files in *folder* by their path in a request. The index is also at ``/``.
+
+    The index takes scripts and styles from a folder whose name is a hash of all files. Browsers therefore need not ask
+    whether these have changed. The index also links to all modules: otherwise a browser asks for a module only after it
+    has read another one that imports it.
+    """
+    contents = {path.name: path.read_bytes() for path in sorted(folder.glob("[!.]*")) if path.suffix in _TYPES}
+    version = sha256(b"\0".join(contents.values())).hexdigest()[:16]
+    modules = [name for name in contents if name.endswith(".js")]
+    link = (b"Link", ", ".join(f"<{version}/{name}>; rel=modulepreload" for name in modules).encode())
+    index = _reference.sub(rb'\1="%b/\2"' % version.encode(), contents[INDEX])
     files: dict[str, StaticFile] = {}
-    for path in sorted(folder.glob("[!.]*")):
-        content_type = _TYPES.get(path.suffix)
-        if content_type is not None:
-            content = path.read_bytes()
-            compressed = gzip.compress(content, mtime=0)
-            files[f"/{path.name}"] = StaticFile(
-                content,
-                compressed if len(compressed) < len(content) else None,
-                content_type.encode(),
-                sha256(content).hexdigest()[:32],
-            )
-    files["/"] = files[f"/{INDEX}"]
+    for name, content in contents.items():
+        files[f"/{name}"] = _make_file(name, content, _REVALIDATED)
+        files[f"/{version}/{name}"] = _make_file(name, content, _IMMUTABLE)
+    files["/"] = files[f"/{INDEX}"] = _make_file(INDEX, index, _REVALIDATED, link)
     return files
+
+
+def _make_file(name: str, content: bytes, *headers: tuple[bytes, bytes]) -> StaticFile:
+    return make_file(content, ((b"Content-Type", _TYPES[PurePath(name).suffix].encode()), *headers))
+
+
+def make_file(content: bytes, headers: Headers) -> StaticFile:
+    """Return the file with *content*."""
+    compressed = gzip.compress(content, mtime=0)
+    etag = sha256(content).hexdigest()[:32]
+    return StaticFile(content, compressed if len(compressed) < len(content) else None, headers, etag)
 
 
 def accepts_gzip(accepted: str) -> bool:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from errno import ENOSPC
-from queue import Empty, SimpleQueue
+from queue import Empty
 from shutil import disk_usage
 from threading import Thread
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import STORED, Event, Shared, StoreFailed, TopicChanged
-from broadcast.core.records import RecordChange
 from broadcast.core.stats import CommitStats
+from broadcast.journals.batch_queue import COMMITTED, BatchQueue, Item, RecordWrite, failed
 from broadcast.journals.commit_queue import CommittedQueue, storage_problem
 from broadcast.journals.sqlite.changes import Changes
 from broadcast.journals.sqlite.database import code_of, to_file_row, to_row
@@ -25,15 +25,7 @@ from broadcast.journals.sqlite.search_indexer import SearchIndexer
 from broadcast.journals.sqlite.writing_connection import WritingConnection
 
 Chunk: TypeAlias = tuple[SqliteRoomLog, Sequence[Event]]
-"""A room, and some of its events in order. A chunk without events releases the room, which was closed."""
-
-
-class RecordWrite(NamedTuple):
-    """Changes of records that belong together. *on_done* may be called on any thread."""
-
-    changes: Sequence[RecordChange]
-    on_done: Callable[[JournalError | None], None]
-
+"""A room, and some of its events in order."""
 
 INDEX_AFTER_IDLE = 0.02
 """Seconds without an event after which stored events are indexed."""
@@ -74,38 +66,33 @@ class CommitThread:
     """
 
     def __init__(
-        self, connection: WritingConnection, committed: CommittedQueue[SqliteRoomLog], stats: CommitStats
+        self,
+        connection: WritingConnection,
+        queue: BatchQueue[SqliteRoomLog],
+        committed: CommittedQueue[SqliteRoomLog],
+        stats: CommitStats,
     ) -> None:
         self._connection = connection
         assert connection.db is not None  # it is open at first
         self._indexer = SearchIndexer(connection.db)
         self._committed = committed
         self._stats = stats
-        # SimpleQueue.put wakes the thread only if it waits. Otherwise a put costs a tenth of a microsecond.
-        self._queue: SimpleQueue[tuple[Sequence[Chunk], Sequence[RecordWrite]] | None] = SimpleQueue()
-        self._rest: list[Chunk] = []
-        """Chunks from the queue that did not fit the last batch."""
-        self._writes: list[RecordWrite] = []
-        """Changes of records from the queue, which precede the batch as a commit of their own."""
+        self._queue = queue
         # A daemon thread, so that a process that exits without closing the journal does not hang.
         self._thread = Thread(target=self._run, name="journal writer", daemon=True)
         self._thread.start()
 
-    def put(self, chunks: Sequence[Chunk], writes: Sequence[RecordWrite] = ()) -> None:
-        """Queue *chunks* and *writes*."""
-        self._queue.put((chunks, writes))
-
     def close(self) -> None:
         """Store the queued events, checkpoint the write-ahead log, and end the thread. Blocks until then."""
-        self._queue.put(None)
+        self._queue.end()
         self._thread.join()
 
     def _run(self) -> None:
         batches = 0
-        while (batch := self._next_batch()) is not None:
-            if self._writes:  # first: a line that confirms a private message is not stored without the confirmation
-                self._store_records()
-            if chunks := self._store(batch):
+        while (batch := self._queue.next_batch(self._connection.max_rows, self._next_item)) is not None:
+            if batch.writes:  # first: a line that confirms a private message is not stored without the confirmation
+                self._store_records(batch.writes)
+            if chunks := self._store(batch.chunks):
                 self._committed.add(chunks)
             batches += 1
             if batches % INDEX_EVERY_BATCHES == 0 and self._indexer.backlog() > INDEX_BACKLOG:
@@ -114,44 +101,18 @@ class CommitThread:
             self._connection.verified().execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.disconnect()
 
-    def _next_batch(self) -> list[Chunk] | None:
-        """Wait for events, and return those that are queued by then. Return None after the last batch.
-
-        The batch is empty if the queue holds only changes of records, which are added to ``_writes``.
-        """
-        batch, self._rest = self._rest, []
-        if not batch:
-            first = self._next_item()
-            if first is None:
-                return None
-            batch.extend(first[0])
-            self._writes.extend(first[1])
-        size = sum(len(events) for _, events in batch)
-        while size < self._connection.max_rows and not self._queue.empty():
-            item = self._queue.get()
-            if item is None:
-                self._queue.put(None)  # for the next call, which finds the end
-                break
-            chunks, writes = item
-            batch.extend(chunks)
-            self._writes.extend(writes)
-            size += sum(len(events) for _, events in chunks)
-        if size > self._connection.max_rows:
-            batch, self._rest = _split(batch, self._connection.max_rows)
-        return batch
-
-    def _next_item(self) -> tuple[Sequence[Chunk], Sequence[RecordWrite]] | None:
+    def _next_item(self) -> Item[SqliteRoomLog] | None:
         """Wait for the next item of the queue and return it. Index stored events meanwhile."""
         pause = INDEX_AFTER_IDLE
         while self._indexer.due() and not self._stats.last_error:
             with suppress(Empty):
-                return self._queue.get(timeout=pause)
+                return self._queue.get(pause)
             if not self._index_step():
                 break  # the next idle period tries again; a search also reads unindexed events
             pause = 0.0
         while True:
             with suppress(Empty):
-                return self._queue.get(timeout=PROBE_SECONDS)
+                return self._queue.get(PROBE_SECONDS)
             if self._stats.last_error:
                 self._probe_recovery()
             else:
@@ -195,7 +156,7 @@ class CommitThread:
             return False
         return True
 
-    def _store(self, batch: Sequence[Chunk]) -> list[Chunk]:
+    def _store(self, batch: Sequence[Chunk]) -> Sequence[Chunk]:
         """Commit *batch* and return the events to deliver. Never raises."""
         result: list[Chunk] = []
         duration: float | None = None
@@ -211,8 +172,8 @@ class CommitThread:
                 duration = self._connection.commit(changes)
         except Exception as error:  # noqa: BLE001 - the thread must survive any error, and the authors must learn of it
             reason = describe_error(error)
-            self._stats.record_failure(reason, sum(isinstance(e, _COMMITTED) for _, events in batch for e in events))
-            return [(log, [_failed(event, reason) for event in events]) for log, events in batch if events]
+            self._stats.record_failure(reason, sum(isinstance(e, COMMITTED) for _, events in batch for e in events))
+            return [(log, [failed(event, reason) for event in events]) for log, events in batch if events]
         for room in changes.lasts:
             self._indexer.add(room)
         self._stats.failed_events += changes.rejected
@@ -220,12 +181,11 @@ class CommitThread:
             self._stats.record_success(duration)
         return result
 
-    def _store_records(self) -> None:
-        """Commit the changes of records and report the result. Never raises.
+    def _store_records(self, writes: Sequence[RecordWrite]) -> None:
+        """Commit the changes of records in *writes* and report the result. Never raises.
 
         A failure of a commit with lines does not affect them, nor the other way round.
         """
-        writes, self._writes = self._writes, []
         changes = Changes(records=[change for write in writes for change in write.changes])
         failure: JournalError | None = None
         try:
@@ -241,7 +201,7 @@ class CommitThread:
         room = log.room
         number = room.id
         full = ""
-        if number is None and any(isinstance(event, _COMMITTED) for event in events):
+        if number is None and any(isinstance(event, COMMITTED) for event in events):
             number = changes.new_rooms.get(room) or self._connection.add_room(room, changes)
             full = "" if number else "the journal holds as many rooms as it can"
         seq = changes.lasts.get(room, room.last)
@@ -273,23 +233,3 @@ class CommitThread:
             changes.lasts[room] = seq
             changes.last_room = room.name
         return returned
-
-
-_COMMITTED = (*STORED, TopicChanged)
-"""The events that a commit makes durable."""
-
-
-def _failed(event: Event, reason: str) -> Event:
-    """Return the failure to store *event*, which has no number then, or *event* itself if it is not stored."""
-    if isinstance(event, STORED):
-        event.seq = 0
-    return StoreFailed(event, reason) if isinstance(event, _COMMITTED) else event
-
-
-def _split(batch: Sequence[Chunk], size: int) -> tuple[list[Chunk], list[Chunk]]:
-    """Return the first *size* events of *batch*, and the others."""
-    for index, (log, events) in enumerate(batch):
-        if len(events) > size:
-            return [*batch[:index], (log, events[:size])], [(log, events[size:]), *batch[index + 1 :]]
-        size -= len(events)
-    return [*batch], []

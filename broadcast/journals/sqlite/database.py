@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from broadcast.core.errors import JournalDamaged, JournalError, JournalInUse
 from broadcast.core.events import Action, FileInfo, Message, Shared, Stored
+from broadcast.journals.commit_queue import REPORTER
 from broadcast.journals.sqlite.room_record import MAX_SEQ, RoomRecord, key, key_range
 
 Row: TypeAlias = tuple[int, float, str, str, str, str, int]
@@ -30,9 +31,6 @@ FILE_COLUMN = """CASE kind WHEN 'shared' THEN (
 """The file of a row, as one text without a name; NULL for all other rows. Only the type may hold a blank."""
 EVENT_COLUMNS = f"{COLUMNS}, {FILE_COLUMN}"
 """The columns of an event, for ``from_row``."""
-
-REPORTER = "server"
-"""The reserved nickname of the line that stands for missing ones. Only before such a line may numbers be missing."""
 
 BUSY_SECONDS = 2.0
 """Seconds to wait while another program has locked the file."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from threading import Lock
+from time import perf_counter
 from typing import Any, TypeVar
 
 from broadcast.core.errors import JournalDamaged, JournalError
@@ -15,13 +15,14 @@ from broadcast.core.events import Stored
 from broadcast.core.interfaces import Journal, OpenedRoom
 from broadcast.core.stats import CommitStats
 from broadcast.core.time_slice import CallSoon
+from broadcast.journals.batch_queue import BatchQueue
 from broadcast.journals.commit_queue import CommittedQueue
-from broadcast.journals.sqlite.commit_thread import CommitThread, RecordWrite
+from broadcast.journals.query_thread import Kind, Query, QueryThread
+from broadcast.journals.sqlite.commit_thread import CommitThread
 from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, DirectoryLock, LastNumberFile, read_last_number
 from broadcast.journals.sqlite.database import connect, read_room, translate_errors
 from broadcast.journals.sqlite.open_files import OpenFiles
 from broadcast.journals.sqlite.opening import open_database
-from broadcast.journals.sqlite.query_thread import Kind, Query, QueryThread
 from broadcast.journals.sqlite.records import SqliteRecords
 from broadcast.journals.sqlite.room_log import SqliteRoomLog
 from broadcast.journals.sqlite.room_record import RoomRecord
@@ -33,6 +34,12 @@ MAX_NAME_BYTES = 1000
 """Maximum size of a room's name."""
 
 T = TypeVar("T")
+
+
+def _connect_reader(path: Path, files: OpenFiles) -> sqlite3.Connection:
+    """Return a connection that reads the file *path*, if it is in its place. Raises ``JournalError``."""
+    files.verify_path()
+    return connect(path, writing=False)
 
 
 class SqliteJournal:
@@ -61,14 +68,9 @@ class SqliteJournal:
         self._last_number: LastNumberFile | None = None
         self._connection: WritingConnection | None = None
         self._commit_thread: CommitThread | None = None
-        self._query_thread: QueryThread | None = None
-        self.records = SqliteRecords(self, call_soon)
-        self._scheduled: list[SqliteRoomLog] = []
-        """Rooms with events that have not been passed to the commit thread yet."""
-        self._writes: list[RecordWrite] = []
-        """Changes of records that have not been passed to the commit thread yet."""
-        self._handing_over = Lock()
-        """Held while events pass to the commit thread, because ``close`` may run on another thread than ``append``."""
+        self._query_thread: QueryThread[sqlite3.Connection] | None = None
+        self.queue: BatchQueue[SqliteRoomLog] = BatchQueue(call_soon)
+        self.records = SqliteRecords(self, self.queue, call_soon)
 
     def open(self, name: str, tail: int) -> OpenedRoom:
         """Create or check the database, start the threads, and open the room *name*.
@@ -90,9 +92,9 @@ class SqliteJournal:
                 raise
             now = self.commit_stats.now
             files = OpenFiles(path, self._lock, self._last_number, now)
-            self._query_thread = QueryThread(path, self._call_soon, files.verify_path)
+            self._query_thread = QueryThread(partial(_connect_reader, path, files), self._call_soon, perf_counter)
             self._connection = WritingConnection(path, files, db, room, self._query_thread.disconnected, now)
-            self._commit_thread = CommitThread(self._connection, self._committed, self.commit_stats)
+            self._commit_thread = CommitThread(self._connection, self.queue, self._committed, self.commit_stats)
         except BaseException:
             self.close()
             raise
@@ -121,32 +123,9 @@ class SqliteJournal:
             raise JournalDamaged(msg) from error
 
     def _opened(self, room: RoomRecord, recent: list[Stored]) -> OpenedRoom:
-        return OpenedRoom(SqliteRoomLog(self, room), room.last, room.topic, recent)
+        return OpenedRoom(SqliteRoomLog(self.queue, self, room), room.last, room.topic, recent)
 
-    def schedule(self, log: SqliteRoomLog) -> None:
-        """Pass the events of *log* to the commit thread at the end of this turn, or earlier."""
-        if not (self._scheduled or self._writes):
-            self._call_soon(self.hand_over)
-        self._scheduled.append(log)
-
-    def schedule_write(self, write: RecordWrite) -> None:
-        """Pass *write* to the commit thread together with the events of this turn."""
-        if not (self._scheduled or self._writes):
-            self._call_soon(self.hand_over)
-        self._writes.append(write)
-
-    def hand_over(self) -> None:
-        """Give the appended events of all rooms, and the changes of records, to the commit thread."""
-        if not (self._scheduled or self._writes):
-            return
-        with self._handing_over:
-            logs, self._scheduled = self._scheduled, []
-            writes, self._writes = self._writes, []
-            chunks = [(log, log.take()) for log in logs]
-            if (chunks or writes) and self._commit_thread is not None:
-                self._commit_thread.put(chunks, writes)
-
-    def submit(self, kind: Kind, query: Query, on_result: Callable[[Any], None]) -> None:
+    def submit(self, kind: Kind, query: Query[sqlite3.Connection], on_result: Callable[[Any], None]) -> None:
         """Call *on_result* in a later turn with the result of *query*, or with the error."""
         if self._query_thread is not None:
             self._query_thread.submit(kind, query, on_result)
@@ -160,11 +139,6 @@ class SqliteJournal:
         with self._query_thread.disconnected(), translate_errors(path), closing(connect(path, writing=False)) as db:
             return query(db)
 
-    def forget(self, log: SqliteRoomLog) -> None:
-        """Release what the commit thread holds for *log*."""
-        if self._commit_thread is not None:
-            self._commit_thread.put([(log, ())])
-
     def close(self) -> None:
         """Store the queued events, then release everything. May be called at any time, and more than once."""
         self._committed.stop()
@@ -172,7 +146,6 @@ class SqliteJournal:
         query_thread, self._query_thread = self._query_thread, None
         if query_thread is not None:
             query_thread.close()
-        self.hand_over()
         commit_thread, self._commit_thread = self._commit_thread, None
         if commit_thread is not None:
             commit_thread.close()

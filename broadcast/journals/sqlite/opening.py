@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from broadcast.core.errors import JournalDamaged
 from broadcast.core.events import Message, Stored
+from broadcast.journals.commit_queue import REPORTER
 from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, LOBBY, NO_NUMBER, LastNumber, fsync_directory
 from broadcast.journals.sqlite.database import (
     LACKING_LINES,
-    REPORTER,
     add_room,
     connect,
     damaged,

@@ -24,7 +24,7 @@ from broadcast.core.records import (
     StoredRecords,
 )
 from broadcast.core.search_query import SearchQuery
-from broadcast.journals.sqlite.search_indexer import matching
+from broadcast.journals.full_text import matching
 
 SEARCH_ROWS = 2048
 """Maximum number of private lines to search in one call, which takes about 10 ms."""

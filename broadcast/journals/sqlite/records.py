@@ -12,9 +12,9 @@ from broadcast.core.interfaces import AuditCallback, PrivateLinesCallback, Recor
 from broadcast.core.records import AddPrivate, RecordChange, StoredRecords
 from broadcast.core.search_query import SearchQuery
 from broadcast.core.time_slice import CallSoon
+from broadcast.journals.batch_queue import RecordWrite
 from broadcast.journals.commit_queue import changes_problem
-from broadcast.journals.sqlite.commit_thread import RecordWrite
-from broadcast.journals.sqlite.query_thread import Kind, Query
+from broadcast.journals.query_thread import Kind, Query
 from broadcast.journals.sqlite.record_tables import (
     PrivateSearch,
     read_audit,
@@ -27,13 +27,17 @@ from broadcast.journals.sqlite.record_tables import (
 T = TypeVar("T")
 
 
-class Threads(Protocol):
-    """The way to a journal's threads."""
+class WriteQueue(Protocol):
+    """The queue to a journal's commit thread."""
 
     def schedule_write(self, write: RecordWrite) -> None:
         """Pass *write* to the commit thread at the end of this turn, or earlier."""
 
-    def submit(self, kind: Kind, query: Query, on_result: Callable[[Any], None]) -> None:
+
+class Threads(Protocol):
+    """The way to the threads of a journal that read."""
+
+    def submit(self, kind: Kind, query: Query[sqlite3.Connection], on_result: Callable[[Any], None]) -> None:
         """Call *on_result* in a later turn with the result of *query*, or with the error."""
 
     def query(self, query: Callable[[sqlite3.Connection], T]) -> T:
@@ -41,10 +45,11 @@ class Threads(Protocol):
 
 
 class SqliteRecords:
-    """The records of a journal with *threads*."""
+    """The records of a journal with *threads* and *queue*."""
 
-    def __init__(self, threads: Threads, call_soon: CallSoon) -> None:
+    def __init__(self, threads: Threads, queue: WriteQueue, call_soon: CallSoon) -> None:
         self._threads = threads
+        self._queue = queue
         self._call_soon = call_soon
         self._next_private = 1
         """Higher than the id of each private line that was reported as durable.
@@ -72,7 +77,7 @@ class SqliteRecords:
         if problem := changes_problem(changes):
             report(JournalError(problem))
         else:
-            self._threads.schedule_write(RecordWrite(changes, report))
+            self._queue.schedule_write(RecordWrite(changes, report))
 
     def _report(
         self,

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 from broadcast.core.events import Event
 from broadcast.core.interfaces import ReadCallback, RoomLog, UidsCallback
 from broadcast.core.search_query import SearchQuery
+from broadcast.journals.batch_queue import BatchQueue
+from broadcast.journals.query_thread import Kind, Query
 from broadcast.journals.sqlite.database import fetch, fetch_files
-from broadcast.journals.sqlite.query_thread import Kind, Query
 from broadcast.journals.sqlite.room_record import MAX_SEQ, RoomRecord, key
 from broadcast.journals.sqlite.search_indexer import Search
 
@@ -19,28 +20,20 @@ UIDS_ROWS = 20_000
 """Maximum number of lines to search for a ``uid`` in one call, which takes some milliseconds."""
 
 
-class Queues(Protocol):
-    """The queues of a journal to its threads."""
+class Queries(Protocol):
+    """The queue to a journal's query thread."""
 
-    def schedule(self, log: SqliteRoomLog) -> None:
-        """Call ``log.take`` at the end of this turn, or earlier."""
-
-    def hand_over(self) -> None:
-        """Give the appended events of all rooms to the commit thread."""
-
-    def submit(self, kind: Kind, query: Query, on_result: Callable[[Any], None]) -> None:
+    def submit(self, kind: Kind, query: Query[sqlite3.Connection], on_result: Callable[[Any], None]) -> None:
         """Call *on_result* in a later turn with the result of *query*, or with the error."""
-
-    def forget(self, log: SqliteRoomLog) -> None:
-        """Release what the commit thread holds for *log*."""
 
 
 class SqliteRoomLog:
     """The log of *room*, which belongs to the commit thread. Only its ``id``, which is set once, may be read here."""
 
-    def __init__(self, queues: Queues, room: RoomRecord) -> None:
+    def __init__(self, queue: BatchQueue[SqliteRoomLog], queries: Queries, room: RoomRecord) -> None:
         self.room = room
-        self._queues = queues
+        self._queue = queue
+        self._queries = queries
         self._listener: Callable[[Sequence[Event]], None] | None = None
         self._appended: list[Event] = []
         """Events that have not been passed to the commit thread yet."""
@@ -50,13 +43,9 @@ class SqliteRoomLog:
         self._listener = listener
 
     def append(self, event: Event) -> None:
-        """Queue *event*. An event that is appended to a closed journal is lost.
-
-        The commit thread receives all events of a turn of the reactor together. With one at a time, it would commit the
-        first one alone. Each wake-up would interrupt the reactor, because only one thread can run Python code.
-        """
+        """Queue *event*. An event that is appended to a closed journal is lost."""
         if not self._appended:
-            self._queues.schedule(self)
+            self._queue.schedule(self)
         self._appended.append(event)
 
     def take(self) -> list[Event]:
@@ -67,7 +56,7 @@ class SqliteRoomLog:
     def deliver(self, events: Sequence[Event]) -> None:
         """Pass committed *events* to the listener."""
         # The delivery may take a while. Meanwhile, the commit thread stores the events of the next delivery.
-        self._queues.hand_over()
+        self._queue.hand_over()
         if self._listener is not None:
             self._listener(events)
 
@@ -96,11 +85,11 @@ class SqliteRoomLog:
     def close(self) -> None:
         """Release what is in memory."""
         self._listener = None
-        self._queues.forget(self)
+        self._queue.forget(self)
 
-    def _submit(self, kind: Kind, query: Query | None, on_result: Callable[[Any], None]) -> None:
+    def _submit(self, kind: Kind, query: Query[sqlite3.Connection] | None, on_result: Callable[[Any], None]) -> None:
         """Submit *query*. If it is None, because the room is not in the file yet, submit one that finds nothing."""
-        self._queues.submit(kind, query or (lambda _db: []), on_result)
+        self._queries.submit(kind, query or (lambda _db: []), on_result)
 
 
 class _UidsQuery:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from broadcast.core.errors import JournalError, JournalTooNew
+from broadcast.journals.full_text import full_text
 from broadcast.journals.sqlite.database import code_of, damaged
 from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS
 
@@ -74,15 +75,8 @@ MIGRATIONS: list[Sequence[str]] = [
 ]
 """Entry n (from 0) holds the statements that migrate schema version n to n + 1, in one transaction."""
 
-FTS = "fts5"
-"""SQLite's module for full-text search. Some builds lack it."""
-TOKENIZER = "unicode61 remove_diacritics 2"
-"""The tokenizer, which splits texts into words (SQLite 3.27 or newer)."""
-
-
-def full_text(content: str) -> str:
-    """Return the declaration of a full-text table. *content* names the table that holds the texts, if any."""
-    return f"USING {FTS}(text, content='{content}', content_rowid='seq', columnsize=0, tokenize='{TOKENIZER}')"
+FILES_VERSION = 6
+"""The schema version from which on lines can share files."""
 
 
 def verify_schema(db: sqlite3.Connection, path: Path) -> None:

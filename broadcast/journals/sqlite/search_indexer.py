@@ -1,22 +1,17 @@
 """Full-text search in SQLite: growing the index, querying it, and searching lines that are not indexed.
 
-The same query finds a line in every journal, indexed or not, because FTS5's tokenizer always defines a word. With
-``unicode61 remove_diacritics 2``, a word is a run of letters, digits and private-use characters. Words are compared
-without case and diacritics.
+The same query finds a line in every journal, indexed or not; see ``full_text.py``.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
-from contextlib import closing
 
-from broadcast.core.errors import JournalError
 from broadcast.core.events import Stored
 from broadcast.core.search_query import SearchQuery
+from broadcast.journals.full_text import expression, make_scratch, newest_statement
 from broadcast.journals.sqlite.database import EVENT_COLUMNS, code_of, from_row
 from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS, RoomRecord, key, key_range
-from broadcast.journals.sqlite.schema import full_text
 
 STEP_ROWS = 256
 """Maximum number of lines to index in one step, which takes about a millisecond."""
@@ -31,7 +26,6 @@ SCAN_ROWS = 20_000
 
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_ERROR})
 """Result codes of a step that mean a damaged index. Other errors come from the machine and may be temporary."""
-_NO_FTS5 = "its SQLite has no FTS5."
 
 
 class SearchIndexer:
@@ -175,7 +169,7 @@ class Search:
 
         The cost of a call does not grow with the journal. Raises ``sqlite3.Error`` or ``JournalError``.
         """
-        _make_scratch(db)
+        make_scratch(db)
         db.execute("BEGIN")  # the mark and the content of the index must come from the same snapshot
         try:
             return self._search_some(db)
@@ -197,54 +191,13 @@ class Search:
             db.execute(fill, (first, last))
         else:
             table, first = "words", max(last - SCAN_ROWS, self._base) + 1
-        statement = f"SELECT {EVENT_COLUMNS} FROM events WHERE seq IN ({_newest_statement(table)}) ORDER BY seq"  # noqa: S608 - constant names
-        rows = db.execute(statement, (_expression(self._query), first, last, missing))
+        statement = f"SELECT {EVENT_COLUMNS} FROM events WHERE seq IN ({newest_statement(table)}) ORDER BY seq"  # noqa: S608 - constant names
+        rows = db.execute(statement, (expression(self._query), first, last, missing))
         self._found[:0] = map(from_row, rows)
         self._last = first - 1
         return self._found if self._last <= self._base or len(self._found) == self._limit else None
 
 
-def matching(query: SearchQuery, lines: Iterable[tuple[int, str]], limit: int) -> list[int]:
-    """Return the numbers of the newest *limit* of *lines* that match *query*, descending. Raises ``JournalError``."""
-    if not query.phrases:
-        return []
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
-        _make_scratch(db)
-        db.execute("BEGIN")
-        db.executemany("INSERT INTO scratch(rowid, text) VALUES (?, ?)", lines)
-        return [
-            number for (number,) in db.execute(_newest_statement("scratch"), (_expression(query), 1, 2**63 - 1, limit))
-        ]
-
-
-def _make_scratch(db: sqlite3.Connection) -> None:
-    """Create a table in memory, private to *db*, for the search in unindexed lines, unless it exists.
-
-    Callers fill it within a transaction that they roll back.
-    """
-    db.execute("PRAGMA temp_store = MEMORY")
-    try:
-        db.execute(f"CREATE VIRTUAL TABLE IF NOT EXISTS temp.scratch {full_text(content='')}")
-    except sqlite3.OperationalError as error:
-        if code_of(error) != sqlite3.SQLITE_ERROR:
-            raise
-        raise JournalError(_NO_FTS5) from error
-
-
 def _undo(db: sqlite3.Connection) -> None:
     if db.in_transaction:  # some errors have rolled it back already
         db.execute("ROLLBACK")
-
-
-def _newest_statement(table: str) -> str:
-    """Return the statement for the newest matches. Its parameters: expression, first number, last number, limit."""
-    return f"SELECT rowid FROM {table} WHERE {table} MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?"  # noqa: S608 - a constant name
-
-
-def _expression(query: SearchQuery) -> str:
-    """Return *query* as an FTS5 expression of quoted strings, in which only a quote has a meaning.
-
-    A NUL would end the expression, and surrogates cannot be encoded. Both are replaced, as neither is part of a word.
-    """
-    quoted = " ".join(f'"{phrase}"' for phrase in query.phrases)
-    return quoted.replace("\0", " ").encode(errors="replace").decode()

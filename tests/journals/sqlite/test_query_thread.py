@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -13,10 +14,12 @@ import pytest
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Stored
-from broadcast.journals.sqlite import query_thread, room_log
+from broadcast.journals import query_thread
+from broadcast.journals.query_thread import Kind, QueryThread
+from broadcast.journals.sqlite import journal, room_log
+from broadcast.journals.sqlite.database import connect
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
-from broadcast.journals.sqlite.query_thread import Kind, QueryThread
-from tests.journals.contract import TIMEOUT, Harness
+from tests.journals.contract import TIMEOUT, Harness, ReactorCalls
 from tests.journals.sqlite.support import open_file, open_sqlite, wait_until
 
 
@@ -28,8 +31,15 @@ def run(tmp_path: Path) -> Iterator[Harness]:
         yield harness
 
 
+def start(
+    run: Harness, folder: Path, clock: Callable[[], float] = time.perf_counter
+) -> QueryThread[sqlite3.Connection]:
+    """Start a thread that queries the journal in *folder*."""
+    return QueryThread(partial(connect, folder / FILE, writing=False), run.calls.queue.put, clock)
+
+
 @pytest.mark.parametrize("error", [sqlite3.OperationalError("disk\nI/O error"), MemoryError("too\nmuch")])
-@pytest.mark.parametrize(("module", "function"), [(room_log, "fetch"), (query_thread, "connect")])
+@pytest.mark.parametrize(("module", "function"), [(room_log, "fetch"), (journal, "connect")])
 def test_error_is_answered_in_one_line_and_the_next_query_succeeds(
     run: Harness, monkeypatch: pytest.MonkeyPatch, module: object, function: str, error: Exception
 ) -> None:
@@ -68,7 +78,7 @@ def test_queries_beyond_the_limit_are_rejected_and_all_are_answered(
 
 
 def test_unfinished_query_lets_others_go_first(run: Harness, tmp_path: Path) -> None:
-    queries = QueryThread(tmp_path / FILE, run.calls.queue.put, lambda: None)
+    queries = start(run, tmp_path)
     order: list[str] = []
     steps: list[int] = []
 
@@ -85,7 +95,7 @@ def test_unfinished_query_lets_others_go_first(run: Harness, tmp_path: Path) -> 
 
 
 def test_reads_and_searches_alternate_while_others_wait(run: Harness, tmp_path: Path) -> None:
-    queries = QueryThread(tmp_path / FILE, run.calls.queue.put, lambda: None)
+    queries = start(run, tmp_path)
     order: list[str] = []
     started, submitted = threading.Event(), threading.Event()
 
@@ -113,13 +123,12 @@ def append_name(order: list[str], name: str, _result: object) -> None:
 def test_next_query_waits_until_the_reactor_has_handled_the_result_and_for_a_rest(
     run: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queries = QueryThread(tmp_path / FILE, run.calls.queue.put, lambda: None)
+    clock = count()  # each look at it takes a second
+    queries = start(run, tmp_path, lambda: float(next(clock)))
     rests: list[float] = []
     monkeypatch.setattr(queries, "_rest", rests.append)
     queried: list[int] = []
     answers: list[object] = []
-    clock = count()  # each look at it takes a second
-    monkeypatch.setattr(query_thread, "perf_counter", lambda: float(next(clock)))
 
     def query(number: int, _: sqlite3.Connection) -> list[Stored]:
         queried.append(number)
@@ -140,21 +149,21 @@ def test_close_does_not_wait_for_the_reactor_or_for_a_rest(
     run: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(query_thread, "REST_FACTOR", 1e9)
-    queries = QueryThread(tmp_path / FILE, run.calls.queue.put, lambda: None)
+    queries = start(run, tmp_path)
     answers: list[object] = []
     queries.submit(Kind.READ, lambda _: [], answers.append)
     call = run.calls.queue.get(timeout=TIMEOUT)
     queries.close()
     call()
     assert answers == [[]]
-    queries = QueryThread(tmp_path / FILE, run.calls.queue.put, lambda: None)
+    queries = start(run, tmp_path)
     queries.submit(Kind.READ, lambda _: [], answers.append)
     run.calls.run_until(lambda: len(answers) == 2)
     queries.close()
 
 
 def test_unfinished_query_is_answered_at_close(run: Harness, tmp_path: Path) -> None:
-    queries = QueryThread(tmp_path / FILE, run.calls.queue.put, lambda: None)
+    queries = start(run, tmp_path)
     answers: list[object] = []
     started, closing = threading.Event(), threading.Event()
 
@@ -182,3 +191,51 @@ def test_connection_is_read_only(run: Harness) -> None:
     assert db is not None
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         db.execute("DELETE FROM events")
+
+
+class Lost(Exception):
+    """The connection was lost."""
+
+
+class FakeConnection:
+    """A connection that is lost by its first *failures* queries."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.is_closed = False
+
+    def query(self) -> str:
+        """Return a result, or lose the connection."""
+        self.failures -= 1
+        if self.failures >= 0:
+            raise Lost("the connection was\nlost")
+        return "result"
+
+    def close(self) -> None:
+        """Note the call."""
+        self.is_closed = True
+
+
+@pytest.mark.parametrize(
+    ("failures", "answer", "connections"), [([0], "result", 1), ([1, 0], "result", 2), ([1, 1], "JournalError", 2)]
+)
+def test_query_whose_connection_was_lost_runs_once_more(failures: list[int], answer: str, connections: int) -> None:
+    calls = ReactorCalls()
+    opened: list[FakeConnection] = []
+
+    def connect() -> FakeConnection:
+        opened.append(FakeConnection(failures[len(opened)]))
+        return opened[-1]
+
+    queries = QueryThread(connect, calls.queue.put, time.perf_counter, lambda _: True)
+    answers: list[object] = []
+    queries.submit(Kind.READ, FakeConnection.query, answers.append)
+    calls.run_until(lambda: bool(answers))
+    queries.close()
+    if answer == "JournalError":
+        assert isinstance(answers[0], JournalError)
+        assert str(answers[0]) == "the journal cannot be read: the connection was lost"
+    else:
+        assert answers == [answer]
+    assert len(opened) == connections
+    assert all(connection.is_closed for connection in opened)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from broadcast.core.errors import JournalDamaged, JournalError
 from broadcast.core.search_query import MAX_QUERY_CHARS, parse_query
+from broadcast.journals import full_text
 from broadcast.journals.memory import MemoryJournal
-from broadcast.journals.sqlite import commit_thread, schema, search_indexer
+from broadcast.journals.sqlite import commit_thread, search_indexer
 from broadcast.journals.sqlite.database import connect
 from broadcast.journals.sqlite.journal import FILE, SqliteJournal
 from broadcast.journals.sqlite.search_indexer import Search, SearchIndexer
@@ -190,7 +191,7 @@ def test_after_kill_9_the_index_holds_each_line_once_and_catches_up(tmp_path: Pa
 
 def test_journal_without_fts5_stores_and_reports_on_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "FTS", "none_such")
+        patch.setattr(full_text, "FTS", "none_such")
         with open_journal(MemoryJournal) as run:
             run.append_texts("a")
             assert str(run.try_search(parse_query("a"), 1, 1)) == "its SQLite has no FTS5."
@@ -216,7 +217,7 @@ def test_other_errors_are_not_mistaken_for_missing_fts5() -> None:
 
     locked: Any = Locked()
     with pytest.raises(sqlite3.OperationalError):
-        search_indexer._make_scratch(locked)
+        full_text.make_scratch(locked)
 
 
 def test_undo_outside_a_transaction_does_nothing(run: Harness) -> None:

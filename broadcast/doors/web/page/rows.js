@@ -1,7 +1,7 @@
 // @ts-check
 // A pure function from the lines of a conversation to the rows on the screen.
 
-import { dayName, dayOf } from "./times.js";
+import { dayName, dayOf } from "./text.js";
 
 /** Lines of one person that are further apart than this (in seconds) show the name again. */
 const GROUP_SECONDS = 300;
@@ -18,7 +18,7 @@ const COMING = new Set(["joined", "left", "crowd"]);
  */
 
 /** Return the key of a line's row. Lines that are read twice have other ids, but the same numbers. */
-export function keyOf(/** @type {any} */ line) {
+export function keyOf(line) {
   return line.seq ?? -line.id;
 }
 
@@ -35,39 +35,48 @@ function phrase(names, others) {
   return shown.length > 1 ? `${shown.slice(0, -1).join(", ")} and ${shown.at(-1)}` : shown[0];
 }
 
+/** What a person has done, from the first and the last of their events. @type {Record<string, string>} */
+const VERBS = {
+  "joined joined": "joined",
+  "joined left": "came and went",
+  "left joined": "left and came back",
+  "left left": "left",
+};
+
 /**
- * Return joins and leaves as one sentence. A person who came and went is named once.
- * @param {any[]} lines
+ * Return joins and leaves as one sentence, in the order in which they happened. A person who came and went is named
+ * once.
  */
 export function foldText(lines) {
-  /** @type {Map<string, {nick: string, first: string, last: string}>} */
-  const ways = new Map();
-  const crowd = { joined: 0, left: 0 };
-  let reason = "";
-  for (const { kind, nick, session, text, first, last } of lines) {
-    if (kind === "crowd") {
-      crowd.joined += first;
-      crowd.left += last;
+  /** The last line of each person, and the kind of their first one. The latest is last. */
+  const people = new Map();
+  for (const line of lines) {
+    const key = line.kind === "crowd" ? line.id : line.session || line.nick;
+    const first = people.get(key)?.first ?? line.kind;
+    people.delete(key);
+    people.set(key, { line, first });
+  }
+  /** @type {Map<string, {nicks: string[], others: number, reason: string}>} */
+  const parts = new Map();
+  const partOf = (verb) => {
+    if (!parts.has(verb)) parts.set(verb, { nicks: [], others: 0, reason: "" });
+    return /** @type {any} */ (parts.get(verb));
+  };
+  for (const { line, first } of people.values()) {
+    if (line.kind === "crowd") {
+      if (line.first) partOf("joined").others += line.first;
+      if (line.last) partOf("left").others += line.last;
     } else {
-      const person = session || nick;
-      ways.set(person, { nick, first: ways.get(person)?.first ?? kind, last: kind });
-      if (kind === "left") reason = text;
+      const part = partOf(VERBS[`${first} ${line.kind}`]);
+      part.nicks.push(line.nick);
+      part.reason = line.kind === "left" && first === "left" ? line.text : "";
     }
   }
-  const names = (/** @type {string} */ first, /** @type {string} */ last) =>
-    [...ways.values()].filter((way) => way.first === first && way.last === last).map(({ nick }) => nick);
-  const left = names("left", "left");
-  const hasReason = left.length === 1 && crowd.left === 0 && reason;
-  /** @type {[string[], number, string][]} */
-  const parts = [
-    [names("joined", "joined"), crowd.joined, "joined"],
-    [names("joined", "left"), 0, "came and went"],
-    [names("left", "joined"), 0, "left and came back"],
-    [left, crowd.left, hasReason ? `left: ${reason}` : "left"],
-  ];
-  return parts
-    .filter(([nicks, others]) => nicks.length + others > 0)
-    .map(([nicks, others, verb]) => `${phrase(nicks, others)} ${verb}`)
+  return [...parts]
+    .map(([verb, { nicks, others, reason }]) => {
+      const why = nicks.length + others === 1 && reason ? `: ${reason}` : "";
+      return `${phrase(nicks, others)} ${verb}${why}`;
+    })
     .join("; ");
 }
 
@@ -82,13 +91,12 @@ export function rowsOf(lines, now, isUnread) {
   /** @type {Row[]} */
   const rows = [];
   let day = -Infinity;
-  /** @type {any} */
   let previous = null;
   let isMarked = isUnread === null;
   for (let at = 0; at < lines.length; at += 1) {
     const line = lines[at];
     const row = { key: keyOf(line), kind: line.kind, line, isFirst: false, signature: "", text: "" };
-    const stands = (/** @type {string} */ kind, /** @type {string} */ key, text = "") => {
+    const stands = (kind, key, text = "") => {
       rows.push({ ...row, key, kind, signature: text, text });
       previous = null;
     };

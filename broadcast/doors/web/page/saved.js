@@ -1,6 +1,7 @@
 // @ts-check
 // What a reload of this tab needs, in sessionStorage. A duplicated tab has a copy of it.
 
+import { load, store } from "./environment.js";
 import { Conversation, makeLine, noChange } from "./model.js";
 
 const ANSWER_MS = 300;
@@ -14,9 +15,11 @@ export class SavedSession {
     this._env = env;
     this._key = `broadcast:${path}`;
     this._held = ""; // the session of this tab
+    this._release = () => {};
     this._asked = "";
     this._onAnswer = () => {};
-    this._channel = env.BroadcastChannel ? new env.BroadcastChannel(this._key) : null;
+    // Locks exist in secure contexts only.
+    this._channel = !env.locks && env.BroadcastChannel ? new env.BroadcastChannel(this._key) : null;
     if (!this._channel) return;
     this._channel.onmessage = (/** @type {{data: any}} */ { data }) => {
       if (data.ask && data.ask === this._held) this._channel.postMessage({ held: data.ask });
@@ -26,48 +29,55 @@ export class SavedSession {
 
   /** Return what this tab has saved, or null. */
   load() {
-    try {
-      return JSON.parse(this._env.session.getItem(this._key) ?? "null");
-    } catch {
-      return null;
-    }
+    return load(this._env.session, this._key, null);
   }
 
   /**
-   * Save the session. `isInUse` is false while the page is being left, so that a reload knows that
-   * it is no duplicate.
-   * @param {Chat} chat @param {boolean} isInUse
+   * Save the session. `isInUse` is false while the page is being left, so that a reload knows that it is no duplicate.
    */
   save(chat, isInUse) {
-    this._held = chat.session;
-    try {
-      this._env.session.setItem(this._key, JSON.stringify({ ...describe(chat), isInUse }));
-    } catch {
-      // The storage is full: a reload resumes from an earlier state.
-    }
+    this._hold(chat.session);
+    store(this._env.session, this._key, { ...describe(chat), isInUse });
   }
 
   clear() {
-    this._held = "";
+    this._hold("");
     this._env.session.removeItem(this._key);
   }
 
-  /**
-   * Return whether another tab holds the session. After a crash, nobody answers.
-   * @param {any} saved @returns {Promise<boolean>}
-   */
-  isHeldElsewhere(saved) {
-    if (!saved.isInUse || !this._channel) return Promise.resolve(false);
+  /** Let other tabs know that this one has the session, until it ends. */
+  _hold(session) {
+    if (session === this._held) return;
+    this._release();
+    this._held = session;
+    if (!session || !this._env.locks) return;
+    const end = new Promise((resolve) => (this._release = () => resolve(null)));
+    this._env.locks.request(this._lockOf(session), () => end);
+  }
+
+  _lockOf(session) {
+    return `${this._key} ${session}`;
+  }
+
+  /** Return whether another tab holds the session. Without locks, nobody answers after a crash. */
+  async isHeldElsewhere({ session, isInUse }) {
+    const { locks } = this._env;
+    if (!isInUse) return false;
+    if (locks) {
+      const { held } = await locks.query();
+      return held.some((/** @type {any} */ { name }) => name === this._lockOf(session));
+    }
+    if (!this._channel) return false;
     return new Promise((resolve) => {
-      this._asked = saved.session;
+      this._asked = session;
       this._onAnswer = () => resolve(true);
-      this._channel.postMessage({ ask: saved.session });
+      this._channel.postMessage({ ask: session });
       this._env.setTimeout(() => resolve(false), ANSWER_MS);
     });
   }
 }
 
-/** Return what the server does not send again. It holds no password. @param {Chat} chat */
+/** Return what the server does not send again. It holds no password. */
 function describe(chat) {
   const { token, journal, session, attempt, nick, account, told, away } = chat;
   const all = [...chat.conversations.values()];
@@ -89,7 +99,7 @@ function describe(chat) {
   };
 }
 
-/** Restore a saved session, up to its hello. @param {Chat} chat @param {any} saved */
+/** Restore a saved session, up to its hello. */
 export function restore(chat, saved) {
   const { sessions, rooms, private: talks, own, isInUse, ...state } = saved;
   Object.assign(chat, state);

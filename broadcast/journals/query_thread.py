@@ -1,24 +1,30 @@
-"""The thread that reads and searches an SQLite journal."""
+"""The thread that reads and searches a journal in a database. It does not know the kind of the database."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import partial
 from itertools import chain, cycle
-from pathlib import Path
 from threading import Condition, Lock, Thread
-from time import perf_counter
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from broadcast.core.errors import JournalError
 from broadcast.core.time_slice import CallSoon
-from broadcast.journals.sqlite.database import connect
 
-Query: TypeAlias = Callable[[sqlite3.Connection], Any]
+
+class Connection(Protocol):
+    """A connection to a database. Different threads use it, one at a time."""
+
+    def close(self) -> object:
+        """Release the connection."""
+
+
+C = TypeVar("C", bound=Connection)
+
+Query: TypeAlias = Callable[[C], Any]
 """A function from a connection to the result. It returns None if it is not finished and must be called again."""
 
 MAX_PENDING = 1000
@@ -41,14 +47,17 @@ class Kind(Enum):
 class _Pending(NamedTuple):
     """A query that waits, and the function that receives its result."""
 
-    query: Query
+    query: Query[Any]
     on_result: Callable[[Any], None]
 
 
-class QueryThread:
-    """A thread that runs queries on the file *path*, one after the other, and passes results through *call_soon*.
+class QueryThread(Generic[C]):
+    """A thread that runs queries one after the other on a connection, and passes results through *call_soon*.
 
-    *verify* raises ``JournalError`` if the path does not lead to the journal.
+    *connect* returns the connection when it is first needed and after each error. It may raise ``JournalError``.
+    *clock* returns the seconds by which the cost of a query is measured. *is_lost* returns whether a query has failed
+    only because its connection was lost. Then the query runs once more, on a new connection. *describe* returns why a
+    query has failed.
 
     Reads, searches and the opening of rooms alternate, each kind in the order of submission. A query that is not
     finished goes to the end of its queue. So neither a long search nor many of them delay a read for long.
@@ -57,11 +66,20 @@ class QueryThread:
     the query and the reactor have taken. So queries delay messages little, however many clients send them.
     """
 
-    def __init__(self, path: Path, call_soon: CallSoon, verify: Callable[[], None]) -> None:
-        self._path = path
-        self._verify = verify
+    def __init__(
+        self,
+        connect: Callable[[], C],
+        call_soon: CallSoon,
+        clock: Callable[[], float],
+        is_lost: Callable[[C], bool] = lambda _: False,
+        describe: Callable[[Exception], str] = "the journal cannot be read: {}".format,
+    ) -> None:
+        self._connect = connect
         self._call_soon = call_soon
-        self._db: sqlite3.Connection | None = None
+        self._clock = clock
+        self._is_lost = is_lost
+        self._describe = describe
+        self._db: C | None = None
         self._db_lock = Lock()
         """Held while a query runs, because another thread may close the connection."""
         self._changed = Condition()
@@ -73,7 +91,7 @@ class QueryThread:
         self._thread = Thread(target=self._run, name="journal reader", daemon=True)
         self._thread.start()
 
-    def submit(self, kind: Kind, query: Query, on_result: Callable[[Any], None]) -> None:
+    def submit(self, kind: Kind, query: Query[C], on_result: Callable[[Any], None]) -> None:
         """Call *on_result* in a later turn with the result of *query*, or with the error (a ``JournalError``)."""
         queue = self._queues[kind]
         with self._changed:
@@ -106,9 +124,9 @@ class QueryThread:
                     break
                 queue = next(filter(None, queues))
                 pending = queue.popleft()
-            began = perf_counter()
+            began = self._clock()
             result = self._execute(pending.query)
-            cost = perf_counter() - began
+            cost = self._clock() - began
             if result is None:
                 with self._changed:
                     queue.append(pending)
@@ -127,12 +145,12 @@ class QueryThread:
 
         def handle() -> None:
             nonlocal cost
-            began = perf_counter()
+            began = self._clock()
             try:
                 on_result(result)
             finally:
                 with self._changed:
-                    cost = perf_counter() - began
+                    cost = self._clock() - began
                     self._handled = True
                     self._changed.notify()
 
@@ -146,21 +164,24 @@ class QueryThread:
         with self._changed:
             self._changed.wait_for(lambda: self._closing, seconds)
 
-    def _execute(self, query: Query) -> object:
+    def _execute(self, query: Query[C]) -> object:
         with self._db_lock:
-            try:
-                if self._db is None:
-                    self._verify()
-                    self._db = connect(self._path, writing=False)
-                return query(self._db)
-            except JournalError as error:
-                return error
-            except Exception as error:  # noqa: BLE001 - the thread must survive any error, and the caller must learn of it
-                self._disconnect()
-                return JournalError(" ".join(f"the journal cannot be read: {error}".split()))
+            is_retry = False
+            while True:
+                try:
+                    if self._db is None:
+                        self._db = self._connect()
+                    return query(self._db)
+                except JournalError as error:
+                    return error
+                except Exception as error:  # noqa: BLE001 - the thread must survive it, and the caller must learn of it
+                    is_retry = not is_retry and self._db is not None and self._is_lost(self._db)
+                    self._disconnect()
+                    if not is_retry:
+                        return JournalError(" ".join(self._describe(error).split()))
 
     def _disconnect(self) -> None:
         db, self._db = self._db, None
         if db is not None:
-            with suppress(sqlite3.Error):
+            with suppress(Exception):
                 db.close()

@@ -1,0 +1,304 @@
+"""The thread that stores events and records in PostgreSQL with group commit.
+
+Each batch is one call of a function of the schema. If the connection is lost during a call, its outcome is not known:
+the batch is *in doubt*. The thread sends it again, with the same number, until it has a result. So no event of it is
+confirmed or refused too early. If that takes long, other events do not wait for it: lines fail, other events pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from queue import Empty
+from threading import Event as Flag
+from threading import Thread
+from time import monotonic, sleep
+from typing import Any, TypeAlias
+
+import psycopg
+
+from broadcast.core.errors import JournalError
+from broadcast.core.events import STORED, Event, StoreFailed
+from broadcast.core.stats import CommitStats
+from broadcast.journals.batch_queue import COMMITTED, BatchQueue, Item, RecordWrite, failed
+from broadcast.journals.commit_queue import storage_problem
+from broadcast.journals.postgres.database import (
+    Connection,
+    Database,
+    describe_error,
+    is_fatal,
+    is_stale,
+    is_timeout,
+    to_text,
+)
+from broadcast.journals.postgres.merging import Merger, Segment
+from broadcast.journals.postgres.records import CHANGE_RECORDS, encode_changes
+from broadcast.journals.postgres.room_log import PostgresRoomLog
+from broadcast.journals.postgres.rows import DURABLE, STREAMED, Row, encode, to_row
+
+MAX_EVENTS = 512
+"""Maximum number of events in one batch."""
+PROBE_SECONDS = 2.0
+"""Seconds between two checks, while no event arrives, whether the database can be used."""
+RETRY_SECONDS = 4.0
+"""Time for which a batch is tried again when the database has just become unreachable, and others wait for it."""
+PAUSE = 0.2
+"""Seconds between two tries."""
+
+_LATE = (*COMMITTED, StoreFailed)
+"""The events that wait for the outcome of a batch in doubt."""
+
+Chunk: TypeAlias = tuple[PostgresRoomLog, Sequence[Event]]
+
+_APPEND = "SELECT append(%s, %s, %s, %s::text[], %s::jsonb)"
+_NOTHING: tuple[object, ...] = ([], "[]")
+"""The rest of the parameters of a batch without events."""
+_REPEATED = "the same line is already stored, through another server"
+
+
+class _NotStoredError(Exception):
+    """A batch has not taken effect, and will not. The text says why."""
+
+
+class _AbandonedError(Exception):
+    """The journal was closed while a batch was in doubt."""
+
+
+class CommitThread:
+    """The thread that stores the events of *queue* with connections to *database*.
+
+    *epoch* is that of this server, and *batch* the number of its last batch. All events go to *merger*, those of a room
+    in order, each as stored or as ``StoreFailed``. *read_others* is called with rooms in which events of other servers
+    come first. *stats* records the commits.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        epoch: int,
+        batch: int,
+        queue: BatchQueue[PostgresRoomLog],
+        merger: Merger[PostgresRoomLog],
+        stats: CommitStats,
+        read_others: Callable[[Sequence[PostgresRoomLog]], None],
+    ) -> None:
+        self._database = database
+        self._epoch = epoch
+        self._batch = batch
+        self._queue = queue
+        self._merger = merger
+        self._stats = stats
+        self._read_others = read_others
+        self._db: Connection | None = None
+        self._next_try = 0.0
+        """Time before which no other connection is tried."""
+        self._waiting: Sequence[Chunk] = ()
+        """The events of the batch in flight. It is empty if none but lines and topics wait for its result."""
+        self._owed: list[Chunk] = []
+        """Joins, leaves and the like that could not be stored. Other servers receive them later."""
+        self._closing = Flag()
+        # A daemon thread, so that a process that exits without closing the journal does not hang.
+        self._thread = Thread(target=self._run, name="journal writer", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Store the queued events, and end the thread. Blocks until then."""
+        self._closing.set()
+        self._queue.end()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with suppress(_AbandonedError):
+            while (batch := self._queue.next_batch(MAX_EVENTS, self._next_item)) is not None:
+                if batch.writes:  # first: a line that confirms a private message is not stored without the confirmation
+                    self._store_records(batch.writes)
+                self._store(batch.chunks)
+        self._disconnect()
+
+    def _next_item(self) -> Item[PostgresRoomLog] | None:
+        """Wait for the next item of the queue and return it. Check the database meanwhile."""
+        while True:
+            with suppress(Empty):
+                return self._queue.get(PROBE_SECONDS)
+            with suppress(_NotStoredError):
+                began = self._stats.now()
+                self._call(_APPEND, *_NOTHING)
+                if self._stats.last_error:
+                    self._stats.record_success(self._stats.now() - began)
+                if self._owed:
+                    self._store(())
+
+    def _store_records(self, writes: Sequence[RecordWrite]) -> None:
+        """Make the changes of records in *writes* and report the result. Never raises another error than the end."""
+        changes = [change for write in writes for change in write.changes]
+        failure: JournalError | None = None
+        try:
+            began = self._stats.now()
+            self._call(CHANGE_RECORDS, encode_changes(changes))
+            self._stats.record_success(self._stats.now() - began)
+        except _NotStoredError as error:
+            failure = JournalError(str(error))
+        for write in writes:
+            write.on_done(failure)
+
+    def _store(self, batch: Sequence[Chunk]) -> None:
+        """Store *batch*, and give its events to the merger."""
+        rooms: dict[str, int] = {}
+        rows: list[Row] = []
+        chunks: list[tuple[PostgresRoomLog, list[Event]]] = []
+        for log, events in (*self._owed, *batch):
+            index = rooms.get(log.name, len(rooms))
+            returned: list[Event] = []
+            for event in events:
+                if isinstance(event, COMMITTED) and (reason := storage_problem(event)):
+                    self._stats.failed_events += 1
+                    returned.append(StoreFailed(event, reason))
+                    continue
+                if row := to_row(index, event):
+                    rooms[log.name] = index
+                    rows.append(row)
+                returned.append(event)
+            chunks.append((log, returned))
+        if not rows:
+            self._merger.pass_on(chunks)
+            return
+        owed = len(self._owed)
+        logs = {log for log, _ in chunks}
+        self._merger.begin(logs)
+        self._waiting = chunks[owed:]
+        began = self._stats.now()
+        try:
+            answer = self._call(_APPEND, [*map(to_text, rooms)], encode(rows))
+        except _NotStoredError as error:
+            self._merger.end(logs)
+            self._owe(chunks[owed:])
+            waiting = [(log, self._still_waiting(events)) for log, events in chunks[owed:]]
+            self._merger.pass_on(self._fail(waiting, str(error)))
+            return
+        if self._stats.last_error or any(row[1] in DURABLE for row in rows):
+            self._stats.record_success(self._stats.now() - began)
+        segments = _number(chunks, dict(zip(rooms, answer["rooms"], strict=True)), answer["repeated"])
+        for index, (log, segment) in enumerate(segments):
+            events = [] if index < owed else self._still_waiting(segment.events)
+            segments[index] = log, segment._replace(events=events)
+        del self._owed[:owed]
+        if behind := self._merger.add_own(segments):
+            self._read_others(behind)
+
+    def _call(self, statement: str, *values: object) -> Mapping[str, Any]:
+        """Return the result of the next batch: *statement* with *values*. Raises ``_NotStoredError``."""
+        self._batch += 1
+        began = monotonic()
+        # While the database is known to be away, one try is enough.
+        end = began if self._stats.last_error else began + RETRY_SECONDS
+        in_doubt = False
+        while True:
+            try:
+                answer = self._execute(statement, *values, at_once=in_doubt)
+            except Exception as error:
+                reason = describe_error(error)
+                self._stats.record_failure(reason, 0)
+                is_refused = self._db is not None and not (self._db.closed or is_fatal(error))
+                if is_refused and (not in_doubt or is_stale(error)):
+                    raise _NotStoredError(reason) from error
+                if is_refused and not is_timeout(error):
+                    # An older call with this number may still be on its way. Let one without events take its place.
+                    statement, values = _APPEND, _NOTHING
+                in_doubt = in_doubt or (self._db is not None and values != _NOTHING)
+                if not is_refused:
+                    self._disconnect()
+                self._wait_for_retry(reason, end, in_doubt=in_doubt)
+            else:
+                if in_doubt and answer.get("rooms") == []:
+                    raise _NotStoredError(self._stats.last_error)
+                return answer
+
+    def _wait_for_retry(self, reason: str, end: float, *, in_doubt: bool) -> None:
+        """Wait until the batch should be sent again. After *end*, raise ``_NotStoredError`` if it is not *in_doubt*."""
+        late = monotonic() - end
+        if late >= 0 and not in_doubt:
+            raise _NotStoredError(reason)
+        if late >= 0:
+            self._release(reason)
+        if self._closing.is_set() and late >= 0:
+            raise _AbandonedError
+        sleep(PAUSE)
+
+    def _execute(self, statement: str, *values: object, at_once: bool) -> Mapping[str, Any]:
+        """Return the result of one call. If not *at_once*, connect only if the last try was some time ago."""
+        if self._db is not None and not self._db.is_open():
+            self._disconnect()
+        if self._db is None:
+            if not at_once and monotonic() < self._next_try:
+                raise psycopg.OperationalError
+            self._next_try = monotonic() + PROBE_SECONDS / 2
+            self._db = self._database.connect()
+        parameters = self._database.node, self._epoch, self._batch, *values
+        row = self._db.execute(statement.encode(), parameters).fetchone()
+        assert row is not None
+        return row[0]  # type: ignore[no-any-return]
+
+    def _release(self, reason: str) -> None:
+        """Let nothing but lines and topics wait for the outcome of a batch in doubt, and let new ones of these fail."""
+        waiting, self._waiting = self._waiting, ()
+        self._merger.pass_by(
+            [(log, [each for each in events if not isinstance(each, _LATE)]) for log, events in waiting]
+        )
+        while (item := self._queue.drain()) is not None:
+            for write in item.writes:
+                write.on_done(JournalError(reason))
+            self._owe(item.chunks)
+            self._merger.pass_by(self._fail(item.chunks, reason))
+
+    def _owe(self, chunks: Iterable[Chunk]) -> None:
+        """Store the events without a number of *chunks* later, except topics."""
+        for log, events in chunks:
+            if owed := [each for each in events if isinstance(each, STREAMED) and not isinstance(each, COMMITTED)]:
+                self._owed.append((log, owed))
+
+    def _still_waiting(self, events: list[Event]) -> list[Event]:
+        """Return those of *events*, from the batch in flight, that ``_release`` has not passed on."""
+        return events if self._waiting else [event for event in events if isinstance(event, _LATE)]
+
+    def _fail(self, chunks: Sequence[Chunk], reason: str) -> list[Chunk]:
+        """Return the events of *chunks* as they are delivered if they could not be stored."""
+        self._stats.failed_events += sum(isinstance(event, COMMITTED) for _, events in chunks for event in events)
+        return [(log, [failed(event, reason) for event in events]) for log, events in chunks]
+
+    def _disconnect(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            with suppress(psycopg.Error):
+                db.close()
+
+
+def _number(
+    chunks: Sequence[tuple[PostgresRoomLog, list[Event]]],
+    positions: dict[str, Sequence[int]],
+    repeated: Mapping[str, int],
+) -> list[tuple[PostgresRoomLog, Segment]]:
+    """Number the events of *chunks*, and return them as segments.
+
+    *positions* are those in front of the batch in each room of the database. *repeated* has the row of each line that
+    was stored earlier.
+    """
+    segments: list[tuple[PostgresRoomLog, Segment]] = []
+    row = 0
+    for log, events in chunks:
+        seq, place = begin = positions.get(log.name, log.stream.position)
+        for index, event in enumerate(events):
+            if isinstance(event, STORED):
+                if repeated and str(row) in repeated:
+                    events[index] = failed(event, _REPEATED)
+                else:
+                    seq += 1
+                    event.seq = seq
+            elif isinstance(event, STREAMED):
+                place += 1
+            else:
+                continue
+            row += 1
+        if log.name in positions:
+            positions[log.name] = seq, place
+        segments.append((log, Segment((begin[0], begin[1]), (seq, place), events)))
+    return segments

@@ -1,0 +1,168 @@
+"""The merging of the events of this server and of the other servers, in the order of the database.
+
+The position of a room is a pair: the number of its last line, and the place of its last event without a number. Each
+batch of this server is a *segment* of the room: it begins at the position to which the database had come before.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from threading import Lock
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+
+from broadcast.core.events import Event
+from broadcast.journals.commit_queue import CommittedQueue, Receiver
+
+Position: TypeAlias = tuple[int, int]
+"""Number of the last line, and place of the last event in the table ``stream``."""
+
+
+class Segment(NamedTuple):
+    """Events of this server that follow one another in a room, from the position *begin* to *end*."""
+
+    begin: Position
+    end: Position
+    events: list[Event]
+
+
+class ReadEvent(NamedTuple):
+    """An event that was read from the database, and the position after it."""
+
+    position: Position
+    event: Event | None
+    """None if nobody here must receive it, unless as a part of a segment."""
+
+
+class MergedStream:
+    """The events of a room that were not delivered yet. Only a ``Merger`` uses it."""
+
+    def __init__(self, position: Position) -> None:
+        self.position = position
+        """The position up to which all events were delivered."""
+        self.read_to = position
+        """The position up to which events were read. It is never behind ``position``."""
+        self.segments: deque[Segment] = deque()
+        self.others: deque[ReadEvent] = deque()
+        """Events that were read, some of which may be those of a segment."""
+        self.foreign: deque[Event] = deque()
+        """Events of other servers that ``drain`` has returned, and that are not in delivery yet."""
+        self.in_flight = False
+        """Whether a batch with events of this room was sent, and its result is not known."""
+
+    def take_foreign(self, events: Sequence[Event]) -> list[Event]:
+        """Return those of *events*, which are in delivery now, that come from other servers."""
+        if not self.foreign:
+            return []
+        ids = {id(event) for event in events}
+        count = sum(id(event) in ids for event in self.foreign)
+        return [self.foreign.popleft() for _ in range(count)]
+
+    def drain(self) -> list[Event]:
+        """Remove the events that follow the position and return them."""
+        ready: list[Event] = []
+        while True:
+            segment = self.segments[0] if self.segments else None
+            # An event that was read may be one of the batch in flight. Its result comes soon, as a segment.
+            if self.others and (not self.in_flight if segment is None else self.others[0].position <= segment.begin):
+                position, event = self.others.popleft()
+                if position > self.position:
+                    self.position = position
+                    if event is not None:
+                        ready.append(event)
+                        self.foreign.append(event)
+            elif segment is not None and self.read_to >= segment.begin:
+                self.segments.popleft()
+                ready += segment.events
+                self.position = max(self.position, segment.end)
+                self.read_to = max(self.read_to, segment.end)
+                while self.others and self.others[0].position <= segment.end:
+                    self.others.popleft()
+            else:
+                return ready
+
+
+class MergedLog(Receiver, Protocol):
+    """The log of a room."""
+
+    @property
+    def stream(self) -> MergedStream:
+        """The state of the merging."""
+
+
+L = TypeVar("L", bound=MergedLog)
+
+
+class Merger(Generic[L]):
+    """Passes the events of this server and of the others to *committed*. Any thread may use it."""
+
+    def __init__(self, committed: CommittedQueue[L]) -> None:
+        self._committed = committed
+        self._lock = Lock()
+
+    def begin(self, logs: Iterable[L]) -> None:
+        """Note that a batch with events of *logs* is in flight."""
+        with self._lock:
+            for log in logs:
+                log.stream.in_flight = True
+
+    def end(self, logs: Iterable[L]) -> None:
+        """Note that the batch in flight, with events of *logs*, has not taken effect."""
+        with self._lock:
+            for log in logs:
+                log.stream.in_flight = False
+                self._deliver(log)
+
+    def add_own(self, segments: Iterable[tuple[L, Segment]]) -> list[L]:
+        """Add the segments of the batch in flight. Return the logs in which events of other servers come first."""
+        with self._lock:
+            ready: list[tuple[L, Sequence[Event]]] = []
+            behind: list[L] = []
+            for log, segment in segments:
+                stream = log.stream
+                stream.in_flight = False
+                stream.segments.append(segment)
+                if events := stream.drain():
+                    ready.append((log, events))
+                if stream.segments:
+                    behind.append(log)
+            if ready:
+                self._committed.add(ready)
+            return behind
+
+    def pass_on(self, chunks: Iterable[tuple[L, Sequence[Event]]]) -> None:
+        """Deliver events that are not in the database, in their place among those of this server."""
+        with self._lock:
+            ready: list[tuple[L, Sequence[Event]]] = []
+            for log, events in chunks:
+                if log.stream.segments:
+                    log.stream.segments[-1].events.extend(events)
+                elif events:
+                    ready.append((log, events))
+            if ready:
+                self._committed.add(ready)
+
+    def add_read(self, log: L, events: Iterable[ReadEvent], read_to: Position) -> None:
+        """Add *events* of all servers, in order, which were read up to the position *read_to*."""
+        with self._lock:
+            stream = log.stream
+            stream.others.extend(each for each in events if each.position > stream.read_to)
+            stream.read_to = max(stream.read_to, read_to)
+            self._deliver(log)
+
+    def start(self, log: L, events: Sequence[Event]) -> None:
+        """Deliver *events* of other servers as the first ones of *log*."""
+        with self._lock:
+            if events:
+                log.stream.foreign.extend(events)
+                self._committed.add([(log, events)])
+
+    def pass_by(self, chunks: Sequence[tuple[L, Sequence[Event]]]) -> None:
+        """Deliver events that are not in the database before those that wait."""
+        with self._lock:
+            if chunks := [chunk for chunk in chunks if chunk[1]]:
+                self._committed.add(chunks)
+
+    def _deliver(self, log: L) -> None:
+        if events := log.stream.drain():
+            self._committed.add([(log, events)])

@@ -1,0 +1,89 @@
+"""The events of a batch as the function ``append`` of the schema takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
+
+from msgspec import json
+
+from broadcast.core.events import (
+    STORED,
+    Action,
+    Announced,
+    AwayChanged,
+    Event,
+    FileInfo,
+    Joined,
+    Left,
+    Message,
+    Renamed,
+    Shared,
+    TopicChanged,
+)
+from broadcast.journals.postgres.database import from_text, to_text
+
+Row: TypeAlias = tuple[Any, ...]
+"""Index of the room, kind, session, nickname; for a line also text, time, uid, file."""
+
+_FIELDS: Final[dict[type[Any], tuple[str, ...]]] = {
+    Joined: ("session", "nick"),
+    Left: ("session", "nick", "reason", "by"),
+    Renamed: ("session", "nick", "new", "unasked"),
+    AwayChanged: ("session", "nick", "away", "reason"),
+    TopicChanged: ("session", "nick", "text"),
+    Announced: ("text",),
+}
+_LINES: dict[type[Any], str] = {Message: "said", Action: "emoted", Shared: "shared"}
+_KINDS = {
+    Joined: "joined",
+    Left: "left",
+    Renamed: "renamed",
+    AwayChanged: "away",
+    TopicChanged: "topic",
+    Announced: "announced",
+}
+_TYPES = {kind: event_type for event_type, kind in _KINDS.items()}
+
+DURABLE: Final = frozenset({"said", "emoted", "shared", "topic"})
+"""The kinds of rows that a commit makes durable."""
+STREAMED: Final = tuple(_KINDS)
+"""The events without a number that other servers receive."""
+
+
+def to_row(index: int, event: Event) -> Row | None:
+    """Return the row of *event* in the room with this *index*, None if the event is of no interest to other servers."""
+    kind = type(event)
+    if isinstance(event, STORED):
+        at = event.at if event.at - event.at == 0 else str(event.at)  # JSON knows no infinity
+        file = _to_file(event.file) if isinstance(event, Shared) else None
+        return index, _LINES[kind], event.session, event.nick, event.text, at, event.uid or None, file
+    name = _KINDS.get(kind)
+    return None if name is None else (index, name, *(getattr(event, field) for field in _FIELDS[kind]))
+
+
+def _to_file(file: FileInfo) -> dict[str, Any]:
+    names = ("id", "size", "type", "sha256", "width", "height")
+    return {name: getattr(file, name) for name in names}
+
+
+def encode(rows: Sequence[Row]) -> str:
+    """Return *rows* as JSON."""
+    data = json.encode(rows)
+    if b"\\u0000" in data or b"\\u001a" in data:  # rare, because no door lets them through
+        data = json.encode([_escape(row) for row in rows])
+    return data.decode()
+
+
+def _escape(value: Any) -> Any:  # noqa: ANN401 - any value of a row
+    if isinstance(value, str):
+        return to_text(value)
+    if isinstance(value, dict):
+        return {key: _escape(item) for key, item in value.items()}
+    return [*map(_escape, value)] if isinstance(value, tuple) else value
+
+
+def to_event(kind: str, *values: Any) -> Event:  # noqa: ANN401 - the fields of the event
+    """Return the event of the table ``stream`` with this *kind*."""
+    event: Event = _TYPES[kind](*(from_text(value) if isinstance(value, str) else value for value in values))
+    return event

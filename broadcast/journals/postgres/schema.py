@@ -1,0 +1,389 @@
+"""The schema of the journal in PostgreSQL: its migrations, and the functions that write.
+
+Each call of a function is one transaction, so no lock outlasts it, whatever happens to the server that has called it.
+A server numbers its calls, its *batches*, from 1. The database stores the last number and its result. So a server that
+has lost its connection sends the same batch again: a batch takes effect once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg import Connection, sql
+from psycopg.errors import InsufficientPrivilege
+
+from broadcast.core.errors import JournalError, JournalTooNew
+from broadcast.journals.postgres import record_schema, search_schema
+
+STALE = "BC001"
+"""The SQLSTATE, raised by ``begin_batch``, of a batch with an epoch or a number that is no longer valid."""
+MIGRATION_LOCK = 0x6263_6A31_0000_0000
+"""The key of the advisory lock that a migration holds ("bcj1"). The hash of the schema's name is added."""
+
+COPY_OF = "copy of "
+"""The begin of the id of a journal while ``broadcast-admin copy`` fills it. The id of the original follows."""
+INCOMPLETE = "the schema {} holds a copy that is not complete: run broadcast-admin copy again"
+
+SERVER_LOCK = MIGRATION_LOCK + 2**33
+"""The key of the advisory lock that all servers share. The hash of the schema's name is added."""
+
+_TABLES = """
+CREATE TABLE journal (id text NOT NULL, version integer NOT NULL);
+COMMENT ON TABLE journal IS 'The journal as a whole: one row.';
+COMMENT ON COLUMN journal.id IS 'A random identifier. It is another one if stored lines were lost.';
+COMMENT ON COLUMN journal.version IS 'The version of this schema.';
+INSERT INTO journal VALUES (replace(gen_random_uuid()::text, '-', ''), 0);
+
+CREATE TABLE rooms (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text COLLATE "C" NOT NULL UNIQUE,
+    topic text NOT NULL DEFAULT '', last bigint NOT NULL DEFAULT 0, place bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
+COMMENT ON TABLE rooms IS 'The rooms. A server locks the row of a room while it stores lines in it.';
+COMMENT ON COLUMN rooms.id IS 'The identifier of the room in other tables.';
+COMMENT ON COLUMN rooms.name IS 'The name of the room.';
+COMMENT ON COLUMN rooms.topic IS 'The topic; empty if there is none.';
+COMMENT ON COLUMN rooms.last IS 'Number of the last line in the room.';
+COMMENT ON COLUMN rooms.place IS 'Place of the last event in the table stream that belongs to the room.';
+
+CREATE TABLE lines (
+    room integer NOT NULL, seq bigint NOT NULL, at double precision NOT NULL, kind text NOT NULL,
+    session bigint NOT NULL, nick text NOT NULL, text text NOT NULL, uid text, file jsonb, PRIMARY KEY (room, seq)
+);
+CREATE UNIQUE INDEX lines_uid ON lines (room, uid) WHERE uid IS NOT NULL;
+CREATE INDEX lines_file ON lines (room, seq) WHERE file IS NOT NULL;
+COMMENT ON TABLE lines IS 'The lines of all rooms.';
+COMMENT ON COLUMN lines.room IS 'The id of the room.';
+COMMENT ON COLUMN lines.seq IS 'Number of the line in its room, from 1, without a gap.';
+COMMENT ON COLUMN lines.at IS 'The time, in seconds since 1970: to_timestamp(at).';
+COMMENT ON COLUMN lines.kind IS 'said, emoted (/me), or shared (a file).';
+COMMENT ON COLUMN lines.session IS 'The session of the author.';
+COMMENT ON COLUMN lines.nick IS 'The nickname of the author.';
+COMMENT ON COLUMN lines.text IS 'The text, or the name of the file.';
+COMMENT ON COLUMN lines.uid IS 'The identifier that the program of the author has chosen, if any.';
+COMMENT ON COLUMN lines.file IS 'The shared file: id, size, type, sha256, width, height.';
+
+CREATE VIEW history AS SELECT rooms.name AS room, seq, to_timestamp(at) AS at, kind, nick, text
+    FROM lines JOIN rooms ON rooms.id = lines.room;
+COMMENT ON VIEW history IS 'The lines of all rooms for people: WHERE at >= current_date ORDER BY at.';
+COMMENT ON COLUMN history.room IS 'The name of the room.';
+COMMENT ON COLUMN history.seq IS 'Number of the line in its room.';
+COMMENT ON COLUMN history.at IS 'The time.';
+COMMENT ON COLUMN history.kind IS 'said, emoted (/me), or shared (a file).';
+COMMENT ON COLUMN history.nick IS 'The nickname of the author.';
+COMMENT ON COLUMN history.text IS 'The text, or the name of the file.';
+
+CREATE TABLE stream (
+    room integer NOT NULL, place bigint NOT NULL, seq bigint NOT NULL, node text NOT NULL, event jsonb NOT NULL,
+    stored timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (room, place)
+);
+COMMENT ON TABLE stream IS 'Recent joins, leaves and other events without a number, for the other servers.';
+COMMENT ON COLUMN stream.room IS 'The id of the room.';
+COMMENT ON COLUMN stream.place IS 'Place of the event among those of its room in this table, from 1.';
+COMMENT ON COLUMN stream.seq IS 'Number of the last line before the event.';
+COMMENT ON COLUMN stream.node IS 'The name of the server, empty if the server was dead.';
+COMMENT ON COLUMN stream.event IS 'Kind, session, nickname, and more by kind.';
+COMMENT ON COLUMN stream.stored IS 'The time. Events are deleted after some minutes.';
+
+CREATE TABLE members (
+    room integer NOT NULL, session bigint NOT NULL, node text NOT NULL, nick text NOT NULL,
+    away boolean NOT NULL DEFAULT false, away_reason text NOT NULL DEFAULT '', PRIMARY KEY (room, session)
+);
+CREATE INDEX members_node ON members (node);
+COMMENT ON TABLE members IS 'The people in the rooms, by the last events in the table stream.';
+COMMENT ON COLUMN members.room IS 'The id of the room.';
+COMMENT ON COLUMN members.session IS 'The session.';
+COMMENT ON COLUMN members.node IS 'The name of the server to which the session is connected.';
+COMMENT ON COLUMN members.nick IS 'The nickname.';
+COMMENT ON COLUMN members.away IS 'Whether the person is away.';
+COMMENT ON COLUMN members.away_reason IS 'The reason for that; empty if there is none.';
+
+CREATE TABLE writers (
+    node text PRIMARY KEY, epoch bigint NOT NULL, batch bigint NOT NULL DEFAULT 0, result jsonb
+) WITH (fillfactor = 50);
+COMMENT ON TABLE writers IS 'The servers that write, or have written.';
+COMMENT ON COLUMN writers.node IS 'The name of the server.';
+COMMENT ON COLUMN writers.epoch IS 'A number that rises with each start. Only the server with this epoch can write.';
+COMMENT ON COLUMN writers.batch IS 'Number of the last batch that has taken effect.';
+COMMENT ON COLUMN writers.result IS 'The result of this batch, in case that it is sent again.';
+
+CREATE TABLE leases (node text PRIMARY KEY, epoch bigint NOT NULL, until timestamptz NOT NULL);
+COMMENT ON TABLE leases IS 'The servers that run.';
+COMMENT ON COLUMN leases.node IS 'The name of the server.';
+COMMENT ON COLUMN leases.epoch IS 'The epoch of the server.';
+COMMENT ON COLUMN leases.until IS 'The time from which on others count the server as dead, unless it renews the lease.';
+"""
+
+_RECORDS = """
+CREATE TABLE accounts (
+    id bigint PRIMARY KEY, name text NOT NULL, password_hash text NOT NULL, role text NOT NULL,
+    created double precision NOT NULL, last_used double precision NOT NULL, issuer text NOT NULL,
+    subject text NOT NULL, logins text NOT NULL
+);
+COMMENT ON TABLE accounts IS 'The registered nicknames.';
+COMMENT ON COLUMN accounts.id IS 'The identifier of the account.';
+COMMENT ON COLUMN accounts.name IS 'The nickname.';
+COMMENT ON COLUMN accounts.password_hash IS 'The hash of the password; empty if there is none.';
+COMMENT ON COLUMN accounts.role IS 'operator, or empty.';
+COMMENT ON COLUMN accounts.created IS 'The time of the registration, in seconds since 1970.';
+COMMENT ON COLUMN accounts.last_used IS 'The time of the last login, in seconds since 1970.';
+COMMENT ON COLUMN accounts.issuer IS 'The OpenID Connect provider that knows the owner; empty if there is none.';
+COMMENT ON COLUMN accounts.subject IS 'The identifier of the owner at this provider.';
+COMMENT ON COLUMN accounts.logins IS 'Hashes of the logins that clients remember.';
+
+CREATE TABLE bans (
+    id bigint PRIMARY KEY, target text NOT NULL, value text NOT NULL, name text NOT NULL, reason text NOT NULL,
+    "by" text NOT NULL, at double precision NOT NULL, until double precision
+);
+COMMENT ON TABLE bans IS 'The bans.';
+COMMENT ON COLUMN bans.id IS 'The identifier of the ban.';
+COMMENT ON COLUMN bans.target IS 'account, nickname or address.';
+COMMENT ON COLUMN bans.value IS 'The id of the account, the folded nickname, or the network.';
+COMMENT ON COLUMN bans.name IS 'The target as the operator typed it.';
+COMMENT ON COLUMN bans.reason IS 'The reason; empty if there is none.';
+COMMENT ON COLUMN bans."by" IS 'Nickname of the operator.';
+COMMENT ON COLUMN bans.at IS 'The time of the ban, in seconds since 1970.';
+COMMENT ON COLUMN bans.until IS 'The time at which the ban ends, in seconds since 1970; NULL if it does not end.';
+
+CREATE TABLE audit (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at double precision NOT NULL, "by" text NOT NULL,
+    action text NOT NULL, target text NOT NULL, detail text NOT NULL
+);
+COMMENT ON TABLE audit IS 'The actions of operators and administrators.';
+COMMENT ON COLUMN audit.id IS 'The place in the audit trail.';
+COMMENT ON COLUMN audit.at IS 'The time, in seconds since 1970.';
+COMMENT ON COLUMN audit."by" IS 'Nickname of the operator.';
+COMMENT ON COLUMN audit.action IS 'The command.';
+COMMENT ON COLUMN audit.target IS 'Its target.';
+COMMENT ON COLUMN audit.detail IS 'More about it, for example a reason.';
+
+CREATE TABLE private_lines (
+    id bigint PRIMARY KEY, at double precision NOT NULL, sender_account bigint NOT NULL, sender text NOT NULL,
+    recipient_account bigint NOT NULL, recipient text NOT NULL, text text NOT NULL, delivered boolean NOT NULL,
+    kind text NOT NULL, uid text NOT NULL
+);
+CREATE INDEX private_pairs ON private_lines (sender_account, recipient_account, id);
+CREATE INDEX private_recipients ON private_lines (recipient_account, id);
+CREATE INDEX private_waiting ON private_lines (recipient_account, sender_account, id) WHERE NOT delivered;
+COMMENT ON TABLE private_lines IS 'Private messages to and from accounts.';
+COMMENT ON COLUMN private_lines.id IS 'The identifier of the message.';
+COMMENT ON COLUMN private_lines.at IS 'The time, in seconds since 1970.';
+COMMENT ON COLUMN private_lines.sender_account IS 'The account of the sender; 0 if there is none.';
+COMMENT ON COLUMN private_lines.sender IS 'The nickname of the sender at that time.';
+COMMENT ON COLUMN private_lines.recipient_account IS 'The account of the recipient; 0 if there is none.';
+COMMENT ON COLUMN private_lines.recipient IS 'The nickname of the recipient at that time.';
+COMMENT ON COLUMN private_lines.text IS 'The text.';
+COMMENT ON COLUMN private_lines.delivered IS 'False while the message waits for its recipient.';
+COMMENT ON COLUMN private_lines.kind IS 'message, or another kind.';
+COMMENT ON COLUMN private_lines.uid IS 'The identifier that the program of the sender has chosen, if any.';
+
+CREATE TABLE last_ids (kind text PRIMARY KEY, id bigint NOT NULL);
+COMMENT ON TABLE last_ids IS 'The last id of each kind of record. An id is never used again.';
+COMMENT ON COLUMN last_ids.kind IS 'accounts, bans or private_lines.';
+COMMENT ON COLUMN last_ids.id IS 'The highest id that was ever used.';
+"""
+
+_FUNCTIONS = """
+CREATE FUNCTION clear_node(p_node text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM rooms WHERE id IN (SELECT room FROM members WHERE node = p_node) ORDER BY name FOR NO KEY UPDATE;
+    WITH gone AS (
+        DELETE FROM members WHERE node = p_node RETURNING room, session, nick
+    ), numbered AS (
+        SELECT gone.*, last, place + row_number() OVER (PARTITION BY room ORDER BY session) AS place
+        FROM gone JOIN rooms ON rooms.id = gone.room
+    ), new_events AS (
+        INSERT INTO stream (room, place, seq, node, event)
+        SELECT room, place, last, '', jsonb_build_array('left', session, nick, 'connection lost', '') FROM numbered
+    )
+    UPDATE rooms SET place = latest.place
+    FROM (SELECT room, max(place) AS place FROM numbered GROUP BY room) AS latest WHERE rooms.id = latest.room;
+    IF FOUND THEN
+        PERFORM pg_notify(current_schema(), E'\\n*');
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION clear_node IS 'Let all people of a server leave their rooms. Its row in writers must be locked.';
+
+CREATE FUNCTION enroll(p_node text) RETURNS TABLE (epoch bigint, batch bigint) LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN QUERY INSERT INTO writers AS w (node, epoch) VALUES (p_node, 1)
+        ON CONFLICT (node) DO UPDATE SET epoch = w.epoch + 1 RETURNING w.epoch, w.batch;
+    PERFORM clear_node(p_node);
+END
+$$;
+COMMENT ON FUNCTION enroll IS 'Give a server that starts a new epoch, and return it with the number of its last batch.';
+
+CREATE FUNCTION expel(p_node text, p_epoch bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE writers SET epoch = epoch + 1 WHERE node = p_node AND epoch = p_epoch;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM clear_node(p_node);
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION expel IS 'End the epoch of a dead server, after its batch in flight, and let its people leave.';
+
+CREATE FUNCTION begin_batch(p_node text, p_epoch bigint, p_batch bigint) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    writer writers;
+BEGIN
+    SELECT * INTO writer FROM writers WHERE node = p_node FOR UPDATE;
+    IF writer.batch = p_batch THEN
+        RETURN writer.result;
+    END IF;
+    IF writer.epoch IS DISTINCT FROM p_epoch OR writer.batch > p_batch THEN
+        RAISE EXCEPTION 'another server has taken the name %', p_node USING ERRCODE = 'BC001';
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION begin_batch IS
+    'Lock the row of a server until the end of the transaction. Return the result of the batch if it has taken effect.';
+
+CREATE FUNCTION end_batch(p_node text, p_batch bigint, p_result jsonb) RETURNS jsonb LANGUAGE sql AS $$
+    UPDATE writers SET batch = p_batch, result = p_result WHERE node = p_node RETURNING result;
+$$;
+COMMENT ON FUNCTION end_batch IS 'Store the result of a batch, and return it.';
+
+CREATE FUNCTION append(p_node text, p_epoch bigint, p_batch bigint, p_rooms text[], p_events jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET enable_seqscan = off AS $$
+DECLARE
+    answer jsonb := begin_batch(p_node, p_epoch, p_batch);
+    change record;
+BEGIN
+    IF answer IS NOT NULL THEN
+        RETURN answer;
+    END IF;
+    -- All servers add and lock rooms in the same order, so that none waits for one that waits for it.
+    INSERT INTO rooms (name) SELECT new.name FROM unnest(p_rooms) AS new (name)
+        WHERE NOT EXISTS (SELECT FROM rooms WHERE rooms.name = new.name COLLATE "C")
+        ORDER BY new.name COLLATE "C" ON CONFLICT (name) DO NOTHING;
+    PERFORM FROM rooms WHERE name = ANY (p_rooms) ORDER BY name FOR NO KEY UPDATE;
+    -- This is a statement of its own, because it must see the lines of all that have held the locks before.
+    WITH room AS MATERIALIZED (
+        SELECT index - 1 AS index, id, last, place
+        FROM unnest(p_rooms) WITH ORDINALITY AS asked (name, index) JOIN rooms ON rooms.name = asked.name COLLATE "C"
+    ), event AS MATERIALIZED (
+        SELECT n, room.*, e, e ->> 1 AS kind, e ->> 1 IN ('said', 'emoted', 'shared') AS stored,
+            (SELECT seq FROM lines WHERE lines.room = room.id AND uid = e ->> 6) AS first
+        FROM jsonb_array_elements(p_events) WITH ORDINALITY AS given (e, n)
+        JOIN room ON room.index = (e ->> 0)::integer
+    ), numbered AS MATERIALIZED (
+        SELECT id AS room, n, e, kind, stored AND first IS NULL AS is_line, NOT stored AS is_transient,
+            last + count(*) FILTER (WHERE stored AND first IS NULL) OVER so_far AS seq,
+            place + count(*) FILTER (WHERE NOT stored) OVER so_far AS place
+        FROM event WINDOW so_far AS (PARTITION BY id ORDER BY n)
+    ), new_lines AS (
+        INSERT INTO lines (room, seq, kind, session, nick, text, at, uid, file)
+        SELECT room, seq, kind, (e ->> 2)::bigint, e ->> 3, e ->> 4, (e ->> 5)::double precision, e ->> 6,
+            nullif(e -> 7, 'null')
+        FROM numbered WHERE is_line
+    ), new_events AS (
+        INSERT INTO stream (room, place, seq, node, event)
+        SELECT room, place, seq, p_node, e - 0 FROM numbered WHERE is_transient
+    ), changes AS (
+        SELECT room, max(seq) AS last, max(place) AS place,
+            (array_agg(e ->> 4 ORDER BY n DESC) FILTER (WHERE kind = 'topic'))[1] AS topic
+        FROM numbered GROUP BY room
+    ), new_rooms AS (
+        UPDATE rooms SET last = changes.last, place = changes.place, topic = coalesce(changes.topic, rooms.topic)
+        FROM changes WHERE rooms.id = changes.room
+    )
+    SELECT jsonb_build_object(
+        'rooms', coalesce((SELECT jsonb_agg(jsonb_build_array(last, place) ORDER BY index) FROM room), '[]'),
+        'repeated', coalesce((SELECT jsonb_object_agg(n - 1, first) FROM event WHERE first IS NOT NULL), '{}')
+    ) INTO answer;
+    FOR change IN
+        SELECT id AS room, e ->> 1 AS kind, (e ->> 2)::bigint AS session, e
+        FROM jsonb_array_elements(p_events) WITH ORDINALITY AS given (e, n)
+        JOIN rooms ON rooms.name = p_rooms[(e ->> 0)::integer + 1] COLLATE "C"
+        WHERE e ->> 1 IN ('joined', 'left', 'renamed', 'away') ORDER BY n
+    LOOP
+        CASE change.kind
+            WHEN 'joined' THEN
+                INSERT INTO members (room, session, node, nick)
+                VALUES (change.room, change.session, p_node, change.e ->> 3)
+                ON CONFLICT (room, session) DO UPDATE SET node = excluded.node, nick = excluded.nick;
+            WHEN 'left' THEN
+                DELETE FROM members WHERE room = change.room AND session = change.session;
+            WHEN 'renamed' THEN
+                UPDATE members SET nick = change.e ->> 4 WHERE room = change.room AND session = change.session;
+            WHEN 'away' THEN
+                UPDATE members SET away = (change.e ->> 4)::boolean, away_reason = change.e ->> 5
+                WHERE room = change.room AND session = change.session;
+        END CASE;
+    END LOOP;
+    PERFORM pg_notify(current_schema(), left(p_node, 200) || E'\\n' ||
+        CASE WHEN octet_length(p_rooms::text) < 7000 THEN array_to_string(p_rooms, E'\\n') ELSE '*' END);
+    RETURN end_batch(p_node, p_batch, answer);
+END
+$$;
+COMMENT ON FUNCTION append IS
+    'Store a batch: events as arrays of index of room, kind, session, nickname, and for lines text, time, uid, file. '
+    'Return where the events begin in each room, and the lines that had the same uid, by the index of the event.';
+"""
+
+MIGRATIONS: list[str] = [_TABLES + _RECORDS + _FUNCTIONS + record_schema.FUNCTIONS + search_schema.TABLES]
+"""Entry n (from 0) migrates schema version n to n + 1."""
+
+
+def open_schema(db: Connection[Any], schema: str) -> str:
+    """Create or migrate *schema*, to which the search path of *db* leads, and return the id of the journal.
+
+    Several servers may do this at once. Raises ``psycopg.Error`` or ``JournalError``.
+    """
+    newest = len(MIGRATIONS)
+    version, journal_id = read_version(db, schema)
+    if version < newest:
+        with db.transaction():
+            db.execute("SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '60s', true)")
+            db.execute("SELECT pg_advisory_xact_lock(%s + hashtext(%s))", (MIGRATION_LOCK, schema))
+            version, _ = read_version(db, schema)  # another server may have migrated it meanwhile
+            _migrate(db, schema, version, MIGRATIONS[version:])
+        version, journal_id = read_version(db, schema)
+    if version > newest:
+        msg = (
+            f"the schema {schema} of the journal has version {version}, this program knows up to {newest}: "
+            "install the newer version that made it, or use another schema"
+        )
+        raise JournalTooNew(msg)
+    if journal_id.startswith(COPY_OF):
+        raise JournalError(INCOMPLETE.format(schema))
+    return journal_id
+
+
+def read_version(db: Connection[Any], schema: str) -> tuple[int, str]:
+    """Return the version of *schema*, 0 if there is no journal in it, and the id of the journal."""
+    query = "SELECT to_regclass(quote_ident(%s) || '.journal') IS NOT NULL"
+    if not _value(db, query, schema):
+        return 0, ""
+    row = db.execute("SELECT version, id FROM journal").fetchone()
+    if row is None:
+        msg = f"the schema {schema} holds no journal of this program: use another schema"
+        raise JournalError(msg)
+    return int(row[0]), str(row[1])
+
+
+def _migrate(db: Connection[Any], schema: str, version: int, migrations: Sequence[str]) -> None:
+    """Migrate *schema* from *version* with *migrations*, within a transaction."""
+    try:
+        if not _value(db, "SELECT count(*) FROM pg_namespace WHERE nspname = %s", schema):
+            db.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+        for number, migration in enumerate(migrations, version + 1):
+            db.execute(migration.encode())
+            db.execute("UPDATE journal SET version = %s", (number,))
+    except InsufficientPrivilege as error:
+        msg = (
+            f"cannot create the tables of the journal in the schema {schema}: {error.diag.message_primary}; "
+            "start the server once as the owner of the database, or grant CREATE on it to this role"
+        )
+        raise JournalError(msg) from error
+
+
+def _value(db: Connection[Any], query: str, *values: object) -> Any:  # noqa: ANN401 - any type of the database
+    row = db.execute(query.encode(), values).fetchone()
+    assert row is not None
+    return row[0]
