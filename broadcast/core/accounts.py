@@ -87,11 +87,11 @@ class Accounts:
         """The accounts by issuer and subject; None for one that is not stored yet."""
         self._reserved: set[str] = set()
         """The keys of nicknames that become registered once a change is stored."""
-        self._next_id = 1
+        self._next_id = self._step = 1
 
     def load(self, stored: StoredRecords) -> None:
         """Take over the accounts that are stored. Called once, first."""
-        self._next_id = stored.next_account
+        self._next_id, self._step = stored.next_account, stored.step
         for record in stored.accounts:
             self._insert(Account(record))
 
@@ -122,7 +122,7 @@ class Accounts:
         key = self._reserve(record.name)
         self._by_subject[subject] = None
         account = Account(replace(record, id=self._next_id))
-        self._next_id += 1
+        self._next_id += self._step
 
         def stored(error: JournalError | None) -> None:
             self._reserved.discard(key)
@@ -189,6 +189,24 @@ class Accounts:
             on_changed(None if error is None else NotStored(error))
 
         self._records.write((DeleteAccount(account.id),), stored)
+
+    def take_over(self, change: SaveAccount | DeleteAccount) -> None:
+        """Take over *change*, which another node of a cluster has stored."""
+        account = self._by_id.get(change.account.id if isinstance(change, SaveAccount) else change.id)
+        if account is not None:
+            del self._by_id[account.id]
+            self._by_key.pop(casefold_key(account.name), None)
+            self._by_subject.pop(_subject_key(account.record), None)
+        if isinstance(change, SaveAccount):
+            record = change.account
+            if account is None:
+                account = Account(record)
+            elif account.queued is account.record:
+                account.queued = record
+            account.record = record
+            self._insert(account)
+        elif account is not None:
+            account.record = replace(account.record, role="")  # a session may still have the account
 
     def _check_subject(self, subject: tuple[str, str]) -> None:
         if subject != _NO_SUBJECT and subject in self._by_subject:

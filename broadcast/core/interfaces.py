@@ -122,10 +122,12 @@ class RoomLog(Protocol):
     number once it is durable: neither a crash of the process nor one of the machine loses it. A transient event returns
     as it is. If storing fails, a ``StoreFailed`` returns in the event's place and the next event receives the number.
     Transient events pass even then. A ``TopicChanged`` returns once the topic is durable, or fails like a stored event.
+    The room appends no ``uid`` twice. If another node has stored a line with it, ``Repeated`` returns after this line.
 
     In a cluster, the events of the other nodes return as well, in the one order that all nodes have. Of their transient
-    events, these are the joins, leaves, renames and absences of members, and announcements. The first ones are the
-    joins of the members that are in the room on other nodes; the others continue them without a hole or an overlap.
+    events, these are the joins, leaves, renames and absences of members, the topics, and the announcements that are not
+    local. The first ones are the joins of the members that are in the room on other nodes. The others continue them
+    without a hole or an overlap.
     """
 
     def subscribe(self, listener: EventListener) -> None:
@@ -330,6 +332,8 @@ class Person:
     """Id of the account to which it is logged in; 0 for none."""
     away: bool = False
     away_reason: str = ""
+    address: str | None = None
+    """The IP address of its connection; None for a local one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +358,34 @@ NodeMessage: TypeAlias = PrivateMessage | Expulsion | UserNotice
 """A message about one session to the node on which it is."""
 
 
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """A mute of a session and an account, up to the time *until*: None for no end, 0 if the mute ends now."""
+
+    session: int | None
+    account: int | None
+    until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SlowMode:
+    """The minimum time between two lines of a person in *room*, in seconds; 0 for none."""
+
+    room: str
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A text of an operator in all rooms."""
+
+    text: str
+
+
+Decision: TypeAlias = Mute | SlowMode | Announcement
+"""A decision of an operator that all nodes carry out, and that is not stored."""
+
+
 OnDirectory: TypeAlias = Callable[[RejectedError | None], None]
 """Receives None once a call to the directory has succeeded, or the reason why it has failed."""
 
@@ -370,18 +402,21 @@ class NodeListener(Protocol):
     def receive(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Handle *message* of another node to a session of this one. Call *on_taken* once it is with its recipient."""
 
+    def carry_out(self, decision: Decision) -> None:
+        """Carry out *decision* of an operator on another node."""
+
+    def records_changed(self, changes: Sequence[RecordChange]) -> None:
+        """Take over *changes* that another node has stored."""
+
 
 class Directory(Protocol):
     """The nicknames of all nodes of a cluster, and the way to the people on other nodes.
 
     The hub knows the people of all nodes. It looks up a nickname there, and asks the directory only before it gives a
-    nickname away. A session has two nicknames for the moment of a rename. All calls take effect in their order, and a
-    ``release`` after the events that a room of this node has appended before it. ``take`` may call back at once.
-    """
+    nickname away. A session has two nicknames for the moment of a rename. All calls take effect in their order.
 
-    @property
-    def is_shared(self) -> bool:
-        """Whether there can be other nodes. If not, ``take`` calls back at once."""
+    A server that is alone has none: each nickname that its hub finds free is free.
+    """
 
     def watch(self, listener: NodeListener) -> None:
         """Call *listener*, at first with all people of the other nodes. Called once, first."""
@@ -403,6 +438,9 @@ class Directory(Protocol):
 
         It receives ``NotHere`` if there is no such session.
         """
+
+    def publish(self, decision: Decision) -> None:
+        """Pass *decision* to all other nodes."""
 
 
 class Journal(Protocol):

@@ -323,17 +323,18 @@ class Hello:
         return "\n".join(self._hub.settings.motd) or None
 
     def _describe(self, session: ProgramSession) -> HelloResult:
-        settings = self._hub.settings
+        settings, uploads = self._hub.settings, self._hub.uploads
         rate = settings.limits.lines_per_second
         limits = ServerLimits(
             line_bytes=settings.limits.line_bytes,
             lines_at_once=settings.limits.paste_lines,
             lines_per_second=None if rate == inf else rate,
+            file_bytes=0 if uploads is None else uploads.max_bytes,
         )
         return HelloResult(
             server=settings.name,
             version=settings.version,
-            features=["accounts"] if self._hub.uploads is None else ["accounts", "files"],
+            features=["accounts"] if uploads is None else ["accounts", "files"],
             motd=self._motd,
             now=round(self._sessions.wall_clock(), 3),
             resumed=self._resumed,

@@ -7,6 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from twisted.internet.address import IPv4Address, IPv6Address
+
 from broadcast.core.limits import SERVER_FULL
 from broadcast.doors.web import login
 from broadcast.doors.web.connection import HttpFactory
@@ -18,7 +20,7 @@ from broadcast.doors.web.static import INDEX, load_files, make_file
 from broadcast.doors.web.websocket import websocket_handler
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IReactorTime
+    from twisted.internet.interfaces import IListeningPort, IReactorTime
 
     from broadcast.core.hub import Hub
     from broadcast.core.time_slice import CallSoon
@@ -89,6 +91,22 @@ class WebDoor:
             TrustedProxies(settings.proxies),
             settings.has_hsts,
         )
+
+        self.factory.describe_port = self.describe_port
+        self._line_port: int | None = None
+        """The first port for telnet, if it has a number."""
+
+    def add_line_port(self, port: IListeningPort) -> None:
+        """Learn where people with telnet can connect."""
+        address = port.getHost()
+        if self._line_port is None and isinstance(address, IPv4Address | IPv6Address):
+            self._line_port = address.port
+
+    def describe_port(self) -> str:
+        """Return a text for people who have connected to the port of the page with telnet, for example."""
+        page = f": {self.address.url} is the page" if self.address.url else ""
+        where = "another port" if self._line_port is None else f"port {self._line_port}"
+        return f"This port is for browsers{page}. telnet and nc connect to {where} of this server."
 
     def offer_login(self, pages: login.LoginPages, provider: str) -> None:
         """Let people log in through *pages*. The page shows a link with the name of the *provider*."""
