@@ -28,7 +28,10 @@ box => {
 }
 """
 """What a browser does while an input method composes: Enter accepts a candidate, in some browsers after the end."""
-PASSWORD_TYPED = "Others could read a password in this text, so it is not sent. Type /login, /register or /passwd alone: a form asks for the password."
+PASSWORD_TYPED = (
+    "Others could read a password in this text, so it is not sent. "
+    "Type /login, /register or /passwd alone: a form asks for the password."
+)
 
 
 def box(page: Page) -> Locator:
