@@ -24,7 +24,6 @@ export class Announcer {
     if (!this.isPausing) this.speak();
   }
 
-  /** Announce the lines that have come, then pause. */
   speak() {
     this.isPausing = this.count > 0;
     if (!this.isPausing) return;

@@ -190,7 +190,6 @@ export class Composer {
     if (this.current.key === key) this.set(draft);
   }
 
-  /** Store the drafts for a reload. */
   saveDrafts() {
     if (this.current.key !== null) this.drafts.set(this.current.key, this.box.value);
     store(this.chat.env.session, DRAFTS, [...this.drafts].filter(([, text]) => text));
@@ -231,7 +230,6 @@ export class Composer {
     this.box.setAttribute("aria-activedescendant", options[this.chosen]?.id ?? "");
   }
 
-  /** Put a suggestion into the text. */
   complete(index) {
     if (!this.suggested || index < 0) return;
     const { from, words } = this.suggested;
