@@ -24,6 +24,12 @@ export class Announcer {
     if (!this.isPausing) this.speak();
   }
 
+  /** Forget the lines. */
+  clear() {
+    this.count = 0;
+    this.region.textContent = "";
+  }
+
   speak() {
     this.isPausing = this.count > 0;
     if (!this.isPausing) return;

@@ -55,6 +55,7 @@ export class Composer {
       // All others stand where they belong: in the join form, a dialog, the results or the row of an upload.
       if (!elements.confirm.open && !["hello", "search", "history", "upload"].includes(method)) this.note(message, true);
     });
+    chat.addEventListener("private", () => this.forgetPrivate());
     for (const name of ["pagehide", "visibilitychange"]) addEventListener(name, () => this.saveDrafts());
   }
 
@@ -188,6 +189,14 @@ export class Composer {
     if (!draft) return;
     this.drafts.set(key, draft);
     if (this.current.key === key) this.set(draft);
+  }
+
+  /** Forget what was typed in private conversations. */
+  forgetPrivate() {
+    if (this.current.key?.startsWith("@")) this.set("");
+    this.drafts = new Map([...this.drafts].filter(([key]) => !key.startsWith("@")));
+    this.sent = [];
+    this.saveDrafts();
   }
 
   saveDrafts() {
