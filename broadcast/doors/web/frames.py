@@ -1,8 +1,8 @@
 """The frames of a WebSocket (RFC 6455): input becomes lines, and lines become frames; no Twisted.
 
 ``websockets`` parses the frames, except those that hold a whole short message: most lines come in such a frame, for
-which the library needs almost three times as long. The server's own frames are made here, because a line for many clients is
-framed once.
+which the library needs almost three times as long. The server's own frames are made here, because a line for many
+clients is framed once.
 """
 
 from __future__ import annotations
