@@ -19,6 +19,7 @@ from pathlib import Path
 from socket import gethostname
 from time import monotonic, thread_time, time
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from urllib.parse import urlsplit
 
 from twisted.internet.tcp import Port
 from twisted.internet.threads import deferToThreadPool
@@ -48,6 +49,7 @@ from broadcast.files.store import NICENESS as FILE_NICENESS
 from broadcast.files.store import THREADS as FILE_THREADS
 from broadcast.files.store import FileStore
 from broadcast.journals.memory import MemoryJournal
+from broadcast.journals.sqlite.data_dir import DirectoryLock
 from broadcast.journals.sqlite.journal import SqliteJournal
 from broadcast.net.accept_pacing import AcceptPacer
 from broadcast.net.connections import Connections
@@ -106,6 +108,10 @@ OTHER_FILES: Final = 64
 _ACCOUNTS: Final = (
     "open: anybody can register a nickname. closed: an administrator makes all accounts. required: as closed, and only "
     "people with an account get in."
+)
+_JOURNAL: Final = (
+    "Where to store messages: sqlite:FOLDER in a file there, memory: nowhere, or postgresql://USER@HOST/DATABASE in a "
+    "database that several servers can share. By default in a file in the data directory."
 )
 _METRICS: Final = (
     "Where to serve metrics for Prometheus, at /metrics, and a health check, at /healthz: a port number, on this "
@@ -186,6 +192,14 @@ class Options(usage.Options):
         ("oidc-secret-file", None, None, "File with the secret of this client. By default it has none."),
         ("topics", None, TOPICS[0], f"Who may set the topic of a room: {' or '.join(TOPICS)}."),
         ("data", None, _DEFAULTS.data, "Directory for the stored messages; created with access for its owner only."),
+        ("journal", None, None, _JOURNAL),
+        (
+            "node",
+            None,
+            None,
+            "Name of this server among those with the same database. By default the names of the machine and the port.",
+        ),
+        ("schema", None, _DEFAULTS.schema, "Schema of the database that has the tables. It is created if need be."),
         (
             "web-path",
             None,
@@ -314,8 +328,10 @@ def makeService(options: Options) -> Server:
     call_soon: CallSoon = reactor.callFromThread
     config = options.config
     twistd: Mapping[str, Any] = options.parent or {}
-    journal, storage_note = _make_journal(config.data, call_soon)
+    for line in config.warnings:
+        _log.warn("{line}", line=line)
     try:
+        journal, storage_note = _make_journal(config, call_soon)
         limits = replace(config.limits, connections=most_connections(config.limits.connections, raise_file_limit()))
         if limits.lines_per_second == inf:
             storage_note += " The limits on people and addresses are off."
@@ -358,6 +374,8 @@ def makeService(options: Options) -> Server:
         factory.hand_over = partial(take_over, programs)
         certificate = _make_certificate(config, reactor) if config.tls or config.web_tls else None
         web = _make_web_door(config, programs, hub, reactor, make_writer) if config.web or config.web_tls else None
+        if web is not None and config.oidc is not None:
+            _offer_login(config.oidc, web, hub)
         entrances = _make_entrances(config, reactor, connections, hub, factory, web, certificate)
         files = None if web is None else _make_file_store(config.data, web, hub, limits, reactor)
         monitor = None
@@ -369,6 +387,8 @@ def makeService(options: Options) -> Server:
     context = _make_context(reactor, twistd, config, hub, connections, log, certificate)
     # twistd stops the service before this phase of the shutdown, so all visits have ended.
     reactor.addSystemEventTrigger("during", "shutdown", factory.visit_log.flush)
+    # A journal in a file locks its folder itself.
+    folder = None if config.database is None or config.data is None else DirectoryLock(config.data.absolute())
     policy = KeepalivePolicy(config.probe, config.gone)
     dead_peers = DeadPeerDetector(connections, policy, read_tcp_info, reactor, call_soon)
     administration = Administration(authenticator, journal.records, time, lambda: hub.require_uploads().archive, hub)
@@ -383,6 +403,7 @@ def makeService(options: Options) -> Server:
         monitor=monitor,
         certificate=certificate,
         files=files,
+        folder=folder,
         admin=_make_admin_socket(reactor, config.data, administration),
     )
 
@@ -445,13 +466,36 @@ def _make_admin_socket(
     return None if directory is None else AdminSocket(directory, administration, reactor)
 
 
-def _make_journal(directory: Path | None, call_soon: CallSoon) -> tuple[Journal, str]:
-    """Return the journal in *directory* (None for memory), and a line for the log about where it stores messages."""
-    if directory is None:
-        return MemoryJournal(call_soon), "Nothing is kept (--ephemeral): what is said is gone when the server stops."
+def _make_journal(config: Config, call_soon: CallSoon) -> tuple[Journal, str]:
+    """Return the journal, and a line for the log about where it stores messages. Raises ``StartupError``."""
     stats = CommitStats(monotonic, lambda error: call_soon(partial(_log_storage_change, error)))
-    journal = SqliteJournal(directory, call_soon, stats, _log_missing_lines)
-    return journal, f"What is said is kept in {sanitize(str(directory))}."
+    if config.database is not None:
+        return _make_shared_journal(config, config.database, call_soon, stats)
+    if config.data is None:
+        return MemoryJournal(call_soon), "Nothing is kept (--ephemeral): what is said is gone when the server stops."
+    journal = SqliteJournal(config.data, call_soon, stats, _log_missing_lines)
+    return journal, f"What is said is kept in {sanitize(str(config.data))}."
+
+
+def _make_shared_journal(config: Config, url: str, call_soon: CallSoon, stats: CommitStats) -> tuple[Journal, str]:
+    """Return the journal in the PostgreSQL database at *url*, and a line about it. Raises ``StartupError``."""
+    try:
+        from broadcast.journals.postgres.database import Database  # noqa: PLC0415 - optional, as below
+        from broadcast.journals.postgres.journal import PostgresJournal  # noqa: PLC0415 - likewise
+    except ImportError as error:
+        if (error.name or "psycopg").partition(".")[0] != "psycopg":  # without a name if there is no libpq
+            raise
+        raise StartupError(
+            "--journal postgresql: needs psycopg: run pip install '.[postgres]' in the checkout, or "
+            f"{_pip_install('psycopg[binary]')}"
+        ) from error
+    number = re.search(r"(?:^|\btcp6?:)(\d+)", config.ports[0])
+    node = config.node or sanitize(f"{gethostname()}:{number[1] if number else config.ports[0]}")
+    database = Database(url, config.schema, node)
+    if problem := database.find_problem():
+        raise StartupError(f"--journal is not a URL that PostgreSQL understands: {problem}.")
+    note = f"What is said is kept in {sanitize(database.description)}. The name of this server there is {node}."
+    return PostgresJournal(database, call_soon, stats, _log_risk), note
 
 
 def _pip_install(*packages: str) -> str:
@@ -502,6 +546,14 @@ def _make_web_door(
         ) from error
     settings = WebSettings(config.web_path, config.web_url, config.web_origins, config.trusted_proxies, config.web_hsts)
     return WebDoor(programs, hub, reactor, reactor.callFromThread, time, make_writer, settings, gethostname())
+
+
+def _offer_login(issuer: str, web: WebDoor, hub: Hub) -> None:
+    """Let people log in on the page with the provider *issuer*."""
+    from broadcast.doors.web.login import LoginPages  # noqa: PLC0415 - optional, as above
+
+    pages = LoginPages(hub, web.address, monotonic, secrets.token_urlsafe)
+    web.offer_login(pages, urlsplit(issuer).hostname or issuer)
 
 
 def _make_file_store(
@@ -618,6 +670,10 @@ def _log_storage_change(error: str) -> None:
         _log.error("Nothing that is said is kept: {why}.", why=error)
     else:
         _log.info("What is said is kept again.")
+
+
+def _log_risk(line: str) -> None:
+    _log.warn("{line}.", line=sanitize(line))
 
 
 def _log_missing_lines(line: str) -> None:

@@ -14,10 +14,10 @@ from broadcast.admin.database import SqliteReader, find_journal, open_to_read
 from broadcast.admin.options import PROGRAM, JournalUrl, parse
 from broadcast.admin.output import align, discard_output, write
 from broadcast.admin.status import CLOSED_OUTPUT, DAMAGED, DONE, INTERRUPTED, STREAM, UNUSABLE, AdminError
-from broadcast.core.errors import JournalDamaged, JournalError
+from broadcast.core.errors import JournalDamaged, JournalError, JournalInUse
 from broadcast.core.sanitize import sanitize
 from broadcast.files.contents import FOLDER
-from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, NO_NUMBER, read_last_number
+from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, NO_NUMBER, DirectoryLock, read_last_number
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -31,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with *arguments*, or those of the command line. Return the exit status."""
     _fill_descriptors()
     try:
-        status = _run(parse(sys.argv[1:] if arguments is None else arguments))
+        options = parse(sys.argv[1:] if arguments is None else arguments)
+        _warn_of_password(options)
+        status = _run(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -48,6 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         discard_output()
         status = _fail(STREAM, f"the standard output cannot be written: {error.strerror or error}")
     return status
+
+
+def _warn_of_password(options: Namespace) -> None:
+    if any(isinstance(value, JournalUrl) and value.has_password for value in vars(options).values()):
+        _warn("the URL holds a password, which ps shows to everybody here: put it into a password file (PGPASSFILE)")
 
 
 def _run(options: Namespace) -> int:
@@ -93,7 +100,10 @@ def _open_journal(options: Namespace, place: JournalUrl | None = None) -> Iterat
     """Open the journal at *place*, by default the one that *options* name, to read it."""
     place = place or options.journal or JournalUrl(options.data)
     if place.folder is None:
-        with _load_postgres().open_to_read(place.database, options.schema) as journal:
+        postgres = _load_postgres()
+        with postgres.open_to_read(place.database, options.schema) as journal:
+            if options.command == "copy":
+                postgres.refuse_use(journal)
             yield journal
     else:
         with open_to_read(find_journal(place.folder.absolute())) as db:
@@ -127,9 +137,28 @@ def _copy(options: Namespace) -> None:
     """Copy a journal to another place."""
     from broadcast.admin.copy import copy  # noqa: PLC0415 - each command imports only what it needs
 
-    with _open_journal(options, getattr(options, "from")) as source, _open_copy(options, source.id()) as target:
+    place = getattr(options, "from")
+    with _without_server(place), _open_journal(options, place) as source, _open_copy(options, source.id()) as target:
         lines = copy(source, target)
     write(lines)
+
+
+@contextmanager
+def _without_server(place: JournalUrl) -> Iterator[None]:
+    """Keep servers from opening the data folder at *place*, if it is one, in this context. Raises ``AdminError``."""
+    if place.folder is None:
+        yield
+        return
+    find_journal(place.folder.absolute())  # the lock would create the folder
+    lock = DirectoryLock(place.folder.absolute())
+    try:
+        lock.acquire()
+    except JournalInUse:
+        raise AdminError(UNUSABLE, f"a server has {place.folder.absolute()} open: stop it first") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _open_copy(options: Namespace, journal_id: str) -> AbstractContextManager[JournalWriter]:
@@ -147,14 +176,20 @@ def _open_copy(options: Namespace, journal_id: str) -> AbstractContextManager[Jo
 def _change(folder: Path, options: Namespace) -> None:
     """Change an account, or remove a file."""
     from broadcast.admin.passwords import ask_password  # noqa: PLC0415
-    from broadcast.admin.requests import request  # noqa: PLC0415
+    from broadcast.admin.requests import request, request_of_database  # noqa: PLC0415
 
-    find_journal(folder)
+    url = options.journal.database if options.journal else ""
+    database = _load_postgres().make_database(url, options.schema) if url else None
+    if database is None:
+        find_journal(folder)
     names = ("name", "old", "new", "role", "address", "why")
     params = {name: getattr(options, name) for name in names if hasattr(options, name)}
     if options.command in {"add", "passwd"}:
         params["password"] = ask_password().encoded.decode()
-    write([request(folder, options.command, params, _warn)])
+    if database is None:
+        write([request(folder, options.command, params, _warn)])
+    else:
+        write([request_of_database(folder, database, options.command, params, _warn)])
 
 
 def _fingerprints(folder: Path, other: Path | None) -> Sequence[str]:

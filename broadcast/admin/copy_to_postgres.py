@@ -31,17 +31,19 @@ def open_postgres_copy(url: str, schema: str, journal_id: str) -> Iterator[Journ
             holds = "a part of the copy of another journal" if found.startswith(COPY_OF) else "a journal already"
             text = f"the schema {schema} of the database holds {holds}: give another one with --schema, or drop it"
             raise AdminError(UNUSABLE, text)
-        yield PostgresWriter(db)
+        yield PostgresWriter(db, schema)
 
 
 class PostgresWriter:
-    """A journal in the database of *db* that a copy fills."""
+    """A journal in the *schema* of *db* that a copy fills."""
 
-    def __init__(self, db: Connection) -> None:
+    def __init__(self, db: Connection, schema: str) -> None:
         self._db = db
+        self._schema = schema
         self._rooms: dict[str, int] = {}
         """The ids of the rooms by their names."""
         db.execute("CREATE TEMPORARY TABLE added (LIKE lines)")
+        db.execute("SET enable_seqscan = off")  # the planner does not know how large the tables are
 
     def last_line(self, room: RoomSize) -> int:
         """Return the number of the last line that the copy of *room* has, and give it the topic."""
@@ -83,7 +85,7 @@ class PostgresWriter:
 
     def reader(self) -> JournalReader:
         """Return what the copy has so far."""
-        return PostgresReader(self._db)
+        return PostgresReader(self._db, self._schema)
 
     def finish(self, journal_id: str) -> None:
         """Make the copy a journal with this identifier."""

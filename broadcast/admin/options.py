@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
@@ -52,6 +53,9 @@ def _count(text: str) -> int:
     return int(text)
 
 
+_PASSWORD: Final = re.compile(r"^[a-z]+://[^/@:]*:[^/@]+@|[?&]password=[^&]")
+
+
 class JournalUrl(NamedTuple):
     """The place of a journal."""
 
@@ -59,6 +63,11 @@ class JournalUrl(NamedTuple):
     """The data folder, if the journal is in SQLite."""
     database: str = ""
     """The URL of the PostgreSQL database, perhaps with a password; empty for SQLite."""
+
+    @property
+    def has_password(self) -> bool:
+        """Whether the URL holds a password."""
+        return _PASSWORD.search(self.database) is not None
 
     def __repr__(self) -> str:
         """Return a text without the URL."""

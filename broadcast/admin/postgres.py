@@ -18,20 +18,25 @@ from broadcast.journals.commit_queue import REPORTER
 from broadcast.journals.postgres.database import Connection, Database, from_text
 from broadcast.journals.postgres.queries import fetch_after
 from broadcast.journals.postgres.records import read_audit, read_records, select_records
-from broadcast.journals.postgres.schema import COPY_OF, INCOMPLETE, MIGRATIONS, read_version
+from broadcast.journals.postgres.schema import COPY_OF, INCOMPLETE, MIGRATIONS, SERVER_LOCK, read_version
 
 NODE = "broadcast-admin"
 """The name of the command in the database."""
 
 
-@contextmanager
-def open_database(url: str, schema: str) -> Iterator[Connection]:
-    """Connect to the database at *url*. Raises ``AdminError`` or ``JournalError``, also during the block."""
-    database = Database(url, schema, NODE)
+def make_database(url: str, schema: str) -> Database:
+    """Return the database at *url*. Raises ``AdminError``."""
     try:
         conninfo_to_dict(url)
     except psycopg.ProgrammingError:  # its text may hold a part of the password
         raise AdminError(UNUSABLE, "the URL of the journal is not one that PostgreSQL understands") from None
+    return Database(url, schema, NODE)
+
+
+@contextmanager
+def open_database(url: str, schema: str) -> Iterator[Connection]:
+    """Connect to the database at *url*. Raises ``AdminError`` or ``JournalError``, also during the block."""
+    database = make_database(url, schema)
     with database.translate_errors(), closing(database.connect()) as db:
         yield db
 
@@ -41,7 +46,13 @@ def open_to_read(url: str, schema: str) -> Iterator[PostgresReader]:
     """Open the journal at *url*. Raises ``AdminError`` or ``JournalError``, also during the block."""
     with open_database(url, schema) as db:
         _check_version(db, schema)
-        yield PostgresReader(db)
+        yield PostgresReader(db, schema)
+
+
+def find_use(database: Database) -> tuple[str, bool]:
+    """Return the id of the journal in *database*, and whether a server has it open. Raises as ``open_to_read`` does."""
+    with open_to_read(database.url, database.schema) as journal:
+        return journal.id(), journal.is_used()
 
 
 def _check_version(db: Connection, schema: str) -> None:
@@ -57,10 +68,17 @@ def _check_version(db: Connection, schema: str) -> None:
 
 
 class PostgresReader:
-    """The journal in the database of *db*."""
+    """The journal in the *schema* of *db*."""
 
-    def __init__(self, db: Connection) -> None:
+    def __init__(self, db: Connection, schema: str) -> None:
         self.db = db
+        self._schema = schema
+
+    def is_used(self) -> bool:
+        """Return whether a server has the journal open."""
+        row = self.db.execute("SELECT pg_try_advisory_lock(%s + hashtext(%s))", (SERVER_LOCK, self._schema)).fetchone()
+        self.db.execute("SELECT pg_advisory_unlock_all()")
+        return row != (True,)
 
     def id(self) -> str:
         """Return the identifier of the journal."""
@@ -95,6 +113,12 @@ class PostgresReader:
 
 
 _conforms: type[JournalReader] = PostgresReader
+
+
+def refuse_use(journal: PostgresReader) -> None:
+    """Raise ``AdminError`` if a server has *journal* open."""
+    if journal.is_used():
+        raise AdminError(UNUSABLE, "a server has the journal open: stop all servers of it first")
 
 
 def verify(journal: PostgresReader) -> Iterator[str]:

@@ -97,6 +97,10 @@ class File(Struct, frozen=True, forbid_unknown_fields=True):
     why: Annotated[str, Meta(max_length=2048)] = ""
 
 
+class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameters of a method that has none."""
+
+
 class Administration:
     """The changes that an administrator can make. They need no password of an account.
 
@@ -125,6 +129,7 @@ class Administration:
             "remove": (Name, self._remove),
             "rename": (Rename, self._rename),
             "role": (Role, self._set_role),
+            "journal": (Nothing, self._name_journal),
             "remove-file": (File, self._remove_file),
         }
 
@@ -226,6 +231,9 @@ class Administration:
                 on_result(error)
 
         self._accounts.change(account, changed, role=role)
+
+    def _name_journal(self, _params: Nothing, on_result: _Result) -> None:
+        on_result("" if self._hub is None else self._hub.journal_id)
 
     def _remove_file(self, params: File, on_result: _Result) -> None:
         name, text = take_down(self._find_archive(), params.address)

@@ -365,3 +365,7 @@ def test_no_password_shows_in_the_representation_of_a_request(office: Office) ->
     assert SECRET not in f"{request!r} {request} {params!r} {params}"
     broken = encode_request("add", {"name": "ann", "password": SECRET, "more": SECRET})
     assert SECRET not in json.dumps(office.send(broken))
+
+
+def test_the_id_of_the_journal_is_named(office: Office) -> None:
+    assert office.ask("journal") == office.world.journal.id

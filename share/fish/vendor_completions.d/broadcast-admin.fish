@@ -1,5 +1,7 @@
 # Completion of broadcast-admin for fish. docs/admin_files.py makes this file.
 complete -c broadcast-admin -l data -r -d 'the data folder of the server'
+complete -c broadcast-admin -l journal -x -d 'the URL of the journal'
+complete -c broadcast-admin -l schema -x -d 'the schema of the PostgreSQL database'
 complete -c broadcast-admin -n __fish_use_subcommand -f -a accounts -d 'list the accounts: name, role, time of creation, time of the last use'
 complete -c broadcast-admin -n __fish_use_subcommand -f -a add -d 'register a nickname, with a new password'
 complete -c broadcast-admin -n __fish_use_subcommand -f -a passwd -d 'give an account a new password, and end its sessions'
@@ -12,6 +14,7 @@ complete -c broadcast-admin -n __fish_use_subcommand -f -a bans -d 'list the ban
 complete -c broadcast-admin -n __fish_use_subcommand -f -a audit -d 'list what operators and administrators have done'
 complete -c broadcast-admin -n __fish_use_subcommand -f -a export -d 'print the lines of all rooms'
 complete -c broadcast-admin -n __fish_use_subcommand -f -a verify -d 'check that the journal, or a backup with its files, is intact'
+complete -c broadcast-admin -n __fish_use_subcommand -f -a copy -d 'copy the journal FROM into TO, which is empty or holds a part of this copy; both as for --journal'
 complete -c broadcast-admin -n __fish_use_subcommand -f -a backup -d 'copy the journal to a new file, and the shared files to the folder FILE.files'
 complete -c broadcast-admin -n '__fish_seen_subcommand_from export' -l json -d 'print each line as a JSON object'
 complete -c broadcast-admin -n '__fish_seen_subcommand_from export' -l room -x -d 'only this room; give it several times for several'
