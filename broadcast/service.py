@@ -48,6 +48,7 @@ from broadcast.files.store import NICENESS as FILE_NICENESS
 from broadcast.files.store import THREADS as FILE_THREADS
 from broadcast.files.store import FileStore
 from broadcast.journals.memory import MemoryJournal
+from broadcast.journals.sqlite.data_dir import DirectoryLock
 from broadcast.journals.sqlite.journal import SqliteJournal
 from broadcast.net.accept_pacing import AcceptPacer
 from broadcast.net.connections import Connections
@@ -106,6 +107,10 @@ OTHER_FILES: Final = 64
 _ACCOUNTS: Final = (
     "open: anybody can register a nickname. closed: an administrator makes all accounts. required: as closed, and only "
     "people with an account get in."
+)
+_JOURNAL: Final = (
+    "Where to store messages: sqlite:FOLDER in a file there, memory: nowhere, or postgresql://USER@HOST/DATABASE in a "
+    "database that several servers can share. By default in a file in the data directory."
 )
 _METRICS: Final = (
     "Where to serve metrics for Prometheus, at /metrics, and a health check, at /healthz: a port number, on this "
@@ -186,6 +191,14 @@ class Options(usage.Options):
         ("oidc-secret-file", None, None, "File with the secret of this client. By default it has none."),
         ("topics", None, TOPICS[0], f"Who may set the topic of a room: {' or '.join(TOPICS)}."),
         ("data", None, _DEFAULTS.data, "Directory for the stored messages; created with access for its owner only."),
+        ("journal", None, None, _JOURNAL),
+        (
+            "node",
+            None,
+            None,
+            "Name of this server among those with the same database. By default the names of the machine and the port.",
+        ),
+        ("schema", None, _DEFAULTS.schema, "Schema of the database that has the tables. It is created if need be."),
         (
             "web-path",
             None,
@@ -314,8 +327,10 @@ def makeService(options: Options) -> Server:
     call_soon: CallSoon = reactor.callFromThread
     config = options.config
     twistd: Mapping[str, Any] = options.parent or {}
-    journal, storage_note = _make_journal(config.data, call_soon)
+    for line in config.warnings:
+        _log.warn("{line}", line=line)
     try:
+        journal, storage_note = _make_journal(config, call_soon)
         limits = replace(config.limits, connections=most_connections(config.limits.connections, raise_file_limit()))
         if limits.lines_per_second == inf:
             storage_note += " The limits on people and addresses are off."
@@ -369,8 +384,11 @@ def makeService(options: Options) -> Server:
     context = _make_context(reactor, twistd, config, hub, connections, log, certificate)
     # twistd stops the service before this phase of the shutdown, so all visits have ended.
     reactor.addSystemEventTrigger("during", "shutdown", factory.visit_log.flush)
+    # A journal in a file locks its folder itself.
+    folder = None if config.database is None or config.data is None else DirectoryLock(config.data.absolute())
     policy = KeepalivePolicy(config.probe, config.gone)
     dead_peers = DeadPeerDetector(connections, policy, read_tcp_info, reactor, call_soon)
+    administration = Administration(authenticator, journal.records, time, lambda: hub.require_uploads().archive, hub)
     return Server(
         journal,
         hub,
@@ -382,7 +400,8 @@ def makeService(options: Options) -> Server:
         monitor=monitor,
         certificate=certificate,
         files=files,
-        admin=_make_admin_socket(reactor, config.data, Administration(authenticator, journal.records, time, hub)),
+        folder=folder,
+        admin=_make_admin_socket(reactor, config.data, administration),
     )
 
 
@@ -414,7 +433,13 @@ def _make_entrances(
 
     full = partial(prepare, factory.encoder_for(View()).encode(ServerNotice(SERVER_FULL)))
     alert = partial(prepare, INTERNAL_ERROR_ALERT)
-    entrances = [Entrance(listen(port, "--port"), factory, full) for port in config.ports]
+
+    def prepare_lines(port: IListeningPort) -> None:
+        full(port)
+        if web is not None:
+            web.add_line_port(port)
+
+    entrances = [Entrance(listen(port, "--port"), factory, prepare_lines) for port in config.ports]
     entrances += [Entrance(listen_with_tls(port, "--tls", NO_TLS), factory, alert) for port in config.tls]
     if web is not None:
         tls_pages = [
@@ -423,7 +448,8 @@ def _make_entrances(
         ]
         web_full = partial(prepare, web.full)
         pages = [Entrance(web.serve_at(listen(port, "--web"), "http"), web.factory, web_full) for port in config.web]
-        # Links to files have the address of the first. Programs like curl refuse a self-signed certificate.
+        # Links to files have the address of the first. Programs like curl refuse a self-signed certificate. Slots of
+        # programs over TLS have that of the first with TLS.
         entrances += tls_pages + pages if config.cert else pages + tls_pages
     return entrances
 
@@ -437,13 +463,36 @@ def _make_admin_socket(
     return None if directory is None else AdminSocket(directory, administration, reactor)
 
 
-def _make_journal(directory: Path | None, call_soon: CallSoon) -> tuple[Journal, str]:
-    """Return the journal in *directory* (None for memory), and a line for the log about where it stores messages."""
-    if directory is None:
-        return MemoryJournal(call_soon), "Nothing is kept (--ephemeral): what is said is gone when the server stops."
+def _make_journal(config: Config, call_soon: CallSoon) -> tuple[Journal, str]:
+    """Return the journal, and a line for the log about where it stores messages. Raises ``StartupError``."""
     stats = CommitStats(monotonic, lambda error: call_soon(partial(_log_storage_change, error)))
-    journal = SqliteJournal(directory, call_soon, stats, _log_missing_lines)
-    return journal, f"What is said is kept in {sanitize(str(directory))}."
+    if config.database is not None:
+        return _make_shared_journal(config, config.database, call_soon, stats)
+    if config.data is None:
+        return MemoryJournal(call_soon), "Nothing is kept (--ephemeral): what is said is gone when the server stops."
+    journal = SqliteJournal(config.data, call_soon, stats, _log_missing_lines)
+    return journal, f"What is said is kept in {sanitize(str(config.data))}."
+
+
+def _make_shared_journal(config: Config, url: str, call_soon: CallSoon, stats: CommitStats) -> tuple[Journal, str]:
+    """Return the journal in the PostgreSQL database at *url*, and a line about it. Raises ``StartupError``."""
+    try:
+        from broadcast.journals.postgres.database import Database  # noqa: PLC0415 - optional, as below
+        from broadcast.journals.postgres.journal import PostgresJournal  # noqa: PLC0415 - likewise
+    except ImportError as error:
+        if (error.name or "psycopg").partition(".")[0] != "psycopg":  # without a name if there is no libpq
+            raise
+        raise StartupError(
+            "--journal postgresql: needs psycopg: run pip install '.[postgres]' in the checkout, or "
+            f"{_pip_install('psycopg[binary]')}"
+        ) from error
+    number = re.search(r"(?:^|\btcp6?:)(\d+)", config.ports[0])
+    node = config.node or sanitize(f"{gethostname()}:{number[1] if number else config.ports[0]}")
+    database = Database(url, config.schema, node)
+    if problem := database.find_problem():
+        raise StartupError(f"--journal is not a URL that PostgreSQL understands: {problem}.")
+    note = f"What is said is kept in {sanitize(database.description)}. The name of this server there is {node}."
+    return PostgresJournal(database, call_soon, stats, _log_risk), note
 
 
 def _pip_install(*packages: str) -> str:
@@ -514,7 +563,11 @@ def _make_file_store(
     clock = UploadClock(monotonic, time, reactor.callLater)
     uploads = Uploads(hub.rooms, hub.moderation, store, limits, clock, partial(secrets.token_urlsafe, TOKEN_BYTES))
     hub.uploads = uploads
-    web.address.on_known = partial(setattr, uploads, "base_url")
+
+    def set_addresses() -> None:
+        uploads.base_url, uploads.secure_base_url = web.address.url, web.address.secure_url
+
+    web.address.on_known = set_addresses
     web.site.routes["/files/"] = files_handler(uploads, store)
     return store
 
@@ -606,6 +659,10 @@ def _log_storage_change(error: str) -> None:
         _log.error("Nothing that is said is kept: {why}.", why=error)
     else:
         _log.info("What is said is kept again.")
+
+
+def _log_risk(line: str) -> None:
+    _log.warn("{line}.", line=sanitize(line))
 
 
 def _log_missing_lines(line: str) -> None:

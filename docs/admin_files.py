@@ -13,7 +13,7 @@ from textwrap import fill
 from typing import Final
 
 from broadcast import __version__
-from broadcast.admin.options import COMMANDS, DATA, DESCRIPTION, PROGRAM, Command, usage
+from broadcast.admin.options import COMMANDS, DATA, DESCRIPTION, JOURNAL_HELP, PROGRAM, SCHEMA_HELP, Command, usage
 from broadcast.admin.status import STATUSES
 
 SHARE: Final = Path(__file__).parents[1] / "share"
@@ -22,7 +22,7 @@ _DATE: Final = "2026-11-29"
 _NOTE: Final = "docs/admin_files.py makes this file."
 
 _TEXT: Final = """
-The command works while the server runs and while it does not.
+The command works while the server runs and while it does not, except copy.
 Run it as the user of the server or as root.
 A new password is asked for twice.
 If the standard input is no terminal, its first line is the password.
@@ -34,6 +34,8 @@ _EXAMPLES: Final = r"""
 broadcast\-admin \-\-data /var/lib/broadcast add ann
 broadcast\-admin \-\-data /var/lib/broadcast export \-\-room lobby \-\-since 2026\-01\-15
 broadcast\-admin \-\-data /var/lib/broadcast backup /var/backups/copy.sqlite
+broadcast\-admin \-\-journal postgresql://chat@db/chat accounts
+broadcast\-admin copy sqlite:/var/lib/broadcast postgresql://chat@db/chat
 .EE
 .SH SEE ALSO
 .BR broadcast\-client (1),
@@ -50,8 +52,8 @@ _broadcast_admin() {
     done
     case $command:$before in
         *:--data) COMPREPLY=($(compgen -d -- "$word")) ;;
-        *:--since | *:--until | *:--room) ;;
-        :*) COMPREPLY=($(compgen -W '--data --version --help @WORDS@' -- "$word")) ;;
+        *:--since | *:--until | *:--room | *:--journal | *:--schema) ;;
+        :*) COMPREPLY=($(compgen -W '--data --journal --schema --version --help @WORDS@' -- "$word")) ;;
         export:*) COMPREPLY=($(compgen -W '@EXPORT@' -- "$word")) ;;
         role:role) ;;
         role:*) COMPREPLY=($(compgen -W 'operator none' -- "$word")) ;;
@@ -69,7 +71,8 @@ _broadcast_admin() {
 @ROWS@
     )
     local line state
-    _arguments -C '--data=[the data folder of the server]:folder:_files -/' '1:command:->command' '*::argument:->rest'
+    _arguments -C '--data=[the data folder of the server]:folder:_files -/' '--journal=[the URL of the journal]:URL:' \\
+        '--schema=[the schema of the PostgreSQL database]:NAME:' '1:command:->command' '*::argument:->rest'
     case $state in
         command) _describe command commands ;;
         rest)
@@ -111,6 +114,8 @@ def fish(export: Command) -> str:
     """Return the completion for fish. *export* is the command with options."""
     start = f"complete -c {PROGRAM}"
     lines = [f"# Completion of {PROGRAM} for fish. {_NOTE}", f"{start} -l data -r -d 'the data folder of the server'"]
+    lines += [f"{start} -l journal -x -d 'the URL of the journal'"]
+    lines += [f"{start} -l schema -x -d 'the schema of the PostgreSQL database'"]
     lines += [f"{start} -n __fish_use_subcommand -f -a {command.name} -d {quote(command.help)}" for command in COMMANDS]
     for argument in export.arguments:
         value = " -x" if "metavar" in argument.settings else ""
@@ -130,12 +135,14 @@ def man_page() -> str:
         rows.append((usage(command), f"{command.help}; {options}" if options else command.help))
     general = [
         ("--data DIR", f"the data folder of the server; by default, {DATA}"),
+        ("--journal URL", JOURNAL_HELP),
+        ("--schema NAME", SCHEMA_HELP),
         ("--version", "print the version"),
     ]
     lines = [
         *(f'.\\" {_NOTE}', f'.TH {PROGRAM.upper()} 1 {_DATE} "broadcast {__version__}"'),
         *(".SH NAME", f"{name} \\- {_escape(DESCRIPTION[0].lower() + DESCRIPTION[1:].rstrip('.'))}"),
-        *(".SH SYNOPSIS", f".B {name}", _escape("[--data DIR] COMMAND [ARGUMENT]...")),
+        *(".SH SYNOPSIS", f".B {name}", _escape("[--data DIR] [--journal URL] COMMAND [ARGUMENT]...")),
         *(".SH DESCRIPTION", _escape(_TEXT.strip())),
         *(".SH OPTIONS", _entries(general)),
         *(".SH COMMANDS", _entries(rows)),

@@ -8,7 +8,7 @@ from threading import Event as Signal
 from typing import Any
 
 from broadcast.core.events import Event
-from broadcast.core.interfaces import Journal, OpenedRoom, Records, RoomLog
+from broadcast.core.interfaces import EventListener, Journal, OpenedRoom, Records, RoomLog
 from broadcast.core.time_slice import CallSoon
 from tests.real.programs import PATIENCE
 
@@ -90,10 +90,10 @@ class _AwaitedLog(_Awaited):
         self._owner.pending += 1
         self._awaited.append(event)  # type: ignore[union-attr]  # a room's log
 
-    def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
-        def receive(events: Sequence[Event]) -> None:
-            self._owner.pending -= len(events)
-            listener(events)
+    def subscribe(self, listener: EventListener) -> None:
+        def receive(events: Sequence[Event], foreign: Sequence[Event] = ()) -> None:
+            self._owner.pending -= len(events) - len(foreign)
+            listener(events, foreign)
 
         self._awaited.subscribe(receive)  # type: ignore[union-attr]  # likewise
 

@@ -41,7 +41,8 @@ def _forget_surroundings() -> None:
     os.umask(0o022)
     os.environ |= {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
     time.tzset()
-    for name in ("COLORTERM", "NO_COLOR"):
+    # Without bytecode, each started program would compile all modules anew.
+    for name in ("COLORTERM", "NO_COLOR", "PYTHONDONTWRITEBYTECODE"):
         os.environ.pop(name, None)
     # Of a service manager or a socket unit that has started pytest.
     for name in ("LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"):
@@ -74,6 +75,19 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return cores + 1
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test that uses a PostgreSQL server, and measure no coverage of tests with random examples.
+
+    It would double their time.
+    """
+    for item in items:
+        if "postgres" in getattr(item, "fixturenames", ()):
+            item.add_marker("postgres")
+        if isinstance(item, pytest.Function) and getattr(item.obj, "is_hypothesis_test", False):
+            item.add_marker("no_cover")
+
+
 @pytest.fixture(autouse=True)
 def wakeup_descriptor() -> Iterator[None]:
     """Give the reactor its wake-up descriptor back, which asyncio removes with its last signal handler.
@@ -85,14 +99,6 @@ def wakeup_descriptor() -> Iterator[None]:
     yield
     if descriptor != -1:
         signal.set_wakeup_fd(descriptor)
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test that uses a PostgreSQL server."""
-    for item in items:
-        if "postgres" in getattr(item, "fixturenames", ()):
-            item.add_marker("postgres")
 
 
 @pytest.fixture(scope="session")

@@ -19,11 +19,12 @@ from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
 from broadcast.core.accounts import Accounts, Authenticator
-from broadcast.core.errors import Busy
+from broadcast.core.errors import Busy, RejectedError
 from broadcast.core.events import Barrier, Event, Notice
 from broadcast.core.hub import Hub, Settings
 from broadcast.core.interfaces import View
 from broadcast.core.limits import DEFAULTS, Limits
+from broadcast.core.membership import Member, MemberListener
 from broadcast.core.passwords import Password
 from broadcast.core.session import Session
 from broadcast.core.source import LOCAL
@@ -302,6 +303,15 @@ class Person(TextClient):
         reason: Exception = ConnectionDone() if clean else ConnectionLost()
         self.protocol.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]  # likewise
         self.world.settle()
+
+
+def admitted(hub: Hub, session: int, nick: str, listener: MemberListener, **options: Any) -> Member:  # noqa: ANN401 -- those of ``Hub.admit``
+    """Return the member that *hub* admits at once as *nick*."""
+    results: list[Member | RejectedError] = []
+    hub.admit(session, nick, listener, results.append, **options)
+    (member,) = results
+    assert isinstance(member, Member)
+    return member
 
 
 class TokenEncoder:

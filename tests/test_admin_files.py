@@ -45,8 +45,8 @@ def bash(environment: Mapping[str, str], *words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "completed"),
     [
-        (["--"], ["--data", "--version", "--help"]),
-        (["re"], ["remove", "rename"]),
+        (["--"], ["--data", "--journal", "--schema", "--version", "--help"]),
+        (["re"], ["remove", "rename", "remove-file"]),
         (["--data", "x", "ba"], ["bans", "backup"]),
         (["export", "--r"], ["--room"]),
         (["role", "ann", ""], ["operator", "none"]),

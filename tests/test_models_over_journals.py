@@ -19,7 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 import tests.harness
 from broadcast.core.interfaces import Journal
 from broadcast.core.time_slice import CallSoon
+from broadcast.journals.postgres.database import Database
+from broadcast.journals.postgres.journal import PostgresJournal
 from broadcast.journals.sqlite.journal import SqliteJournal
+from tests.postgres import PostgresServer
 from tests.test_accounts_model import AccountsMachine
 from tests.test_model import PromptClients, SlowClients
 from tests.test_moderation_model import Moderated
@@ -75,3 +78,13 @@ def test_models_hold_over_sqlite(machine: type[RuleBasedStateMachine]) -> None:
 
         with all_worlds_use(make):
             run_state_machine_as_test(machine, settings=FEW)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_models_hold_over_postgresql(machine: type[RuleBasedStateMachine], postgres: PostgresServer) -> None:
+    def make(call_soon: CallSoon) -> Journal:
+        postgres.empty()
+        return PostgresJournal(Database(postgres.url()), call_soon)
+
+    with all_worlds_use(make):
+        run_state_machine_as_test(machine, settings=FEW)

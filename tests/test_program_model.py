@@ -28,6 +28,7 @@ import broadcast.doors.jsonrpc.line_reader
 import broadcast.doors.jsonrpc.private_messages
 import broadcast.doors.jsonrpc.snapshots
 import broadcast.journals.memory
+import broadcast.journals.postgres.commit_thread
 import broadcast.journals.sqlite.commit_thread
 from broadcast.core.errors import FileRejected, RejectedError, UidReused
 from broadcast.core.events import STORED, FileInfo, Shared, Stored, TopicChanged
@@ -69,7 +70,11 @@ LIMITS: Final[Sequence[tuple[object, str, int]]] = (
     (broadcast.doors.jsonrpc.private_messages, "MAX_MESSAGES", MAX_PRIVATE_MESSAGES),
     (broadcast.doors.jsonrpc.snapshots, "MAX_EVENTS", 6),
 )
-JOURNALS: Final = (broadcast.journals.memory, broadcast.journals.sqlite.commit_thread)
+JOURNALS: Final = (
+    broadcast.journals.memory,
+    broadcast.journals.postgres.commit_thread,
+    broadcast.journals.sqlite.commit_thread,
+)
 """The modules that find out whether a line can be stored."""
 
 

@@ -5,28 +5,35 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from broadcast.admin.database import find_journal, open_to_read
-from broadcast.admin.options import PROGRAM, parse
+from broadcast.admin.database import SqliteReader, find_journal, open_to_read
+from broadcast.admin.options import PROGRAM, JournalUrl, parse
 from broadcast.admin.output import align, discard_output, write
 from broadcast.admin.status import CLOSED_OUTPUT, DAMAGED, DONE, INTERRUPTED, STREAM, UNUSABLE, AdminError
-from broadcast.core.errors import JournalDamaged, JournalError
+from broadcast.core.errors import JournalDamaged, JournalError, JournalInUse
 from broadcast.core.sanitize import sanitize
 from broadcast.files.contents import FOLDER
-from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, NO_NUMBER, read_last_number
+from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, NO_NUMBER, DirectoryLock, read_last_number
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from types import ModuleType
+
+    from broadcast.admin.copy import JournalWriter
+    from broadcast.admin.reading import JournalReader
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with *arguments*, or those of the command line. Return the exit status."""
     _fill_descriptors()
     try:
-        status = _run(parse(sys.argv[1:] if arguments is None else arguments))
+        options = parse(sys.argv[1:] if arguments is None else arguments)
+        _warn_of_password(options)
+        status = _run(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -45,11 +52,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def _warn_of_password(options: Namespace) -> None:
+    if any(isinstance(value, JournalUrl) and value.has_password for value in vars(options).values()):
+        _warn("the URL holds a password, which ps shows to everybody here: put it into a password file (PGPASSFILE)")
+
+
 def _run(options: Namespace) -> int:
-    folder = options.data.absolute()
+    folder = (options.data if options.journal is None else options.journal.folder or options.data).absolute()
+    is_database = options.journal is not None and not options.journal.folder
     match options.command:
+        case "verify" if is_database and options.file is None:
+            return _verify_database(options)
         case "verify":
             return _verify(folder, options.file)
+        case "copy":
+            _copy(options)
+        case "backup" if is_database:
+            raise AdminError(UNUSABLE, "PostgreSQL's own programs make the backup of a journal there: use pg_dump")
         case "fingerprint":
             write(_fingerprints(folder, options.file))
         case "backup":
@@ -64,28 +83,113 @@ def _run(options: Namespace) -> int:
             from broadcast.admin.export import Selection, export  # noqa: PLC0415
 
             selection = Selection(options.room, options.since, options.until, options.private, options.json)
-            with open_to_read(find_journal(folder)) as db:
-                export(db, selection)
+            with _open_journal(options) as journal:
+                export(journal, selection)
         case "accounts" | "bans" | "audit":
             from broadcast.admin.lists import rows_of  # noqa: PLC0415
 
-            with open_to_read(find_journal(folder)) as db:
-                write(align(rows_of(db, options.command, getattr(options, "count", 0))))
+            with _open_journal(options) as journal:
+                write(align(rows_of(journal, options.command, getattr(options, "count", 0))))
         case _:
             _change(folder, options)
     return DONE
 
 
-def _change(folder: Path, options: Namespace) -> None:
-    """Change an account."""
-    from broadcast.admin.passwords import ask_password  # noqa: PLC0415
-    from broadcast.admin.requests import request  # noqa: PLC0415
+@contextmanager
+def _open_journal(options: Namespace, place: JournalUrl | None = None) -> Iterator[JournalReader]:
+    """Open the journal at *place*, by default the one that *options* name, to read it."""
+    place = place or options.journal or JournalUrl(options.data)
+    if place.folder is None:
+        postgres = _load_postgres()
+        with postgres.open_to_read(place.database, options.schema) as journal:
+            if options.command == "copy":
+                postgres.refuse_use(journal)
+            yield journal
+    else:
+        with open_to_read(find_journal(place.folder.absolute())) as db:
+            yield SqliteReader(db)
 
-    find_journal(folder)
-    params = {name: getattr(options, name) for name in ("name", "old", "new", "role") if hasattr(options, name)}
+
+def _load_postgres() -> ModuleType:
+    """Return the module about PostgreSQL. Raises ``AdminError`` if psycopg is not installed."""
+    try:
+        from broadcast.admin import postgres  # noqa: PLC0415 - optional
+    except ImportError as error:
+        if (error.name or "psycopg").partition(".")[0] != "psycopg":  # without a name if there is no libpq
+            raise
+        text = f"PostgreSQL needs psycopg: run {sys.executable} -m pip install 'psycopg[binary]'"
+        raise AdminError(UNUSABLE, text) from None
+    return postgres
+
+
+def _verify_database(options: Namespace) -> int:
+    """Check the journal in a database. Return the exit status."""
+    from broadcast.admin.verify import MAX_PROBLEMS  # noqa: PLC0415 - each command imports only what it needs
+
+    postgres = _load_postgres()
+    with _open_journal(options) as journal:
+        problems = list(islice(postgres.verify(journal), MAX_PROBLEMS))
+        write(problems or [*postgres.describe_rooms(journal), "The journal is intact."])
+    return _fail(DAMAGED, "the journal is damaged: restore the database from a backup") if problems else DONE
+
+
+def _copy(options: Namespace) -> None:
+    """Copy a journal to another place."""
+    from broadcast.admin.copy import copy  # noqa: PLC0415 - each command imports only what it needs
+
+    place = getattr(options, "from")
+    with _without_server(place), _open_journal(options, place) as source, _open_copy(options, source.id()) as target:
+        lines = copy(source, target)
+    write(lines)
+
+
+@contextmanager
+def _without_server(place: JournalUrl) -> Iterator[None]:
+    """Keep servers from opening the data folder at *place*, if it is one, in this context. Raises ``AdminError``."""
+    if place.folder is None:
+        yield
+        return
+    find_journal(place.folder.absolute())  # the lock would create the folder
+    lock = DirectoryLock(place.folder.absolute())
+    try:
+        lock.acquire()
+    except JournalInUse:
+        raise AdminError(UNUSABLE, f"a server has {place.folder.absolute()} open: stop it first") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _open_copy(options: Namespace, journal_id: str) -> AbstractContextManager[JournalWriter]:
+    """Open the place of the copy of the journal with this id."""
+    if options.to.folder is None:
+        _load_postgres()
+        from broadcast.admin.copy_to_postgres import open_postgres_copy  # noqa: PLC0415 - optional
+
+        return open_postgres_copy(options.to.database, options.schema, journal_id)
+    from broadcast.admin.copy_to_sqlite import open_sqlite_copy  # noqa: PLC0415 - as above
+
+    return open_sqlite_copy(options.to.folder.absolute(), journal_id)
+
+
+def _change(folder: Path, options: Namespace) -> None:
+    """Change an account, or remove a file."""
+    from broadcast.admin.passwords import ask_password  # noqa: PLC0415
+    from broadcast.admin.requests import request, request_of_database  # noqa: PLC0415
+
+    url = options.journal.database if options.journal else ""
+    database = _load_postgres().make_database(url, options.schema) if url else None
+    if database is None:
+        find_journal(folder)
+    names = ("name", "old", "new", "role", "address", "why")
+    params = {name: getattr(options, name) for name in names if hasattr(options, name)}
     if options.command in {"add", "passwd"}:
         params["password"] = ask_password().encoded.decode()
-    write([request(folder, options.command, params, _warn)])
+    if database is None:
+        write([request(folder, options.command, params, _warn)])
+    else:
+        write([request_of_database(folder, database, options.command, params, _warn)])
 
 
 def _fingerprints(folder: Path, other: Path | None) -> Sequence[str]:

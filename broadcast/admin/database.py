@@ -5,21 +5,20 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
+from typing import TypeAlias
 
+from broadcast.admin.reading import ROWS, JournalReader, RoomSize
 from broadcast.admin.status import UNUSABLE, AdminError
 from broadcast.core.events import Stored
-from broadcast.core.records import PrivateLine
+from broadcast.core.records import AuditEntry, PrivateLine, StoredRecords
 from broadcast.journals.sqlite.database import EVENT_COLUMNS, connect, from_row, translate_errors
 from broadcast.journals.sqlite.journal import FILE
 from broadcast.journals.sqlite.opening import examine
-from broadcast.journals.sqlite.record_tables import select_records
+from broadcast.journals.sqlite.record_tables import read_audit, read_records, select_records
 from broadcast.journals.sqlite.room_record import MAX_SEQ, key, key_range
 from broadcast.journals.sqlite.schema import MIGRATIONS, verify_schema
-
-ROWS: Final = 1000
-"""Number of rows that are read at once."""
 
 _State: TypeAlias = tuple[int, int]
 """The time and size of the database."""
@@ -96,16 +95,6 @@ def _connect_beside_server(path: Path, log: Path) -> sqlite3.Connection | None:
     return db
 
 
-class RoomSize(NamedTuple):
-    """A room in the journal."""
-
-    id: int
-    name: str
-    topic: str
-    last: int
-    """Number of the last line."""
-
-
 def read_rooms(db: sqlite3.Connection) -> list[RoomSize]:
     """Return all rooms, the oldest first."""
     rooms = db.execute("SELECT id, name, topic FROM rooms ORDER BY id").fetchall()
@@ -116,25 +105,45 @@ def read_rooms(db: sqlite3.Connection) -> list[RoomSize]:
     ]
 
 
-def read_lines(db: sqlite3.Connection, room: RoomSize, since: float, until: float) -> Iterator[list[Stored]]:
-    """Yield the lines of *room* from *since* on and before *until*, in order, some at a time.
+class SqliteReader:
+    """The journal in the database *db*."""
 
-    Each part is read by a statement of its own, so that the server can shorten its write-ahead log meanwhile.
-    """
-    query = f"SELECT {EVENT_COLUMNS} FROM events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"  # noqa: S608 - constant names
-    first, last = key(room.id, 0), key(room.id, room.last)
-    while rows := db.execute(query, (first, last, ROWS)).fetchall():
-        yield [from_row(row) for row in rows if _is_within(row[1], since, until)]
-        first = rows[-1][0]
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def id(self) -> str:
+        """Return the identifier of the journal."""
+        return str(self._db.execute("SELECT id FROM journal").fetchone()[0])
+
+    def records(self) -> StoredRecords:
+        """Return the accounts and the bans."""
+        return read_records(self._db)
+
+    def audit(self, count: int) -> list[AuditEntry]:
+        """Return the newest *count* entries of the audit trail, in order."""
+        return read_audit(self._db, count)
+
+    def rooms(self) -> list[RoomSize]:
+        """Return all rooms, the oldest first."""
+        return read_rooms(self._db)
+
+    def lines(self, room: RoomSize, after: int = 0) -> Iterator[list[Stored]]:
+        """Yield the lines of *room* with numbers above *after*, in order, some at a time.
+
+        Each part is read by a statement of its own, so that the server can shorten its write-ahead log meanwhile.
+        """
+        query = f"SELECT {EVENT_COLUMNS} FROM events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"  # noqa: S608 - constant names
+        first, last = key(room.id, after), key(room.id, room.last)
+        while rows := self._db.execute(query, (first, last, ROWS)).fetchall():
+            yield [from_row(row) for row in rows]
+            first = rows[-1][0]
+
+    def private_lines(self, after: int = 0) -> Iterator[list[PrivateLine]]:
+        """Yield the private lines with ids above *after*, in order, some at a time."""
+        last = after
+        while lines := select_records(self._db, PrivateLine, "WHERE id > ? ORDER BY id LIMIT ?", (last, ROWS)):
+            yield [replace(line, delivered=bool(line.delivered)) for line in lines]
+            last = lines[-1].id
 
 
-def _is_within(at: object, since: float, until: float) -> bool:
-    return not isinstance(at, float) or since <= at < until  # ``from_row`` reports a value of another type
-
-
-def read_private_lines(db: sqlite3.Connection) -> Iterator[list[PrivateLine]]:
-    """Yield all private lines in order, some at a time."""
-    last = 0
-    while lines := select_records(db, PrivateLine, "WHERE id > ? ORDER BY id LIMIT ?", (last, ROWS)):
-        yield lines
-        last = lines[-1].id
+_conforms: type[JournalReader] = SqliteReader

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -11,8 +10,8 @@ from typing import Final
 
 import msgspec
 
-from broadcast.admin.database import RoomSize, read_lines, read_private_lines, read_rooms
 from broadcast.admin.output import Progress, format_time, write
+from broadcast.admin.reading import JournalReader, RoomSize
 from broadcast.admin.status import REJECTED, AdminError
 from broadcast.core.events import Action, Message, Shared, Stored
 from broadcast.core.file_names import format_size
@@ -35,9 +34,9 @@ class Selection:
     json: bool = False
 
 
-def export(db: sqlite3.Connection, selection: Selection) -> None:
+def export(journal: JournalReader, selection: Selection) -> None:
     """Write the selected lines to the standard output. The memory that this takes does not depend on their number."""
-    rooms = _find_rooms(db, selection.rooms)
+    rooms = _find_rooms(journal, selection.rooms)
     total, done = sum(room.last for room in rooms), 0
     progress = Progress(lambda: f"{done:,} of {total:,} lines")
     show: Callable[[], object] = int if sys.stdout.isatty() else progress.update  # not between the lines
@@ -45,22 +44,23 @@ def export(db: sqlite3.Connection, selection: Selection) -> None:
     try:
         for room in rooms:
             header = [] if selection.json else [f"== {room.name}{f': {room.topic}' if room.topic else ''}"]
-            for lines in read_lines(db, room, selection.since, selection.until):
-                if lines:
-                    write([*header, *(line_of(room.name, line) for line in lines)])
+            for lines in journal.lines(room):
+                selected = [line for line in lines if selection.since <= line.at < selection.until]
+                if selected:
+                    write([*header, *(line_of(room.name, line) for line in selected)])
                     header = []
-                    done = sum(other.last for other in rooms if other.id < room.id) + lines[-1].seq
+                done = sum(other.last for other in rooms if other.id < room.id) + lines[-1].seq
                 show()
         if selection.private:
-            _export_private(db, selection, show)
+            _export_private(journal, selection, show)
     finally:
         progress.end()
 
 
-def _export_private(db: sqlite3.Connection, selection: Selection, show: Callable[[], object]) -> None:
+def _export_private(journal: JournalReader, selection: Selection, show: Callable[[], object]) -> None:
     header = [] if selection.json else ["== private lines"]
     line_of: Callable[[PrivateLine], str] = _private_json_line if selection.json else _private_text_line
-    for lines in read_private_lines(db):
+    for lines in journal.private_lines():
         selected = [line for line in lines if selection.since <= line.at < selection.until]
         if selected:
             write([*header, *map(line_of, selected)])
@@ -68,8 +68,8 @@ def _export_private(db: sqlite3.Connection, selection: Selection, show: Callable
         show()
 
 
-def _find_rooms(db: sqlite3.Connection, names: Sequence[str]) -> list[RoomSize]:
-    rooms = read_rooms(db)
+def _find_rooms(journal: JournalReader, names: Sequence[str]) -> list[RoomSize]:
+    rooms = journal.rooms()
     unknown = set(names) - {room.name for room in rooms}
     if unknown:
         raise AdminError(REJECTED, f"the journal has no room {min(unknown)}")

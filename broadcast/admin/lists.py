@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 
 from broadcast.admin.output import format_time
+from broadcast.admin.reading import JournalReader
 from broadcast.core.records import AccountRecord, AuditEntry, Ban
-from broadcast.journals.sqlite.record_tables import read_audit, read_records
 
 HEADERS = {
     "accounts": ("NAME", "ROLE", "CREATED", "LAST USED"),
@@ -16,7 +15,7 @@ HEADERS = {
 }
 
 
-def rows_of(db: sqlite3.Connection, which: str, count: int) -> Iterable[Sequence[str]]:
+def rows_of(journal: JournalReader, which: str, count: int) -> Iterable[Sequence[str]]:
     """Yield the header and the rows of the list *which*: all accounts, all bans, or *count* entries of the trail.
 
     Only the last column of a row may hold blanks. A dash stands for a value that is empty.
@@ -24,9 +23,9 @@ def rows_of(db: sqlite3.Connection, which: str, count: int) -> Iterable[Sequence
     yield HEADERS[which]
     records: Iterable[AccountRecord | Ban | AuditEntry]
     if which == "audit":
-        records = read_audit(db, count)
+        records = journal.audit(count)
     else:
-        stored = read_records(db)
+        stored = journal.records()
         records = stored.accounts if which == "accounts" else stored.bans
     for record in records:
         yield [value or "-" for value in _row(record)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ from broadcast.core.sanitize import sanitize
 PROGRAM: Final = "broadcast-admin"
 DESCRIPTION: Final = "Administer a broadcast server."
 DATA: Final = "broadcast-data"
+JOURNAL_HELP: Final = "the journal, if it is not in the data folder: postgresql://USER@HOST/DATABASE, or sqlite:FOLDER"
+SCHEMA_HELP: Final = "the schema of the PostgreSQL database (broadcast)"
 
 
 class Argument(NamedTuple):
@@ -50,6 +53,36 @@ def _count(text: str) -> int:
     return int(text)
 
 
+_PASSWORD: Final = re.compile(r"^[a-z]+://[^/@:]*:[^/@]+@|[?&]password=[^&]")
+
+
+class JournalUrl(NamedTuple):
+    """The place of a journal."""
+
+    folder: Path | None = None
+    """The data folder, if the journal is in SQLite."""
+    database: str = ""
+    """The URL of the PostgreSQL database, perhaps with a password; empty for SQLite."""
+
+    @property
+    def has_password(self) -> bool:
+        """Whether the URL holds a password."""
+        return _PASSWORD.search(self.database) is not None
+
+    def __repr__(self) -> str:
+        """Return a text without the URL."""
+        return f"JournalUrl({self.folder!r})"
+
+
+def _journal(text: str) -> JournalUrl:
+    scheme, _, rest = text.partition(":")
+    if scheme == "sqlite" and rest:
+        return JournalUrl(Path(rest))
+    if scheme in {"postgresql", "postgres"} and rest.startswith("//"):
+        return JournalUrl(None, text)
+    raise ArgumentTypeError("a journal is sqlite:FOLDER or postgresql://USER@HOST/DATABASE")  # text may hold a password
+
+
 _NAME: Final = Argument("NAME", "the nickname of the account")
 COMMANDS: Final = (
     Command("accounts", "list the accounts: name, role, time of creation, time of the last use"),
@@ -65,6 +98,14 @@ COMMANDS: Final = (
         "role",
         "make an account an operator, or end that",
         (_NAME, Argument("ROLE", "operator or none", {"choices": ("operator", "none")})),
+    ),
+    Command(
+        "remove-file",
+        "remove a shared file, and all others with the same content",
+        (
+            Argument("ADDRESS", "the address of the file, or its ID"),
+            Argument("WHY", "the reason, for the audit trail", {"nargs": "?", "default": ""}),
+        ),
     ),
     Command(
         "fingerprint",
@@ -100,6 +141,14 @@ COMMANDS: Final = (
         "verify",
         "check that the journal, or a backup with its files, is intact",
         (Argument("FILE", "the backup", {"nargs": "?", "type": Path}),),
+    ),
+    Command(
+        "copy",
+        "copy the journal FROM into TO, which is empty or holds a part of this copy; both as for --journal",
+        (
+            Argument("FROM", "the journal, which no server uses", {"type": _journal}),
+            Argument("TO", "the new journal", {"type": _journal}),
+        ),
     ),
     Command(
         "backup",
@@ -144,7 +193,11 @@ def make_parser() -> ArgumentParser:
         allow_abbrev=False,
     )
     data: Mapping[str, Any] = {"metavar": "DIR", "type": Path, "help": f"the data folder of the server ({DATA})"}
+    journal: Mapping[str, Any] = {"metavar": "URL", "type": _journal, "help": JOURNAL_HELP}
+    schema: Mapping[str, Any] = {"metavar": "NAME", "help": SCHEMA_HELP}
     parser.add_argument("--data", default=Path(DATA), **data)
+    parser.add_argument("--journal", default=None, **journal)
+    parser.add_argument("--schema", default="broadcast", **schema)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True, title="commands")
     for command in COMMANDS:
@@ -155,6 +208,8 @@ def make_parser() -> ArgumentParser:
             allow_abbrev=False,
         )
         subparser.add_argument("--data", default=SUPPRESS, **data)  # without this one, that before the command holds
+        subparser.add_argument("--journal", default=SUPPRESS, **journal)
+        subparser.add_argument("--schema", default=SUPPRESS, **schema)
         for argument in command.arguments:
             name = argument.name if argument.name.startswith("-") else argument.name.lower()
             shown = {} if argument.name.startswith("-") else {"metavar": argument.name}

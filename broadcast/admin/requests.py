@@ -1,4 +1,4 @@
-"""Changes of accounts: asked of the server while one runs, else made in the journal by the same code."""
+"""Changes of accounts and files: asked of the server while one runs, else made in its folder by the same code."""
 
 from __future__ import annotations
 
@@ -6,22 +6,32 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
+from math import inf
 from pathlib import Path
 from queue import SimpleQueue
 from secrets import token_urlsafe
 from time import monotonic, sleep, time
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import msgspec
 
 from broadcast.accounts.hashing import Hasher
 from broadcast.admin.status import REJECTED, UNKNOWN, UNUSABLE, AdminError
 from broadcast.core.accounts import Accounts, Authenticator
-from broadcast.core.errors import JournalInUse
+from broadcast.core.errors import JournalInUse, RejectedError, StartupError
+from broadcast.core.interfaces import Journal
+from broadcast.files.contents import FOLDER
+from broadcast.files.store import FileStore
 from broadcast.journals.sqlite.data_dir import LOBBY
 from broadcast.journals.sqlite.journal import SqliteJournal
 from broadcast.net.peer_user import peer_user
 from broadcast.server.administration import SOCKET, Administration, encode_request
+
+if TYPE_CHECKING:
+    from broadcast.journals.postgres.database import Database
+
+T = TypeVar("T")
 
 ANSWER_SECONDS: Final = 130.0
 """Time for the server to answer: a little longer than the server itself allows."""
@@ -29,6 +39,10 @@ START_SECONDS: Final = 5.0
 """Time for a server that starts or stops, and so holds the lock but has no socket."""
 RETRY_SECONDS: Final = 0.1
 MAX_ANSWER_BYTES: Final = 64 * 1024
+
+
+_Calls: TypeAlias = SimpleQueue[Callable[[], None]]
+"""The calls that a journal has scheduled."""
 
 
 class _NoServer(Exception):
@@ -100,21 +114,78 @@ def _exchange(connection: socket.socket, line: bytes) -> bytes:
 
 def _ask_journal(folder: Path, line: bytes, report: Callable[[str], object]) -> bytes:
     """Return the answer to *line* after the change in the journal of *folder*. Raises ``JournalError``."""
-    calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
-    answers: list[bytes] = []
+    calls: _Calls = SimpleQueue()
     with _as_owner(folder):
         journal = SqliteJournal(folder, calls.put, report=report)
-        try:
-            journal.open(LOBBY, 1)
-            hasher = Hasher(calls.put)
-            authenticator = Authenticator(Accounts(journal.records), hasher, monotonic, time, token_urlsafe)
-            authenticator.accounts.load(journal.records.load())
-            Administration(authenticator, journal.records, time).handle(line, answers.append)
-            while not answers:
-                calls.get()()
-        finally:
-            journal.close()
+        return _change(journal, calls, partial(_open_files, folder / FOLDER, report), line)
+
+
+def _change(journal: Journal, calls: _Calls, find_archive: Callable[[], FileStore], line: bytes) -> bytes:
+    """Return the answer to *line* after the change in *journal*. Raises ``JournalError``."""
+    answers: list[bytes] = []
+    try:
+        journal.open(LOBBY, 1)
+        hasher = Hasher(calls.put)
+        authenticator = Authenticator(Accounts(journal.records), hasher, monotonic, time, token_urlsafe)
+        authenticator.accounts.load(journal.records.load())
+        Administration(authenticator, journal.records, time, find_archive).handle(line, answers.append)
+        while not answers:
+            calls.get()()
+    finally:
+        journal.close()
     return answers[0]
+
+
+def request_of_database(
+    folder: Path, database: Database, method: str, params: Mapping[str, str], report: Callable[[str], object]
+) -> str:
+    """Have *method* done in the journal of *database*, and return one line about what was done.
+
+    The server in *folder* does it. Without one, no other server may have the journal open, because it would not know
+    of the change. *report* receives a line about each fault of the shared files. Raises ``AdminError`` or
+    ``JournalError``.
+    """
+    from broadcast.admin.postgres import find_use  # noqa: PLC0415 - optional
+    from broadcast.journals.postgres.journal import PostgresJournal  # noqa: PLC0415 - optional
+
+    line = encode_request(method, params)
+    journal_id, is_used = find_use(database)
+    with suppress(_NoServer):
+        if _decode(_ask_server(folder, encode_request("journal", {}))) != journal_id:
+            text = f"the server of {folder} has another journal: give --data the data folder of a server of this one"
+            raise AdminError(UNUSABLE, text)
+        return _decode(_ask_server(folder, line))
+    if is_used:
+        text = f"a server has the journal open, but none in {folder}: give --data its data folder, on its machine"
+        raise AdminError(UNUSABLE, text)
+    calls: _Calls = SimpleQueue()
+    find_archive = partial(_open_files, folder / FOLDER, report)
+    return _decode(_change(PostgresJournal(database, calls.put), calls, find_archive, line))
+
+
+class _SameThread:
+    """A ``Worker`` without threads, because nobody else waits."""
+
+    def run(self, work: Callable[[], T], on_result: Callable[[T | Exception], None]) -> None:
+        """Call *work*, then *on_result*."""
+        try:
+            result: T | Exception = work()
+        except OSError as error:
+            result = error
+        on_result(result)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def _open_files(folder: Path, report: Callable[[str], object]) -> FileStore:
+    """Return the shared files in *folder*, which no server uses. *report* receives a line about each fault."""
+    store = FileStore(folder, _SameThread(), lambda _seconds, _call: None, time, days=inf, report=report)
+    try:
+        store.start()
+    except StartupError as error:
+        raise RejectedError(str(error)) from error
+    return store
 
 
 @contextmanager

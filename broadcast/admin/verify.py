@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from broadcast.admin.database import read_private_lines, read_rooms
+from broadcast.admin.database import SqliteReader, read_rooms
 from broadcast.admin.output import Progress, show_progress
 from broadcast.core.errors import JournalDamaged
 from broadcast.core.records import AuditEntry
@@ -104,7 +104,7 @@ def _check_records(db: sqlite3.Connection) -> Iterator[str]:
     """Check that accounts, bans, private lines and the audit trail can be read."""
     try:
         read_records(db)
-        for _lines in read_private_lines(db):
+        for _lines in SqliteReader(db).private_lines():
             pass
         first = 0
         while len(select_records(db, AuditEntry, "ORDER BY id LIMIT ? OFFSET ?", (AUDIT_ROWS, first))) == AUDIT_ROWS:

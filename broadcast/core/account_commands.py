@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from broadcast.core.accounts import Account
-from broadcast.core.command_context import Command, CommandContext, reply_lines
+from broadcast.core.command_context import Command, CommandContext, end_wait, reply_lines
 from broadcast.core.errors import NameRejected, RegistrationClosed, RejectedError
 from broadcast.core.events import ErrorReply
 from broadcast.core.nicknames import MAX_NICKNAME_CHARS
@@ -94,8 +94,14 @@ def _login(context: CommandContext, argument: str, at: float) -> None:
         raise NameRejected(f"{member.nick} is not registered: /register does that. /login NAME logs in as NAME.")
 
     def finish(account: Account) -> None:
-        hub.log_in(member, account)
-        context.show_waiting(shown)
+        if not hub.log_in(member, account, logged_in):
+            context.pause()
+
+    def logged_in(error: RejectedError | None) -> None:
+        if error is None:
+            context.show_waiting(shown)
+        else:
+            end_wait(context, error)
 
     def shown() -> None:
         reply_lines(context, f"You are logged in as {context.nick}.")
@@ -133,9 +139,14 @@ def _logout(context: CommandContext, argument: str, at: float) -> None:
     require_account(member)
     if hub.authenticator.is_required:
         raise RejectedError("only people with an account may be here. quit leaves.")
-    hub.log_out(member)
-    renamed = "" if member.nick == nick else f", and your nickname is {member.nick}"
-    reply_lines(context, f"You are logged out{renamed}.")
+
+    def logged_out(error: RejectedError | None) -> None:
+        renamed = "" if member.nick == nick else f", and your nickname is {member.nick}"
+        reply_lines(context, f"You are logged out{renamed}.")
+        end_wait(context, error)
+
+    if not hub.log_out(member, logged_out):
+        context.pause()
 
 
 def _passwd(context: CommandContext, argument: str, at: float) -> None:

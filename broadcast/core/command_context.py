@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from broadcast.core.events import CommandReply
+from broadcast.core.events import CommandReply, ErrorReply
 
 if TYPE_CHECKING:
+    from broadcast.core.errors import RejectedError
     from broadcast.core.hub import Hub
     from broadcast.core.interfaces import Peer, View
     from broadcast.core.membership import Member
@@ -82,3 +83,12 @@ class Command:
 def reply_lines(context: CommandContext, *lines: str) -> None:
     """Send *lines* as the reply to a command."""
     context.peer.send(*map(CommandReply, lines))
+
+
+def end_wait(context: CommandContext, error: RejectedError | None) -> None:
+    """Send *error*, if there is one, and accept the next line if the session has waited."""
+    if error is not None:
+        context.hub.rejections[error.kind] += 1
+        context.peer.send(ErrorReply(str(error)))
+    if not context.ready:
+        context.resume()

@@ -10,8 +10,8 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from broadcast.core.account_commands import ACCOUNT_COMMANDS, reject_misspelled, reject_password
-from broadcast.core.command_context import Command, CommandContext, reply_lines
-from broadcast.core.errors import JournalError, NameRejected, NotStored, PasswordNeeded, RejectedError
+from broadcast.core.command_context import Command, CommandContext, end_wait, reply_lines
+from broadcast.core.errors import JournalError, NameRejected, PasswordNeeded, RejectedError
 from broadcast.core.events import CommandReply, ErrorReply, HistoryLine, Stored, Uptime
 from broadcast.core.file_names import format_size
 from broadcast.core.moderation import check_operator
@@ -231,11 +231,18 @@ def _names(context: CommandContext, argument: str, at: float) -> None:
 
 def _nick(context: CommandContext, argument: str, at: float) -> None:
     name = _require_args(argument, "nick").strip()
+
+    def renamed(error: RejectedError | None) -> None:
+        if error is None:
+            reply_lines(context, f"You are {context.nick}.")
+        end_wait(context, error)
+
     try:
-        context.hub.rename(context.member, name)
+        is_done = context.hub.rename(context.member, name, renamed)
     except PasswordNeeded:
         raise NameRejected(f"{name} is registered: /login {name} asks for its password.") from None
-    reply_lines(context, f"You are {context.nick}.")
+    if not is_done:
+        context.pause()
 
 
 def _me(context: CommandContext, argument: str, at: float) -> None:
@@ -247,8 +254,8 @@ def _say(context: CommandContext, argument: str, at: float) -> None:
 
 
 def _send_private(context: CommandContext, to: Member | Account, text: str, at: float) -> None:
-    def stored(sent: Sent | NotStored) -> None:
-        if isinstance(sent, NotStored):
+    def stored(sent: Sent | RejectedError) -> None:
+        if isinstance(sent, RejectedError):
             context.hub.rejections[sent.kind] += 1
             context.peer.send(ErrorReply(str(sent)))
             context.resume()

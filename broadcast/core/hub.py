@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
+from weakref import WeakValueDictionary
 
 from broadcast.core import nicknames
 from broadcast.core.accounts import Account, Accounts, Authenticator
 from broadcast.core.backlog import Backlog
 from broadcast.core.batching import ignores
+from broadcast.core.directory import OwnDirectory, RemoteListener, ignore_outcome
 from broadcast.core.errors import (
     FileRejected,
     JournalError,
@@ -25,7 +27,17 @@ from broadcast.core.errors import (
     RoomRejected,
 )
 from broadcast.core.events import FileInfo, OnStored, PrivateMessage
-from broadcast.core.interfaces import CallLater, Journal, OpenedRoom, Publisher
+from broadcast.core.interfaces import (
+    CallLater,
+    Directory,
+    Expulsion,
+    Journal,
+    NodeMessage,
+    OnDirectory,
+    OpenedRoom,
+    Person,
+    Publisher,
+)
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.membership import Link, Member, MemberListener
 from broadcast.core.moderation import Moderation, check_operator, with_reason
@@ -103,8 +115,12 @@ class Sent(NamedTuple):
     """The room in whose stream it travels; None if it was sent at once."""
 
 
-OnSent: TypeAlias = Callable[[Sent | NotStored], None]
+OnSent: TypeAlias = Callable[[Sent | RejectedError], None]
 """Receives how a private message was sent, or the reason why it was not. Called in a later turn of the reactor."""
+OnAdmitted: TypeAlias = Callable[[Member | RejectedError], None]
+"""Receives a new member, or the reason why it was rejected after all. That is never within the call that asked."""
+OnRenamed: TypeAlias = Callable[[RejectedError | None], None]
+"""Receives None once a member has its new nickname, or the reason why it has not."""
 
 
 class Hub:
@@ -112,10 +128,10 @@ class Hub:
 
     *make_publisher* makes the publisher of one room. *authenticator* has the accounts, which ``open`` loads. *started*
     is the start of the server, in seconds since the epoch. *call_later* is for the rooms. Session ids begin after
-    *first_session*.
+    *first_session*. *directory* has the people of the other nodes, if the server is one of a cluster.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of a server
         self,
         journal: Journal,
         make_publisher: Callable[[], Publisher],
@@ -124,6 +140,7 @@ class Hub:
         authenticator: Authenticator,
         call_later: CallLater | None = None,
         first_session: int = 0,
+        directory: Directory | None = None,
     ) -> None:
         self.settings = settings
         self.authenticator = authenticator
@@ -141,12 +158,15 @@ class Hub:
         self.rejections = dict.fromkeys(Rejection, 0)
         """Number of rejections of each kind."""
         self.members: dict[int, Member] = {}
-        """The members by session id, from ``admit`` to ``remove``."""
+        """The members by session id, from ``admit`` to ``remove``, and those of the other nodes."""
+        self.remote_count = 0
+        """Number of those."""
         self._first_session = first_session
         self._journal = journal
+        self._directory = directory or OwnDirectory()
         self._make_publisher = make_publisher
         self._room_context = RoomContext(
-            journal.commit_stats, self.backlog, settings.replay, self._close_room, call_later
+            journal.commit_stats, self.backlog, settings.replay, self._close_room, call_later, self._find_remote
         )
         self._opening: dict[str, list[OnRoom]] = {}
         """The callbacks that wait until the journal has opened a room, by the name of the room."""
@@ -154,12 +174,15 @@ class Hub:
         self._owners: dict[str, Member] = {}
         self._skeletons: dict[str, Member] = {}
         self._ignoring: set[Member] = set()
+        self._remote: WeakValueDictionary[int, Member] = WeakValueDictionary()
+        """The members on other nodes by session id, as long as the directory or the stream of a room has them."""
 
     def open(self, on_room: OnRoom) -> None:
         """Open the journal and the lobby, and begin to open all fixed rooms. Raises ``JournalError``.
 
         Call *on_room* later with each fixed room, or with the reason why it cannot be opened.
         """
+        self._directory.watch(self)
         lobby = self.settings.lobby
         self._add_room(lobby, self._journal.open(lobby, self._tail))
         records = self._journal.records.load()
@@ -226,12 +249,11 @@ class Hub:
     ) -> None:
         """Add *opened* to *rooms*, and open the next one of the rooms *typed*."""
         if isinstance(opened, Room):
-            opened.reservations += 1
+            self.reserve([opened])
             rooms.append(opened)
         if isinstance(opened, RejectedError) or len(rooms) == len(typed):
             on_rooms(opened if isinstance(opened, RejectedError) else rooms)
-            for room in rooms:
-                self._end_reservation(room)
+            self.end_reservations(rooms)
         else:
             self.open_room(typed[len(rooms)], partial(self._open_next, typed, rooms, on_rooms))
 
@@ -242,16 +264,23 @@ class Hub:
             room = RoomRejected(f"the room {name} cannot be opened: {opened}", "room-refused", name)
         else:
             room = self._add_room(name, opened)
-            room.reservations += 1  # otherwise the first callback could close the room before the second one
+            self.reserve([room])  # otherwise the first callback could close the room before the second one
         for on_room in callbacks:
             on_room(room)
         if isinstance(room, Room):
-            self._end_reservation(room)
+            self.end_reservations([room])
 
-    def _end_reservation(self, room: Room) -> None:
-        room.reservations -= 1
-        if room.is_unused:
-            self._close_room(room)
+    def reserve(self, rooms: Iterable[Room]) -> None:
+        """Let *rooms* stay open for one more member until ``end_reservations``."""
+        for room in rooms:
+            room.reservations += 1
+
+    def end_reservations(self, rooms: Iterable[Room]) -> None:
+        """Expect one member less in *rooms*, and close those that are unused."""
+        for room in rooms:
+            room.reservations -= 1
+            if room.is_unused:
+                self._close_room(room)
 
     def _validate_room(self, typed: str) -> str:
         """Return the name of the room in *typed*. Raises ``RoomRejected`` unless it may be open."""
@@ -291,18 +320,21 @@ class Hub:
         self.session_count += 1
         return self._first_session + self.session_count
 
-    def admit(
+    def admit(  # noqa: PLR0913 - each is a property of the session
         self,
         session: int,
         name: str,
         listener: MemberListener,
+        on_admitted: OnAdmitted,
         *,
         source: Source,
         link: Link | None = None,
         receives_own: bool = False,
         account: Account | None = None,
-    ) -> Member:
+    ) -> None:
         """Give the nickname *name* to *session*, which is in no room yet. Raises ``RejectedError``.
+
+        *on_admitted* is called with the member: at once, unless other nodes have to be asked.
 
         A nickname whose owner has lost its connection without a notice, and has come back over *link*, is free. A
         registered nickname is free for its *account*, to which the session has logged in: a session that uses it ends.
@@ -314,23 +346,56 @@ class Hub:
         if account is not None and self.accounts.find(name) is account:
             self._end_owner(account)
         nick = self._validate_nick(name, None, link, account)
-        member = self.members[session] = Member(session, nick, listener, link, account, source, receives_own)
-        self._claim(member)
-        return member
+        member = Member(session, nick, listener, link, account, source, receives_own)
+
+        def on_taken(error: RejectedError | None) -> None:
+            if error is None:
+                self.members[session] = member
+                self._claim(member)
+            on_admitted(error or member)
+
+        self._take(member, nick, on_taken)
+
+    def _take(self, member: Member, nick: str, on_taken: OnDirectory) -> None:
+        """Take *nick*, which is free here, for *member*. Call *on_taken* at once, unless other nodes have to be asked.
+
+        Then the reasons to reject it may have changed meanwhile.
+        """
+
+        def check(error: RejectedError | None) -> None:
+            if error is None:
+                try:
+                    self.check_address(member.source.address)
+                    self._validate_nick(nick, member, member.link, member.account)
+                except RejectedError as rejection:
+                    error = rejection
+                    self._directory.release(member.id, nick)
+            on_taken(error)
+
+        self._directory.take(_describe(member, nick), check if self._directory.is_shared else on_taken)
 
     # Accounts
 
-    def log_in(self, member: Member, account: Account) -> None:
+    def log_in(self, member: Member, account: Account, on_done: OnRenamed = ignore_outcome) -> bool:
         """Log *member* in to *account*, whose password was right, and give it the registered nickname.
 
         Another session that uses this nickname ends. Raises ``NicknameRejected`` if the nickname is not free otherwise.
+        *on_done* and the result are as in ``rename``.
         """
         owner = self._owners.get(nicknames.casefold_key(account.name))
         if owner is not None and owner is not member:
             self._end_owner(account)
         before, member.account = member.account, account
+
+        def renamed(error: RejectedError | None) -> None:
+            if error is None:
+                self.update(member)
+            else:
+                member.account = before
+            on_done(error)
+
         try:
-            self.rename(member, account.name)
+            return self.rename(member, account.name, renamed)
         except RejectedError:
             member.account = before
             raise
@@ -342,36 +407,59 @@ class Hub:
         """
         if self.members.get(member.id) is member:
             member.account = account
+            self.update(member)
         owner = self._owners.get(nicknames.casefold_key(account.name))
         if owner is not None:
             self.leave_registered_name(owner, unasked=True)
 
-    def log_out(self, member: Member) -> None:
-        """Log *member* out of its account. If its nickname is registered, it gets another one."""
+    def log_out(self, member: Member, on_done: OnRenamed = ignore_outcome) -> bool:
+        """Log *member* out of its account. If its nickname is registered, it gets another one.
+
+        *on_done* and the result are as in ``rename``.
+        """
         self.moderation.follow_logout(member)
         member.account = None
-        self.leave_registered_name(member)
+        self.update(member)
+        return self.leave_registered_name(member, on_done)
 
-    def leave_registered_name(self, member: Member, *, unasked: bool = False) -> None:
+    def leave_registered_name(
+        self, member: Member, on_done: OnRenamed = ignore_outcome, *, unasked: bool = False, refused: Sequence[str] = ()
+    ) -> bool:
         """Give *member* a free nickname if its own is registered and it is not logged in to that account.
 
-        *unasked* is as in ``rename``.
+        *on_done*, *unasked* and the result are as in ``rename``. Other nodes have *refused* nicknames that look free.
         """
         account = self.accounts.find(member.nick)
-        if account is None or account is member.account:
-            return
-        self.rename(member, self.free_name(member.nick, member), unasked=unasked)
+        if account is None or account is member.account or member.is_remote:
+            on_done(None)
+            return True
+        free = self.free_name(member.nick, member, refused)
 
-    def free_name(self, text: str, owner: Member | None) -> str:
-        """Return a nickname like *text* that is not registered, and that nobody has but *owner*, with a number."""
+        def renamed(error: RejectedError | None) -> None:
+            if isinstance(error, NicknameRejected):
+                self.leave_registered_name(member, on_done, unasked=unasked, refused=[*refused, free])
+            else:
+                on_done(error)
+
+        return self.rename(member, free, renamed, unasked=unasked)
+
+    def free_name(self, text: str, owner: Member | None, refused: Sequence[str] = ()) -> str:
+        """Return a nickname like *text* that is not registered, and that nobody has but *owner*, with a number.
+
+        It is none of those that other nodes have *refused*.
+        """
         stem = nicknames.make_stem(text, nicknames.MAX_NICKNAME_CHARS - FREE_NAME_DIGITS)
         name, number = stem, 1
         while True:
             try:
-                return self._validate_nick(name, owner, None)
+                free = self._validate_nick(name, owner, None)
             except RejectedError:
-                number += 1
-                name = f"{stem}{number}"
+                pass
+            else:
+                if free not in refused:
+                    return free
+            number += 1
+            name = f"{stem}{number}"
 
     def leave_accounts(self, account: Account, reason: str, notice: str, but: Member | None = None) -> None:
         """End all sessions of *account*, except that of *but*. See ``MemberListener.disconnect``."""
@@ -395,27 +483,61 @@ class Hub:
             if account.queued.password_hash:
                 notice += " If that was not you, log in and change your password with /passwd."
             owner.listener.disconnect(TAKEN_OVER, notice)
+            if owner.is_remote:  # the other node may take a moment, or be dead
+                self._directory.release(owner.id, owner.nick)
+                self.person_left(owner.id, owner.nick)
 
-    def rename(self, member: Member, name: str, *, unasked: bool = False) -> None:
-        """Give *member* another nickname, which it reads itself if it is *unasked*. Raises ``RejectedError``."""
+    def rename(
+        self, member: Member, name: str, on_renamed: OnRenamed = ignore_outcome, *, unasked: bool = False
+    ) -> bool:
+        """Give *member* another nickname, which it reads itself if it is *unasked*. Raises ``RejectedError``.
+
+        Call *on_renamed* at once, and return True. If other nodes have to be asked, it is called later. Then return
+        False, and handle no further line of *member* until then.
+        """
         nick = self._validate_nick(name, member, member.link, member.account)
         if nick == member.nick:
-            return
-        self._release(member)
+            on_renamed(None)
+            return True
+        is_done = False
+
+        def on_taken(error: RejectedError | None) -> None:
+            nonlocal is_done
+            is_done = True
+            if error is None and self.members.get(member.id) is not member:
+                self._directory.release(member.id, nick)
+                error = NotHere("you are not here any more.")
+            if error is None:
+                self._change_nick(member, nick, unasked=unasked)
+            on_renamed(error)
+
+        self._take(member, nick, on_taken)
+        return is_done
+
+    def _change_nick(self, member: Member, nick: str, *, unasked: bool) -> None:
+        """Give *member* the nickname *nick*, which was taken for it, and announce that."""
+        before = member.nick
+        self._release(member, before)
         for room in self.rooms_of(member):
             room.rename(member, nick, unasked=unasked)
-        for ignoring in self._ignoring:
-            if ignoring is not member and ignoring.memberships.keys().isdisjoint(member.memberships):
-                ignoring.follow_rename(member.nick, nick)  # no room announces the rename to it
+        self._follow_rename(member, nick)
         member.nick = nick
         self._claim(member)
+        if nicknames.casefold_key(before) != nicknames.casefold_key(nick):
+            self._directory.release(member.id, before)
+
+    def _follow_rename(self, member: Member, nick: str) -> None:
+        """Let members that ignore *member* ignore its new nickname *nick*, if no room announces it to them."""
+        for ignoring in self._ignoring:
+            if ignoring is not member and ignoring.memberships.keys().isdisjoint(member.memberships):
+                ignoring.follow_rename(member.nick, nick)
 
     def remove(self, member: Member, reason: str) -> None:
         """Let *member* leave all rooms. The nickname is free at once: in the streams, its next owner joins after that.
 
         ``leave_delivered`` of its listener is called for each room.
         """
-        self._release(member)
+        self._release(member, member.nick)
         if member.cancel_login is not None:
             member.cancel_login()
         del self.members[member.id]
@@ -425,6 +547,11 @@ class Hub:
         self._ignoring.discard(member)
         for room in list(self.rooms_of(member)):
             room.leave(member, reason)
+        self._directory.release(member.id, member.nick)  # after the leaves: the next owner joins after them
+
+    def update(self, member: Member) -> None:
+        """Publish the account of *member*, and whether it is away, to the other nodes."""
+        self._directory.update(_describe(member, member.nick))
 
     def rooms_of(self, member: Member) -> Iterator[Room]:
         """Yield the rooms of *member*, except those that it is leaving."""
@@ -453,6 +580,7 @@ class Hub:
     def set_away(self, member: Member, away: bool, reason: str = "") -> None:
         """Note that *member* is away, or is back, and announce it in its rooms."""
         member.away, member.away_reason = away, reason
+        self.update(member)
         for room in self.rooms_of(member):
             room.change_away(member)
 
@@ -507,17 +635,21 @@ class Hub:
     ) -> Sent | None:
         """Send the private message *text* from *member* to *to*. Raises ``RecipientNotReading``.
 
-        A message between two accounts, or to an account that is not here, is stored first. Then return None, and call
-        *on_sent* later. Handle no further line of *member* until then: it could overtake the message.
+        A message between two accounts, or to an account that is not here, is stored first. One to another node is sent
+        when this node has taken it. Then return None, and call *on_sent* later. Handle no further line of *member*
+        until then: it could overtake the message.
         """
         recipient = to.account if isinstance(to, Member) else to
         waits = True
         if isinstance(to, Member):
             if to.listener.congested or to.private_in_flight >= self.settings.limits.private_queue_bytes:
-                raise RecipientNotReading(f"{to.nick} does not read what is sent to them.")
+                raise _not_reading(to)
             if not (self._exists(recipient) and self._exists(member.account)):
                 number = 0 if member.account is None else member.account.id
                 message = PrivateMessage(member.id, member.nick, to.id, text, at, number)
+                if to.is_remote:
+                    self._pass_on(message, to, on_sent)
+                    return None
                 return Sent(to.nick, to, self._deliver_private(message, to, member))
             waits = not ignores(to, member.id, (nicknames.casefold_key(member.nick),))
         else:
@@ -547,9 +679,25 @@ class Hub:
             message = PrivateMessage(
                 member.id, line.sender, here.id, line.text, line.at, account=line.sender_account, line=line
             )
-            on_sent(Sent(here.nick, here, self._deliver_private(message, here, member)))
+            if here.is_remote:
+                self._pass_on(message, here, on_sent)
+            else:
+                on_sent(Sent(here.nick, here, self._deliver_private(message, here, member)))
 
-    def _deliver_private(self, message: PrivateMessage, to: Member, member: Member) -> Room | None:
+    def _pass_on(self, message: PrivateMessage, to: Member, on_sent: OnSent) -> None:
+        """Send *message* to the other node on which *to* is. A stored line waits if that is impossible."""
+
+        def on_taken(error: RejectedError | None) -> None:
+            if error is None:
+                on_sent(Sent(to.nick, to))
+            elif message.line is not None:
+                on_sent(Sent(message.line.recipient))
+            else:
+                on_sent(error)
+
+        self._directory.send(message, on_taken)
+
+    def _deliver_private(self, message: PrivateMessage, to: Member, member: Member | None) -> Room | None:
         """Deliver *message* from *member* to *to*.
 
         It travels through the stream of a room of both, or else of the recipient, so that people read it in the order
@@ -563,7 +711,8 @@ class Hub:
                 to.note_private(message)
                 to.listener.receive_private(message)
             return None
-        room = self.rooms[next((name for name in names if name in member.memberships), names[0])]
+        shared = () if member is None else member.memberships
+        room = self.rooms[next((name for name in names if name in shared), names[0])]
         to.private_in_flight += len(message.text)
         room.append_private(message)
         return room
@@ -595,7 +744,68 @@ class Hub:
         """End the session of *member* because of the *action* of *operator*, such as ``kicked``."""
         member.removed_by = operator
         text = with_reason(f"{action} by {operator}", why)
-        member.listener.disconnect(text, f"You were {text}")
+        if member.is_remote:
+            self._directory.send(Expulsion(member.id, text, f"You were {text}", operator), ignore_outcome)
+        else:
+            member.listener.disconnect(text, f"You were {text}")
+
+    # Other nodes
+
+    def person_changed(self, person: Person) -> None:
+        """Note that *person* is on another node, or has changed; see ``NodeListener``."""
+        member = self._find_remote(person.session, person.nick)
+        if person.session not in self.members:
+            self.members[person.session] = member
+            self.remote_count += 1
+        if person.nick != member.nick:
+            self._follow_rename(member, person.nick)
+            member.nick = person.nick
+        self._claim(member)
+        member.account = self.accounts.get(person.account)
+        member.away, member.away_reason = person.away, person.away_reason
+        member.arrived = True
+
+    def person_left(self, session: int, nick: str) -> None:
+        """Note that *session* of another node has the nickname *nick* no more; see ``NodeListener``."""
+        member = self.members.get(session)
+        if member is None or not member.is_remote:
+            return
+        self._release(member, nick)
+        if nicknames.casefold_key(nick) == nicknames.casefold_key(member.nick):
+            del self.members[session]
+            self.remote_count -= 1
+            self.moderation.forget(member)
+
+    def receive(self, message: NodeMessage, on_taken: OnDirectory) -> None:
+        """Handle *message* of another node; see ``NodeListener``."""
+        member = self.member_by_session(message.to)
+        if member is None or member.is_remote:
+            on_taken(NotHere("the recipient is not here any more."))
+            return
+        match message:
+            case Expulsion():
+                member.removed_by = message.by
+                member.listener.disconnect(message.reason, message.notice)
+            case PrivateMessage():
+                if member.listener.congested or member.private_in_flight >= self.settings.limits.private_queue_bytes:
+                    on_taken(_not_reading(member))
+                    return
+                self._deliver_private(message, member, self.members.get(message.session))
+            case _:
+                member.listener.notify(message.text)
+        on_taken(None)
+
+    def _find_remote(self, session: int, nick: str) -> Member:
+        """Return the member *session*, which is on another node. *nick* is its nickname in the stream of a room.
+
+        The stream of a room and the directory can be ahead of each other.
+        """
+        member = self._remote.get(session)
+        if member is None:
+            listener = RemoteListener(self._directory, session)
+            member = self._remote[session] = Member(session, nick, listener, receives_own=True, is_remote=True)
+            member.last_active = self.authenticator.time_of_day
+        return member
 
     # Files
 
@@ -639,10 +849,25 @@ class Hub:
         if self.settings.unicode_nicknames:
             self._skeletons[nicknames.skeleton(member.nick)] = member
 
-    def _release(self, member: Member) -> None:
-        del self._owners[nicknames.casefold_key(member.nick)]
+    def _release(self, member: Member, nick: str) -> None:
+        """Free *nick*, unless another node has given it to somebody else already."""
+        key = nicknames.casefold_key(nick)
+        if self._owners.get(key) is member:
+            del self._owners[key]
         if self.settings.unicode_nicknames:
-            del self._skeletons[nicknames.skeleton(member.nick)]
+            key = nicknames.skeleton(nick)
+            if self._skeletons.get(key) is member:
+                del self._skeletons[key]
+
+
+def _describe(member: Member, nick: str) -> Person:
+    """Return *member* with the nickname *nick*, as other nodes know it."""
+    account = 0 if member.account is None else member.account.id
+    return Person(member.id, nick, account, member.away, member.away_reason)
+
+
+def _not_reading(member: Member) -> RecipientNotReading:
+    return RecipientNotReading(f"{member.nick} does not read what is sent to them.")
 
 
 def _end_replaced(member: Member, link: Link | None) -> bool:

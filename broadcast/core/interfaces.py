@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
 from broadcast.core.errors import JournalError, RejectedError
-from broadcast.core.events import Event, Notice, Stored
+from broadcast.core.events import Event, Notice, PrivateMessage, Stored
 from broadcast.core.passwords import Password
 from broadcast.core.records import AuditEntry, PrivateLine, RecordChange, StoredRecords
 from broadcast.core.search_query import SearchQuery
@@ -108,6 +108,13 @@ UidsCallback: TypeAlias = Callable[[Sequence[tuple[str, int]] | JournalError], N
 """Receives the identifiers that authors chose, each with its event's number, or the reason why reading failed."""
 
 
+class EventListener(Protocol):
+    """Receives the events of a room in their order."""
+
+    def __call__(self, events: Sequence[Event], foreign: Sequence[Event] = ()) -> None:
+        """Handle *events*, of which *foreign* are those that another node has appended."""
+
+
 class RoomLog(Protocol):
     """The ordered, durable record of one room's stored events, as a part of a journal.
 
@@ -115,9 +122,13 @@ class RoomLog(Protocol):
     number once it is durable: neither a crash of the process nor one of the machine loses it. A transient event returns
     as it is. If storing fails, a ``StoreFailed`` returns in the event's place and the next event receives the number.
     Transient events pass even then. A ``TopicChanged`` returns once the topic is durable, or fails like a stored event.
+
+    In a cluster, the events of the other nodes return as well, in the one order that all nodes have. Of their transient
+    events, these are the joins, leaves, renames and absences of members, and announcements. The first ones are the
+    joins of the members that are in the room on other nodes; the others continue them without a hole or an overlap.
     """
 
-    def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
+    def subscribe(self, listener: EventListener) -> None:
         """Call *listener* on the reactor's thread with the returned events, in order. Called once, before ``append``.
 
         At most one call is scheduled at a time. Events that return before it runs are part of it.
@@ -284,6 +295,91 @@ class IdentityProvider(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A session that has a nickname, as the other nodes of a cluster know it."""
+
+    session: int
+    nick: str
+    account: int = 0
+    """Id of the account to which it is logged in; 0 for none."""
+    away: bool = False
+    away_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Expulsion:
+    """The end of the session *to*: the text *notice* for its user, *reason* and *by* for the others; see ``Left``."""
+
+    to: int
+    reason: str
+    notice: str
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UserNotice:
+    """A *text* from the server to the user of the session *to*."""
+
+    to: int
+    text: str
+
+
+NodeMessage: TypeAlias = PrivateMessage | Expulsion | UserNotice
+"""A message about one session to the node on which it is."""
+
+
+OnDirectory: TypeAlias = Callable[[RejectedError | None], None]
+"""Receives None once a call to the directory has succeeded, or the reason why it has failed."""
+
+
+class NodeListener(Protocol):
+    """The calls of a directory to its node, about people and messages of the other nodes."""
+
+    def person_changed(self, person: Person) -> None:
+        """Note that *person* is on another node, or has changed."""
+
+    def person_left(self, session: int, nick: str) -> None:
+        """Note that *session* has the nickname *nick* no more. It has another one, or is not here any more."""
+
+    def receive(self, message: NodeMessage, on_taken: OnDirectory) -> None:
+        """Handle *message* of another node to a session of this one. Call *on_taken* once it is with its recipient."""
+
+
+class Directory(Protocol):
+    """The nicknames of all nodes of a cluster, and the way to the people on other nodes.
+
+    The hub knows the people of all nodes. It looks up a nickname there, and asks the directory only before it gives a
+    nickname away. A session has two nicknames for the moment of a rename. All calls take effect in their order, and a
+    ``release`` after the events that a room of this node has appended before it. ``take`` may call back at once.
+    """
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether there can be other nodes. If not, ``take`` calls back at once."""
+
+    def watch(self, listener: NodeListener) -> None:
+        """Call *listener*, at first with all people of the other nodes. Called once, first."""
+
+    def take(self, person: Person, on_taken: OnDirectory) -> None:
+        """Give ``person.nick`` to this session of this node, unless another session has it or one that looks like it.
+
+        The session may have it already, in another case.
+        """
+
+    def update(self, person: Person) -> None:
+        """Store new values of *person* of this node, which has its nickname."""
+
+    def release(self, session: int, nick: str) -> None:
+        """Free the nickname *nick*, if *session* has it. The session may be on another node."""
+
+    def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
+        """Pass *message* to the node of the session ``message.to``. Call *on_taken* in a later turn, once it is there.
+
+        It receives ``NotHere`` if there is no such session.
+        """
+
+
 class Journal(Protocol):
     """The logs of all rooms and the records, which are committed together."""
 
@@ -342,3 +438,9 @@ class FileArchive(Protocol):
 
     def remove(self, file_id: str) -> None:
         """Remove the file with this id, because it was not shared after all. It may be gone already."""
+
+    def remove_content(self, file_id: str) -> Sequence[str]:
+        """Remove the file with this id, and all others with the same content.
+
+        Return their names, that of the file first; nothing if it is gone already.
+        """

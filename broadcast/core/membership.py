@@ -45,7 +45,7 @@ class MemberListener(Protocol):
     def disconnect(self, reason: str, notice: str) -> None:
         """Send *notice* to the user, leave all rooms because of *reason*, and close. A resumption is not possible.
 
-        The hub has removed the member when this call returns.
+        The hub has removed the member when this call returns, unless the session is on another node.
         """
 
 
@@ -59,7 +59,7 @@ class Link(Protocol):
         """End the session at once: the connection is lost."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Member:
     """A session that has a nickname, as far as other members need to know it."""
 
@@ -97,6 +97,8 @@ class Member:
     """A function that cancels the login with OpenID Connect that is under way; None if none is."""
     removed_by: str = ""
     """The operator who has ended the session; empty if none has."""
+    is_remote: bool = False
+    """Whether the session is on another node. Then nothing is delivered to it here."""
 
     def note_private(self, message: PrivateMessage) -> None:
         """Note that the private *message* is the last one to this member."""

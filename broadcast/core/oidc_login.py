@@ -124,14 +124,17 @@ class OidcLogin:
             self._end(account)
 
     def _log_in(self, account: Account) -> None:
+        def logged_in(error: RejectedError | None) -> None:
+            self._end(error or account)
+
         try:
             self._check_member()
             if self._member is not None:
-                self._hub.log_in(self._member, account)
+                self._hub.log_in(self._member, account, logged_in)
+            else:
+                self._end(account)
         except RejectedError as error:
             self._end(error)
-        else:
-            self._end(account)
 
     def _end(self, result: Account | RejectedError) -> None:
         if self._is_over:

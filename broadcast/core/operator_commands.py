@@ -27,6 +27,7 @@ from broadcast.core.moderation import (
 )
 from broadcast.core.nicknames import casefold_key
 from broadcast.core.records import AuditEntry
+from broadcast.core.uploads import take_down
 
 if TYPE_CHECKING:
     from broadcast.core.accounts import Account
@@ -414,6 +415,16 @@ def _slow(context: CommandContext, argument: str, at: float) -> None:
     _record(context, at, "slow", room.name, word, f"slow mode is {state}.")
 
 
+# Files
+
+
+def _remove_file(context: CommandContext, argument: str, at: float) -> None:
+    """Remove a shared file, and all others with the same content."""
+    address, why = _split(argument)
+    name, reply = take_down(context.hub.require_uploads().archive, address)
+    _record(context, at, "remove-file", name, why, reply)
+
+
 # The audit trail
 
 
@@ -458,5 +469,6 @@ OPERATOR_COMMANDS: Final = (
     Command("deop", "NAME", "ends that", _deop),
     Command("announce", "TEXT", "says it in all rooms, as the server", _announce),
     Command("slow", "[5s|off]", "lets each person say one line in this time", _slow),
+    Command("remove-file", "ADDRESS [WHY]", "removes a shared file: /files shows the addresses", _remove_file),
     Command("audit", "[N]", "the last N actions of operators", _audit),
 )

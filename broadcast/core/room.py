@@ -75,12 +75,16 @@ class RoomContext:
     """Called with a room when its last member has left and everything is delivered."""
     call_later: CallLater | None = None
     """Without it, no join or leave waits for further ones."""
+    find_remote: Callable[[int, str], Member] | None = None
+    """Returns the member with this session and nickname, which is on another node. Only a cluster needs it."""
 
 
 class Room:
     """One room: its members, its stream, and its most recent stored events. *opened* is what the journal holds."""
 
-    def __init__(self, name: str, opened: OpenedRoom, publisher: Publisher, context: RoomContext) -> None:
+    def __init__(  # noqa: PLR0915 - one for each attribute
+        self, name: str, opened: OpenedRoom, publisher: Publisher, context: RoomContext
+    ) -> None:
         self.name = name
         self.publisher = publisher
         """The delivery to the subscribers."""
@@ -130,13 +134,16 @@ class Room:
         self._unannounced: list[Sequence[Joined | Left]] = []
         """Joins and leaves that have taken effect and whose notices wait, in groups that took effect together."""
         self._uids = RecentUids(opened.log)
+        self._find_remote = context.find_remote
+        self._remote_count = 0
+        """Number of members that are on other nodes."""
         self._log.subscribe(self._on_committed)
 
     @property
     def is_unused(self) -> bool:
-        """Whether the room has no members and expects none, and nothing is left to store or to deliver."""
+        """Whether the room has no members here and expects none, and nothing is left to store or to deliver."""
         return not (
-            self.members
+            len(self.members) > self._remote_count
             or self.reservations
             or self._joining
             or self._leaving
@@ -148,6 +155,8 @@ class Room:
 
     def close(self) -> None:
         """Release what the journal holds for this room. Only while it is unused, and as the last call."""
+        for membership in self.members.values():
+            del membership.member.memberships[self.name]
         self._log.close()
 
     def enter(self, member: Member) -> None:
@@ -259,8 +268,10 @@ class Room:
         self.queued_events += 1
         self._log.append(event)
 
-    def _on_committed(self, events: Sequence[Event]) -> None:
-        """Deliver *events* at once, or together with the next commit."""
+    def _on_committed(self, events: Sequence[Event], foreign: Sequence[Event] = ()) -> None:
+        """Deliver *events* at once, or together with the next commit. Other nodes have appended *foreign* of them."""
+        if foreign:
+            self._count_foreign(foreign)
         self._committed.extend(events)
         self.queued_events -= len(events)
         characters = sum(map(text_length, events))
@@ -274,6 +285,15 @@ class Room:
             self._deferred_once = self.queued_events > 0 and next_is_soon and not self._deferred_once
             if not self._deferred_once:
                 self._deliver_next()
+
+    def _count_foreign(self, events: Sequence[Event]) -> None:
+        """Count *events* of other nodes as if they had been appended here. Their authors are not idle."""
+        self._backlog.events += len(events)
+        self._backlog.characters += sum(map(text_length, events))
+        self.queued_events += len(events)
+        for event in events:
+            if isinstance(event, STORED) and (membership := self.members.get(event.session)) is not None:
+                membership.member.last_active = event.at
 
     def _deliver_next(self) -> None:
         """Deliver the committed events as one batch. Events that are committed meanwhile form the next one."""
@@ -352,12 +372,9 @@ class Room:
         self.presence_version += sum(isinstance(event, _OF_MEMBERS) for event in events)
         for event in events:
             if isinstance(event, Joined):
-                membership = self.members[event.session] = self._joining.popleft()
-                membership.announced_nick = event.nick
-                membership.member.arrived = True
-                self.update_ignoring(membership.member)
+                self._apply_join(event)
             elif isinstance(event, Left):
-                self._leaving[event.session] = self.members.pop(event.session)
+                self._apply_leave(event)
             elif isinstance(event, Renamed):
                 self._in_delivery(event.session).announced_nick = event.new
             elif isinstance(event, TopicChanged):
@@ -370,6 +387,25 @@ class Room:
                     member.note_private(shown)
                     if shown.line is not None:
                         member.listener.private_sent(shown.line)
+
+    def _apply_join(self, event: Joined) -> None:
+        if self._joining and self._joining[0].member.id == event.session:
+            membership = self._joining.popleft()
+            membership.member.arrived = True
+            self.update_ignoring(membership.member)
+        else:
+            assert self._find_remote is not None
+            member = self._find_remote(event.session, event.nick)
+            membership = member.memberships[self.name] = Membership(member)
+            self._remote_count += 1
+        membership.announced_nick = event.nick
+        self.members[event.session] = membership
+
+    def _apply_leave(self, event: Left) -> None:
+        membership = self._leaving[event.session] = self.members.pop(event.session)
+        if membership.member.is_remote:
+            del membership.member.memberships[self.name]
+            self._remote_count -= 1
 
     def _calls_of_joined(self, events: Sequence[Transient]) -> Iterator[Callback]:
         """Yield the calls for the members that joined. All events of the batch count as delivered to them."""

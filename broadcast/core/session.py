@@ -377,7 +377,7 @@ class Session:
                 self._ask_login(machine, login, at)
                 return
             reject_controls(typed)
-            self._admit(machine, name, at)
+            self._admit(name, at)
         except PasswordNeeded:
             self._ask_login(machine, name.strip(), at)
         except RejectedError as error:
@@ -394,7 +394,7 @@ class Session:
     def _log_in(self, at: float, account: Account) -> None:
         """Join as the owner of *account*."""
         try:
-            self._admit(self._machine, account.name, at, account)
+            self._admit(account.name, at, account)
         except RejectedError as error:
             self._reject_nick(self._machine, error)
 
@@ -413,16 +413,28 @@ class Session:
         if login is not None:
             login.cancel()
 
-    def _admit(self, machine: _Inputs, name: str, at: float, account: Account | None = None) -> None:
+    def _admit(self, name: str, at: float, account: Account | None = None) -> None:
         """Take the nickname *name*. Raises ``RejectedError``."""
-        hub = self.hub
-        member = hub.admit(self.id, name, proxy(self), link=self._link, account=account, source=self.source)
-        member.last_active = at
-        machine.admit(member)
-        if account is None:
-            self.room.enter(member)
+        self.hub.admit(
+            self.id,
+            name,
+            proxy(self),
+            partial(self._admitted, at),
+            link=self._link,
+            account=account,
+            source=self.source,
+        )
+        self.ready = False
+
+    def _admitted(self, at: float, result: Member | RejectedError) -> None:
+        """Join, or ask for another nickname, because other nodes have rejected this one."""
+        if isinstance(result, Member):
+            result.last_active = at
+            self._machine.admit(result)
         else:
-            self.show_waiting(partial(self.room.enter, member))
+            self._machine.refuse(result)
+            if self.ready:
+                self.peer.ready_for_line()
 
     def _reject_nick(self, machine: _Inputs, error: RejectedError) -> None:
         self._rejected_nicks += 1
@@ -439,6 +451,10 @@ class Session:
         self._in_room = True
         self._interprets_lines = self._typed_passwords is None
         self.ready = False
+        if member.account is None:
+            self.room.enter(member)
+        else:
+            self.show_waiting(partial(self.room.enter, member))
 
     def _send_replay(self, replay: Iterator[ReplayLine | Gap]) -> None:
         room = self.room
@@ -584,6 +600,9 @@ class _Inputs(Protocol):
     def admit(self, member: Member) -> None:
         """The hub has accepted the nickname."""
 
+    def refuse(self, error: RejectedError) -> None:
+        """Other nodes have rejected the nickname."""
+
     def joined(self, room: str, replay: Iterator[ReplayLine | Gap]) -> None:
         """The delivery of the join of *room* has begun."""
 
@@ -602,7 +621,7 @@ def _ignore(state: Any, *inputs: Any) -> None:  # noqa: ANN401 - the types of Au
         state.upon(each).loop().returns(None)
 
 
-def _build_machine() -> Callable[[Session], _Inputs]:
+def _build_machine() -> Callable[[Session], _Inputs]:  # noqa: PLR0915 - one block has all transitions
     builder = TypeMachineBuilder(_Inputs, Session)
     welcome = builder.state("welcome")
     nickname = builder.state("nickname")
@@ -615,14 +634,16 @@ def _build_machine() -> Callable[[Session], _Inputs]:
     # Session.line processes it without the machine.
     inputs = _Inputs
     _ignore(welcome, inputs.line, inputs.line_too_long, inputs.ask, inputs.end_dialogue, inputs.admit, inputs.joined)
-    _ignore(welcome, inputs.leave_delivered)
+    _ignore(welcome, inputs.refuse, inputs.leave_delivered)
     welcome.upon(_Inputs.leave).to(quit_).returns(None)
     _ignore(nickname, inputs.start, inputs.end_dialogue, inputs.joined, inputs.leave_delivered)
     _ignore(nickname_password, inputs.start, inputs.ask, inputs.admit, inputs.joined, inputs.leave_delivered)
+    _ignore(nickname_password, inputs.refuse)
     _ignore(broadcast, inputs.start, inputs.end_dialogue, inputs.admit, inputs.leave_delivered, inputs.reject)
+    _ignore(broadcast, inputs.refuse)
     _ignore(room_password, inputs.start, inputs.ask, inputs.admit, inputs.joined, inputs.leave_delivered)
-    _ignore(room_password, inputs.reject)
-    _ignore(quit_, inputs.start, inputs.line, inputs.line_too_long, inputs.ask, inputs.end_dialogue, inputs.admit)
+    _ignore(room_password, inputs.reject, inputs.refuse)
+    _ignore(quit_, inputs.start, inputs.line, inputs.line_too_long, inputs.ask, inputs.end_dialogue, inputs.refuse)
     _ignore(quit_, inputs.joined, inputs.leave, inputs.reject)
 
     # Transitions with outputs.
@@ -641,6 +662,15 @@ def _build_machine() -> Callable[[Session], _Inputs]:
     @nickname.upon(_Inputs.admit).to(broadcast)
     def admit(machine: _Inputs, session: Session, member: Member) -> None:
         session._enter_room(member)
+
+    @nickname.upon(_Inputs.refuse).loop()
+    def refuse(machine: _Inputs, session: Session, error: RejectedError) -> None:
+        session.ready = True
+        session._reject_nick(machine, error)
+
+    @quit_.upon(_Inputs.admit).loop()
+    def give_nick_back(machine: _Inputs, session: Session, member: Member) -> None:
+        session.hub.remove(member, "")
 
     @nickname.upon(_Inputs.ask).to(nickname_password)
     @broadcast.upon(_Inputs.ask).to(room_password)

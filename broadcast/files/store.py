@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from functools import partial
 from pathlib import Path
@@ -176,6 +176,16 @@ class FileStore:
         if not files_of_owner:
             del self._owners[file.owner]
         self._worker.run(partial(self._contents.remove, file), self._removed)
+
+    def remove_content(self, file_id: str) -> Sequence[str]:
+        """Remove the share *file_id*, and all others with the same content. Return their names, its own first."""
+        first = self._files.get(file_id)
+        if first is None:
+            return ()
+        others = [file for file in self._files.values() if file.sha256 == first.sha256 and file is not first]
+        for file in (first, *others):
+            self.remove(file.id)
+        return [file.name for file in (first, *others)]
 
     # For uploads
 

@@ -16,10 +16,12 @@ from broadcast.core import nicknames
 from broadcast.core.accounts import OPERATOR, Account, Authenticator
 from broadcast.core.errors import JournalError, RejectedError
 from broadcast.core.hub import Hub
-from broadcast.core.interfaces import Records
+from broadcast.core.interfaces import FileArchive, Records
 from broadcast.core.membership import Member
 from broadcast.core.passwords import Password
 from broadcast.core.records import AddAudit, AuditEntry
+from broadcast.core.sanitize import sanitize
+from broadcast.core.uploads import take_down
 
 ADMINISTRATOR: Final = "admin"
 """The author of these changes in the audit trail. The nickname is reserved, so no operator has it."""
@@ -87,6 +89,14 @@ class Role(Struct, frozen=True, forbid_unknown_fields=True):
     role: Literal["operator", "none"]
 
 
+class File(Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameters of ``remove-file``."""
+
+    address: Annotated[str, Meta(max_length=2048)]
+    """The address of the file, or its id."""
+    why: Annotated[str, Meta(max_length=2048)] = ""
+
+
 class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
     """The parameters of a method that has none."""
 
@@ -95,7 +105,8 @@ class Administration:
     """The changes that an administrator can make. They need no password of an account.
 
     The sessions of *hub*, which is None if no server runs, follow each change at once. *records* receives an entry of
-    the audit trail for each. *wall_clock* returns seconds since the epoch.
+    the audit trail for each. *wall_clock* returns seconds since the epoch. *find_archive* returns the shared files, or
+    raises ``RejectedError``.
     """
 
     def __init__(
@@ -103,12 +114,14 @@ class Administration:
         authenticator: Authenticator,
         records: Records,
         wall_clock: Callable[[], float],
+        find_archive: Callable[[], FileArchive],
         hub: Hub | None = None,
     ) -> None:
         self._authenticator = authenticator
         self._accounts = authenticator.accounts
         self._records = records
         self._wall_clock = wall_clock
+        self._find_archive = find_archive
         self._hub = hub
         self._methods: Mapping[str, tuple[type[Struct], Callable[[Any, _Result], None]]] = {
             "add": (Login, self._add),
@@ -116,6 +129,8 @@ class Administration:
             "remove": (Name, self._remove),
             "rename": (Rename, self._rename),
             "role": (Role, self._set_role),
+            "journal": (Nothing, self._name_journal),
+            "remove-file": (File, self._remove_file),
         }
 
     def handle(self, line: bytes, on_answer: OnAnswer) -> None:
@@ -216,6 +231,13 @@ class Administration:
                 on_result(error)
 
         self._accounts.change(account, changed, role=role)
+
+    def _name_journal(self, _params: Nothing, on_result: _Result) -> None:
+        on_result("" if self._hub is None else self._hub.journal_id)
+
+    def _remove_file(self, params: File, on_result: _Result) -> None:
+        name, text = take_down(self._find_archive(), params.address)
+        self._finish(on_result, text, "remove-file", name, sanitize(" ".join(params.why.split())))
 
     def _finish(self, on_result: _Result, text: str, action: str, target: str, detail: str = "") -> None:
         """Add the change to the audit trail, then report *text*."""

@@ -48,6 +48,14 @@ UNIX_PROXY: Final = "unix"
 """Stands for all clients of a unix socket among the trusted proxies."""
 
 _web_path: Final = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
+_JOURNAL_URL: Final = re.compile(r"sqlite:|memory:\Z|postgres(?:ql)?://")
+_URL_WITH_PASSWORD: Final = re.compile(r"^[a-z]+://[^/@:]*:[^/@]+@|[?&]password=[^&]")
+_URL_WARNING: Final = (
+    "--journal holds a password, which ps shows to everybody on this machine: "
+    "put it into a password file (PGPASSFILE) or a service file instead."
+)
+_NODE: Final = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+_SCHEMA: Final = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 
@@ -154,6 +162,14 @@ class Config:
     """Names of all other rooms, or None if anybody may open a room by joining it."""
     data: Path | None = Path("broadcast-data")
     """Folder of the journal, or None to keep it in memory only."""
+    database: str | None = field(default=None, repr=False)
+    """URL of the PostgreSQL database that is the journal, perhaps with a password. None for SQLite or memory."""
+    node: str | None = None
+    """Name of this server among those with the same database, or None for the name of the machine and the port."""
+    schema: str = "broadcast"
+    """Name of the schema in the database that has the tables."""
+    warnings: tuple[str, ...] = ()
+    """Lines for the log about settings that are valid, but not wise."""
     limits: Limits = DEFAULTS
     metrics: str | None = None
     """Where to serve metrics: a port number on this machine, an endpoint description, or None for nowhere."""
@@ -219,11 +235,12 @@ def load_config(given: Mapping[str, object], folder: Path) -> Config:
     data = settings.pop("data", folder / (defaults.data or ""))
     if settings.pop("ephemeral", False):
         data = None
+    if settings.get("database") is None and settings.keys() & {"node", "schema"}:
+        raise StartupError("--node and --schema are about a PostgreSQL database: add --journal postgresql://HOST/NAME.")
+    if _URL_WITH_PASSWORD.search(str(overrides.get("database"))):
+        settings["warnings"] = (_URL_WARNING,)
     _check_listeners(settings, defaults)
-    if "oidc" in settings and "oidc_client_id" not in settings:
-        raise StartupError("--oidc needs the id that the provider knows this server by: add --oidc-client-id.")
-    if "oidc" not in settings and settings.keys() & {"oidc_client_id", "oidc_secret"}:
-        raise StartupError("--oidc-client-id and --oidc-secret-file are about a provider: add its issuer as --oidc.")
+    _check_provider(settings)
     settings["fixed_rooms"] = _choose_rooms(settings.pop("rooms", "open"), settings.pop("room", None))
     if (read_motd := settings.get("read_motd")) is not None:
         settings["motd"] = read_motd()  # type: ignore[operator]
@@ -234,6 +251,29 @@ def load_config(given: Mapping[str, object], folder: Path) -> Config:
             "and has the rest of the time to answer. Raise gone, or lower probe."
         )
     return config
+
+
+def _apply_journal(checked: dict[str, object], where: Callable[[str], str], folder: Path) -> None:
+    """Replace the URL of the journal in *checked* by the settings that it stands for. Raises ``StartupError``."""
+    scheme, _, rest = str(checked.pop("journal")).partition(":")
+    if checked.get("ephemeral") and scheme != "memory":
+        raise StartupError(f"{where('ephemeral')} stores nothing, {where('journal')} names a journal: choose one.")
+    checked["ephemeral"] = scheme == "memory"
+    checked["database"] = None if scheme in ("memory", "sqlite") else f"{scheme}:{rest}"
+    if scheme == "sqlite" and rest:
+        if "data" in checked:
+            raise StartupError(
+                f"{where('journal')} and {where('data')} both name the folder of the journal: choose one."
+            )
+        checked["data"] = folder / rest
+
+
+def _check_provider(settings: Mapping[str, object]) -> None:
+    """Check that the settings about an OpenID Connect provider are complete. Raises ``StartupError``."""
+    if "oidc" in settings and "oidc_client_id" not in settings:
+        raise StartupError("--oidc needs the id that the provider knows this server by: add --oidc-client-id.")
+    if "oidc" not in settings and settings.keys() & {"oidc_client_id", "oidc_secret"}:
+        raise StartupError("--oidc-client-id and --oidc-secret-file are about a provider: add its issuer as --oidc.")
 
 
 def _check_listeners(settings: Mapping[str, object], defaults: Config) -> None:
@@ -291,6 +331,10 @@ def _validate(values: Mapping[str, object], where: Callable[[str], str], folder:
         if check is None:
             raise StartupError(f"{where(key)} is not a setting. {_suggest(key)}")
         checked[_FIELDS.get(key, key)] = check(where(key), value, folder)
+    if "journal" in checked:
+        _apply_journal(checked, where, folder)
+    elif checked.get("ephemeral"):
+        checked["database"] = None
     if checked.get("ephemeral") and "data" in checked:
         raise StartupError(f"{where('ephemeral')} stores nothing on disk, {where('data')} names a folder: choose one.")
     return checked
@@ -377,6 +421,19 @@ def _check_flag(where: str, value: object, _folder: Path) -> bool:
 
 def _check_path(where: str, value: object, folder: Path) -> Path:
     return folder / _check_text(where, value)
+
+
+def _check_journal(where: str, value: object, _folder: Path) -> str:
+    url = _check_text(where, value)
+    if not _JOURNAL_URL.match(url):  # its text may hold a password
+        raise StartupError(f"{where} takes sqlite:FOLDER, memory: or postgresql://USER@HOST/DATABASE.")
+    return url
+
+
+def _check_identifier(pattern: re.Pattern[str], expected: str, where: str, value: object, _folder: Path) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise _invalid(where, expected, value)
+    return value
 
 
 def _check_issuer(where: str, value: object, _folder: Path) -> str:
@@ -514,6 +571,9 @@ VALIDATORS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
     "room": _check_rooms,
     "data": _check_path,
     "ephemeral": _check_flag,
+    "journal": _check_journal,
+    "node": partial(_check_identifier, _NODE, "1 to 100 of letters, digits and ._:-"),
+    "schema": partial(_check_identifier, _SCHEMA, "1 to 63 of a-z, 0-9 and _, with no digit and no pg_ at its begin"),
     "tls": _check_ports,
     "cert": _check_path,
     "key": _check_path,

@@ -94,6 +94,16 @@ class AdminDoor(Protocol):
         """Stop listening, and close all connections."""
 
 
+class FolderLock(Protocol):
+    """The lock on the folder of this server's own files."""
+
+    def acquire(self) -> None:
+        """Lock the folder, which is created if need be. Raises ``JournalError``."""
+
+    def release(self) -> None:
+        """Release the lock if it is held."""
+
+
 class FileArchive(Protocol):
     """The files that people have shared."""
 
@@ -115,7 +125,10 @@ class Entrance(NamedTuple):
 
 
 class Server(Service):
-    """The service that twistd runs. It logs *storage_note*, one line about where messages are stored, at the start."""
+    """The service that twistd runs. It logs *storage_note*, one line about where messages are stored, at the start.
+
+    *folder* is the lock on the folder of its files, if the journal does not lock this folder itself.
+    """
 
     _log = Logger()
 
@@ -133,6 +146,7 @@ class Server(Service):
         admin: AdminDoor | None = None,
         certificate: CertificateKeeper | None = None,
         files: FileArchive | None = None,
+        folder: FolderLock | None = None,
     ) -> None:
         self._journal = journal
         self._hub = hub
@@ -144,6 +158,7 @@ class Server(Service):
         self._admin = admin
         self._certificate = certificate
         self._files = files
+        self._folder = folder
         self._dead_peers = dead_peers
         self._ports: list[IListeningPort] = []
         self._monitor_ports: list[IListeningPort] = []
@@ -182,6 +197,8 @@ class Server(Service):
         """Open the journal, as the user that the server runs as, because this user must own the files."""
         super().startService()  # type: ignore[no-untyped-call]
         try:
+            if self._folder is not None:
+                self._folder.acquire()
             self._hub.open(self._log_failure)
             if self._certificate is not None:
                 self._certificate.start()
@@ -276,6 +293,8 @@ class Server(Service):
             self._admin.stop()  # while this process holds the lock: after that, the socket may be another server's
         if not await self._before(deadline, self._close_journal()):
             self._log.error("The journal did not close in time. Messages that it had not stored reached nobody.")
+        if self._folder is not None:
+            self._folder.release()
         if self._monitor is not None:
             self._monitor.stop()
         await DeferredList([maybeDeferred(port.stopListening) for port in self._monitor_ports], consumeErrors=True)

@@ -104,7 +104,8 @@ class MetricsCollector(Collector):
             {"version": __version__, "python": platform.python_version(), "twisted": twisted_version},
         )
         yield _gauge("uptime_seconds", "Time since the start of the server.", self._now() - self._started)
-        yield _gauge("people", "People with a nickname, and programs.", len(hub.members))
+        here = len(hub.members) - hub.remote_count
+        yield _gauge("people", "People with a nickname, and programs.", here)
         yield _gauge("rooms", "Open rooms.", len(hub.rooms))
         if self._names_rooms:
             people = GaugeMetricFamily("broadcast_room_people", "People in each of the largest rooms.", labels=["room"])

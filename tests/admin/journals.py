@@ -67,7 +67,7 @@ class Writer:
 
     def _add(self, room: OpenedRoom, events: Sequence[Event]) -> None:
         returned: list[Event] = []
-        room.log.subscribe(returned.extend)
+        room.log.subscribe(lambda events, foreign=(): returned.extend(events))  # noqa: ARG005 - there are no others
         for event in events:
             room.log.append(event)
         self._calls.run_until(lambda: len(returned) == len(events))

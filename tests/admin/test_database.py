@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from broadcast.admin.database import ROWS, open_to_read, read_lines, read_rooms
+from broadcast.admin.database import SqliteReader, open_to_read
+from broadcast.admin.reading import ROWS
 from broadcast.admin.status import AdminError
 from broadcast.core.errors import JournalDamaged
 from tests.admin.conftest import Run
@@ -35,8 +36,8 @@ def test_lines_that_are_added_meanwhile_are_left_out(used_folder: Path) -> None:
     path = used_folder / "journal.sqlite"
     add_lines(path, 4, 2 * ROWS)
     with open_to_read(path) as db:
-        lobby = read_rooms(db)[0]
-        parts = read_lines(db, lobby, 0.0, 1e12)
+        journal = SqliteReader(db)
+        parts = journal.lines(journal.rooms()[0])
         numbers = [line.seq for line in next(parts)]
         add_lines(path, 2 * ROWS + 1, 3 * ROWS)
         numbers += [line.seq for part in parts for line in part]

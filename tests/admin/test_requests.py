@@ -15,8 +15,10 @@ from threading import Thread
 import pytest
 
 from broadcast.admin import requests
+from broadcast.files.contents import Contents
 from tests.admin.conftest import Run
 from tests.admin.journals import make_journal
+from tests.admin.test_backup import share
 
 SECRET = b"correct horse\n"
 
@@ -181,3 +183,39 @@ def test_root_acts_as_the_owner_of_the_folder(run: Run, folder: Path) -> None:
     assert run("remove", "ann").status == 0
     assert os.geteuid() == 0
     assert {path.stat().st_uid for path in folder.iterdir()} == {65534}
+
+
+def test_a_file_is_removed_without_a_server(run: Run, folder: Path) -> None:
+    name = share(folder, 1, b"one")
+    share(folder, 2, b"one")
+    assert run("remove-file", "secret-and-random-id-2", "not for us") == (
+        0,
+        "report.pdf is removed. So is 1 other share of the same content.\n",
+        "",
+    )
+    assert list((folder / "files").iterdir()) == []
+    assert "admin" in run("audit").out.splitlines()[-1]
+    assert run("audit").out.splitlines()[-1].endswith("remove-file  report.pdf    not for us")
+    (folder / "files" / name).write_bytes(b"a content of nobody")
+    ended = run("remove-file", "secret-and-random-id-2")
+    assert (ended.status, ended.error) == (
+        1,
+        "broadcast-admin: there is no such file, or it is no longer there. /files shows the addresses\n",
+    )
+
+
+def test_a_folder_of_files_that_cannot_be_used_is_reported(run: Run, folder: Path) -> None:
+    (folder / "files").write_text("no folder")
+    ended = run("remove-file", "secret-and-random-id-2")
+    assert (ended.status, "it is a file" in ended.error) == (1, True)
+
+
+def test_a_fault_of_the_disk_is_reported(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    share(folder, 1, b"one")
+
+    def fail(*_arguments: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Contents, "remove", fail)
+    ended = run("remove-file", "secret-and-random-id-1")
+    assert "Shared files cannot be removed: Read-only file system" in ended.error

@@ -33,3 +33,8 @@ def people(page: Page) -> list[str]:
     return [
         text.split()[0] for text in page.get_by_role("list", name="People").get_by_role("listitem").all_inner_texts()
     ]
+
+
+def reconnect(page: Page) -> None:
+    """Let a page whose connection is lost try again at once, unless it has."""
+    page.locator("#reconnect").dispatch_event("click")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect
 
+from tests.browser.actions import reconnect
 from tests.browser.people import Person, Program, Server
 
 if TYPE_CHECKING:
@@ -291,6 +292,6 @@ def test_without_a_connection_lines_wait_and_commands_come_back(pages: Pages, se
     server.start()
     with Person(server.port, "carol") as carol:
         carol.say("/history")
-        ann.get_by_role("button", name="Try now").click()
+        reconnect(ann)
         carol.until("ann: typed while the server was away")
     expect(ann.get_by_role("log").get_by_text("Sending")).to_have_count(0)

@@ -24,7 +24,7 @@ from broadcast.core.passwords import Password
 from broadcast.core.records import AccountRecord, RecordChange
 from broadcast.core.source import Source
 from broadcast.core.tries import ACCOUNT_TRIES
-from tests.harness import NOON, SessionClient, World
+from tests.harness import NOON, SessionClient, World, admitted
 
 HERE = Source()
 FAR = Source("192.0.2.1", is_local=False)
@@ -76,9 +76,8 @@ def login(world: World, name: str, password: Password) -> Results:
 def join(world: World, nick: str, account: Account | None = None) -> SessionClient:
     client = SessionClient(world)
     client.session.start()
-    member = world.hub.admit(client.session.id, nick, client.session, source=HERE, account=account)
+    member = admitted(world.hub, client.session.id, nick, client.session, source=HERE, account=account)
     client.session._machine.admit(member)
-    world.room.enter(member)
     world.settle()
     return client
 

@@ -13,7 +13,7 @@ from broadcast.core.membership import Member
 from broadcast.core.room import Room
 from broadcast.core.source import LOCAL
 from broadcast.journals.memory import MemoryJournal
-from tests.harness import NOON, SessionClient, World
+from tests.harness import NOON, SessionClient, World, admitted
 
 
 @pytest.fixture(params=[False, True], ids=["ASCII", "any script"])
@@ -29,7 +29,7 @@ def hub(world: World) -> Hub:
 def admit(world: World, name: str) -> Member:
     client = SessionClient(world)
     client.session.start()
-    member = world.hub.admit(client.session.id, name, client.session, source=LOCAL)
+    member = admitted(world.hub, client.session.id, name, client.session, source=LOCAL)
     world.room.enter(member)
     return member
 

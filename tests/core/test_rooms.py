@@ -34,7 +34,7 @@ from broadcast.core.room import Room
 from broadcast.core.session import CONNECTION_LOST
 from broadcast.core.source import LOCAL
 from broadcast.journals.memory import MemoryJournal
-from tests.harness import NOON, SessionClient, World
+from tests.harness import NOON, SessionClient, World, admitted
 
 
 class SlowJournal(MemoryJournal):
@@ -105,7 +105,7 @@ def opened(world: World, name: str) -> Room | RejectedError:
 def program(world: World, nick: str, *rooms: str) -> tuple[Member, Program]:
     """Return a program that is in *rooms*."""
     listener = Program()
-    member = world.hub.admit(world.hub.next_session_id(), nick, listener, source=LOCAL, receives_own=True)
+    member = admitted(world.hub, world.hub.next_session_id(), nick, listener, source=LOCAL, receives_own=True)
     for name in rooms:
         world.hub.open_room(name, lambda room: room.enter(member) if isinstance(room, Room) else None)
         world.settle()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from broadcast.core.account_commands import login_dialogue
+from broadcast.core.errors import RejectedError
 from broadcast.core.events import (
     CommandReply,
     ErrorReply,
@@ -373,7 +374,7 @@ def test_quit_state_ignores_every_input_but_the_delivered_leave(world: World) ->
     ann.session.line_too_long(4096)
     ann.session.reject("It is late.")
     ann.session.start()
-    ann.session._machine.admit(ann.session.member)
+    ann.session._machine.refuse(RejectedError("no."))
     world.settle()
     assert ann.read() == [ServerNotice("Goodbye, ann.")]
     assert bob.read() == [Left(ann.session.id, "ann")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
@@ -52,6 +53,9 @@ class MemoryArchive:
 
     def remove(self, file_id: str) -> None:
         self.files.pop(file_id, None)
+
+    def remove_content(self, file_id: str) -> Sequence[str]:
+        return ["report.pdf"] if self.files.pop(file_id, None) is not None else []
 
 
 _conforms: type[FileArchive] = MemoryArchive

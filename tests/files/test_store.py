@@ -375,6 +375,16 @@ def test_the_oldest_file_of_an_owner_can_be_removed_but_not_the_last_one(world: 
     assert (world.store.used_bytes, world.store.bytes_of("ann"), world.store.bytes_of("carol")) == (20_000, 10_000, 0)
 
 
+def test_a_content_is_removed_with_all_its_shares(world: StoreWorld) -> None:
+    other = world.share(b"other", "o.txt")
+    files = [world.share(b"content", name, owner) for name, owner in [("a.txt", "ann"), ("b.txt", "bob")]]
+    assert world.store.remove_content(files[1].id) == ["b.txt", "a.txt"]
+    assert world.store.remove_content(files[0].id) == ()
+    world.worker.settle()
+    assert world.names() == {other.sha256, f"{other.id}.json"}
+    assert world.reports == []
+
+
 def test_small_files_count_a_block_each(world: StoreWorld) -> None:
     world.share(b"")
     world.share(b"1")

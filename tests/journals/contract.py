@@ -413,7 +413,7 @@ class JournalContract(SearchContract):
 
     def test_callbacks_run_later_and_on_the_reactor_thread(self, run: Harness) -> None:
         threads: list[int] = []
-        run.log.subscribe(lambda _: threads.append(threading.get_ident()))
+        run.log.subscribe(lambda _, foreign=(): threads.append(threading.get_ident()))  # noqa: ARG005
         run.log.append(message("a"))
         run.log.read(1, 1, lambda _: threads.append(threading.get_ident()))
         assert threads == []

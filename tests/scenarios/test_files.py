@@ -14,7 +14,7 @@ from broadcast.core.uploads import Slot
 from broadcast.journals.memory import MemoryJournal
 from tests.files import archive_of, finish, take_files
 from tests.harness import Person, World
-from tests.operators import join_operator, member_of
+from tests.operators import audit, join_operator, member_of
 from tests.scenarios.conftest import Opens
 
 URL = "http://chat.example:8080/files/"
@@ -97,6 +97,32 @@ def test_files_of_a_server_that_takes_none_any_more_are_no_longer_there(world: W
     ann.read()
     ann.say("/files")
     assert ann.lines() == ["-> #1 [12:00] * ann shared a.txt (5 bytes): no longer there"]
+
+
+@pytest.mark.parametrize("typed", ["{id}", URL + "{id}/a.txt", "https://proxy.example/files/files/{id}/files"])
+def test_operator_removes_a_file_and_its_line_says_so(world: World, bob: Person, typed: str) -> None:
+    ann = join_operator(world, "oscar")
+    file_id = share(world, "bob", "a.txt", 5)
+    ann.read()
+    bob.read()
+    ann.say(f"/remove-file {typed.format(id=file_id)} not for this room")
+    assert ann.lines() == ["-> report.pdf is removed."]  # the archive of the tests has one name for all files
+    assert audit(world) == [("oscar", "remove-file", "report.pdf", "not for this room")]
+    assert not archive_of(world).files
+    bob.say("/files")
+    assert bob.lines() == ["-> #1 [12:00] * bob shared a.txt (5 bytes): no longer there"]
+    ann.say(f"/remove-file {file_id}", "/remove-file")
+    assert ann.lines() == [
+        "-> Error: there is no such file, or it is no longer there. /files shows the addresses.",
+        "-> Error: usage: /remove-file ADDRESS [WHY]",
+    ]
+    assert len(audit(world)) == 1
+
+
+def test_operator_of_a_server_without_files_reads_that_it_takes_none(open_world: Opens) -> None:
+    ann = join_operator(open_world(), "ann")
+    ann.say("/remove-file k3x")
+    assert ann.lines() == ["-> Error: this server takes no files."]
 
 
 class UnreadableJournal(MemoryJournal):

@@ -25,6 +25,7 @@ from broadcast.server.administration import (
     Administration,
     encode_request,
 )
+from tests.files import MemoryArchive, StoredFile, archive_of, take_files
 from tests.harness import NOON, World
 
 SECRET = "correct horse"
@@ -36,7 +37,13 @@ class Office:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.administration = Administration(world.hub.authenticator, world.journal.records, lambda: NOON, world.hub)
+        self.administration = Administration(
+            world.hub.authenticator,
+            world.journal.records,
+            lambda: NOON,
+            lambda: world.hub.require_uploads().archive,
+            world.hub,
+        )
 
     def send(self, line: bytes) -> dict[str, Any]:
         """Return the answer to *line*."""
@@ -132,11 +139,28 @@ def test_a_rejected_request_changes_nothing(office: Office, method: str, params:
     assert len(office.audit()) == 2
 
 
+def test_a_shared_file_is_removed_at_once(office: Office) -> None:
+    take_files(office.world)
+    archive_of(office.world).files["k3x"] = StoredFile("account 7", 5)
+    address = "http://chat.example:8080/files/k3x/report.pdf"
+    assert office.ask("remove-file", address=address, why="not\nfor\x1b[2J us") == "report.pdf is removed."
+    assert not archive_of(office.world).files
+    assert office.audit() == [("admin", "remove-file", "report.pdf", "not for us")]
+    assert office.ask("remove-file", address="k3x") == (
+        "there is no such file, or it is no longer there. /files shows the addresses."
+    )
+    office.world.hub.uploads = None
+    assert office.ask("remove-file", address="k3x") == "this server takes no files."
+    assert len(office.audit()) == 1
+
+
 def test_letters_of_any_script_are_allowed_as_the_server_allows_them_and_without_a_server() -> None:
     office = Office(World(Settings(unicode_nicknames=True)))
     assert office.ask("add", name="zoë", password=SECRET) == "zoë is registered."
     alone = Office(World())
-    alone.administration = Administration(alone.world.hub.authenticator, alone.world.journal.records, lambda: NOON)
+    alone.administration = Administration(
+        alone.world.hub.authenticator, alone.world.journal.records, lambda: NOON, MemoryArchive
+    )
     assert alone.ask("add", name="zoë", password=SECRET) == "zoë is registered."
 
 
@@ -341,3 +365,7 @@ def test_no_password_shows_in_the_representation_of_a_request(office: Office) ->
     assert SECRET not in f"{request!r} {request} {params!r} {params}"
     broken = encode_request("add", {"name": "ann", "password": SECRET, "more": SECRET})
     assert SECRET not in json.dumps(office.send(broken))
+
+
+def test_the_id_of_the_journal_is_named(office: Office) -> None:
+    assert office.ask("journal") == office.world.journal.id

@@ -95,6 +95,93 @@ def test_config_file_has_all_settings(tmp_path: Path) -> None:
     )
 
 
+def test_journal_is_a_database_or_another_name_of_data_and_ephemeral(tmp_path: Path) -> None:
+    url = "postgresql://chat@db1,db2:5433/chat?sslmode=require"
+    config = load_config({"journal": url, "node": "a.example:5555", "schema": "chat_2"}, tmp_path)
+    assert (config.database, config.node, config.schema) == (url, "a.example:5555", "chat_2")
+    assert config.data == tmp_path / "broadcast-data"
+    assert load_config({"journal": "sqlite:here"}, tmp_path) == Config(data=tmp_path / "here")
+    assert load_config({"journal": "sqlite:/srv/chat"}, tmp_path) == Config(data=Path("/srv/chat"))
+    assert load_config({"journal": "sqlite:", "data": "here"}, tmp_path) == Config(data=tmp_path / "here")
+    assert load_config({"journal": "memory:"}, tmp_path) == load_config({"ephemeral": True}, tmp_path)
+
+
+def test_journal_on_the_command_line_overrides_that_of_the_config_file(tmp_path: Path) -> None:
+    url = "postgresql:///chat"
+    in_database, in_memory, in_folder = f'journal = "{url}"', 'journal = "memory:"', 'journal = "sqlite:a"'
+    assert load(tmp_path, in_database).database == url
+    assert load(tmp_path, in_database, ephemeral=True) == Config(data=None)
+    assert load(tmp_path, in_database, journal="memory:") == Config(data=None)
+    assert load(tmp_path, in_database, journal="sqlite:b") == Config(data=tmp_path / "b")
+    assert load(tmp_path, in_database, data="b") == Config(data=tmp_path / "b", database=url)
+    for toml in (in_memory, "ephemeral = true"):
+        assert load(tmp_path, toml, journal=url) == Config(data=tmp_path / "broadcast-data", database=url)
+        assert load(tmp_path, toml, journal="sqlite:") == Config(data=tmp_path / "broadcast-data")
+        assert load(tmp_path, toml, data="b") == Config(data=tmp_path / "b")
+    assert load(tmp_path, in_folder, data="b") == Config(data=tmp_path / "b")
+    assert load(tmp_path, in_folder, ephemeral=True) == Config(data=None)
+    assert load(tmp_path, in_folder, journal=url) == Config(data=tmp_path / "a", database=url)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"journal": "mysql:chat"}, "--journal takes sqlite:FOLDER, memory: or postgresql://USER@HOST/DATABASE."),
+        ({"journal": "memory:x"}, "--journal takes sqlite:FOLDER, memory: or postgresql://USER@HOST/DATABASE."),
+        ({"journal": "postgresql:chat"}, "--journal takes sqlite:FOLDER, memory: or postgresql://USER@HOST/DATABASE."),
+        ({"journal": 7}, "--journal takes a text that is not empty, not 7."),
+        (
+            {"journal": "sqlite:a", "data": "b"},
+            "--journal and --data both name the folder of the journal: choose one.",
+        ),
+        (
+            {"journal": "postgresql:///a", "ephemeral": True},
+            "--ephemeral stores nothing, --journal names a journal: choose one.",
+        ),
+        (
+            {"node": "a"},
+            "--node and --schema are about a PostgreSQL database: add --journal postgresql://HOST/NAME.",
+        ),
+        (
+            {"schema": "a", "journal": "sqlite:"},
+            "--node and --schema are about a PostgreSQL database: add --journal postgresql://HOST/NAME.",
+        ),
+        (
+            {"schema": "pg_a"},
+            "--schema takes 1 to 63 of a-z, 0-9 and _, with no digit and no pg_ at its begin, not 'pg_a'.",
+        ),
+        (
+            {"schema": 'a"b'},
+            "--schema takes 1 to 63 of a-z, 0-9 and _, with no digit and no pg_ at its begin, not 'a\"b'.",
+        ),
+        ({"node": "a b"}, "--node takes 1 to 100 of letters, digits and ._:-, not 'a b'."),
+        ({"node": "a" * 101}, "--node takes 1 to 100 of letters, digits and ._:-, not 'aaa"),
+        ({"node": 7}, "--node takes 1 to 100 of letters, digits and ._:-, not 7."),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_journal_that_cannot_be_is_rejected(tmp_path: Path, given: dict[str, object], message: str) -> None:
+    assert load_error(tmp_path, **given).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://ann:hush@db/chat", "postgres://ann:hush@[::1]:1,b/", "postgresql:///chat?user=a&password=hush"],
+)
+def test_password_on_the_command_line_is_warned_about_and_shown_nowhere(tmp_path: Path, url: str) -> None:
+    config = load_config({"journal": url}, tmp_path)
+    assert "hush" not in repr(config)
+    (warning,) = config.warnings
+    assert warning == (
+        "--journal holds a password, which ps shows to everybody on this machine: "
+        "put it into a password file (PGPASSFILE) or a service file instead."
+    )
+    assert load(tmp_path, f'journal = "{url}"').warnings == ()
+    assert "hush" not in load_error(tmp_path, journal=url.replace("://", ":"))
+    for without in ("postgresql://ann@db:5432/chat", "postgresql://[::1]:5432/a@b", "postgresql:///a?passfile=/b:c@d"):
+        assert load_config({"journal": without}, tmp_path).warnings == ()
+
+
 def test_fixed_rooms_are_chosen_with_both_settings(tmp_path: Path) -> None:
     assert load_config({"rooms": "fixed"}, tmp_path).fixed_rooms == ()
     assert load_config({"rooms": "fixed", "room": "kitchen"}, tmp_path).fixed_rooms == ("kitchen",)

@@ -19,7 +19,7 @@ from broadcast.doors.jsonrpc.messages import Empty
 
 if TYPE_CHECKING:
     from broadcast.core.accounts import Account, OnAccount
-    from broadcast.core.hub import Hub
+    from broadcast.core.hub import Hub, OnRenamed
     from broadcast.core.interfaces import DeviceCode
     from broadcast.core.membership import Member
     from broadcast.core.source import Source
@@ -79,23 +79,32 @@ def _check(
     connection: Connection,
     call: Call,
     begin: Callable[[OnAccount], None],
-    on_account: Callable[[Account], AccountResult | Empty],
+    on_account: Callable[[Account, OnRenamed], object],
+    describe: Callable[[], AccountResult | Empty],
 ) -> None:
     """Run *begin*, which checks a password, and pause *connection* until it calls back.
 
-    Then answer *call* with the result of *on_account*, which may raise ``RpcError`` or ``RejectedError``.
+    Then run *on_account*, which calls back at once or later, and may raise ``RpcError`` or ``RejectedError``. Answer
+    *call* with the result of *describe* or with the error.
     """
 
     def end(outcome: Account | RejectedError) -> None:
+        if isinstance(outcome, RejectedError):
+            finish(outcome)
+            return
         try:
-            if isinstance(outcome, RejectedError):
-                raise outcome
-            call.succeed(on_account(outcome))
-        except RejectedError as error:
+            on_account(outcome, finish)
+        except (RejectedError, RpcError) as error:
+            finish(error)
+
+    def finish(error: RejectedError | RpcError | None) -> None:
+        if error is None:
+            call.succeed(describe())
+        elif isinstance(error, RpcError):
+            call.fail(error)
+        else:
             connection.sessions.hub.rejections[error.kind] += 1
             call.fail(explain_rejection(error))
-        except RpcError as error:
-            call.fail(error)
         connection.resume()
         session.end_check()
 
@@ -118,14 +127,14 @@ def register(connection: Connection, call: Call, params: PasswordParams) -> None
     if hub.accounts.find(member.nick) is not None:
         raise RpcError(Code.INVALID_PARAMS, f"{member.nick} is registered already.")
 
-    def registered(account: Account) -> AccountResult:
+    def registered(account: Account, on_done: OnRenamed) -> None:
         hub.log_in_registered(member, account)
         if session.ending:
             raise session_gone()
-        return _describe(member)
+        on_done(None)
 
     begin = partial(hub.authenticator.register, member.nick, Password.parse(params.password), member.source)
-    _check(connection, call, begin, registered)
+    _check(connection, call, begin, registered, partial(_describe, member))
 
 
 def login(connection: Connection, call: Call, params: LoginParams) -> None:
@@ -135,15 +144,17 @@ def login(connection: Connection, call: Call, params: LoginParams) -> None:
     check_safety(hub, member.source)
     nick = member.nick if isinstance(params.nick, UnsetType) else sanitize(params.nick)
 
-    def logged_in(account: Account) -> AccountResult:
+    def logged_in(account: Account, on_done: OnRenamed) -> None:
         if session.connection is not connection or connection.is_gone:
             raise session_gone()
-        hub.log_in(member, account)
+        hub.log_in(member, account, on_done)
+
+    def describe() -> AccountResult:
         call.on_sent = session.send_waiting
         return _describe(member)
 
     begin = partial(hub.authenticator.login, nick, parse_existing(params.password), member.source)
-    _check(connection, call, begin, logged_in)
+    _check(connection, call, begin, logged_in, describe)
 
 
 def begin_oidc(connection: Connection, call: Call, _params: Empty) -> None:
@@ -175,10 +186,17 @@ def logout(connection: Connection, call: Call, params: LogoutParams) -> None:
     account = _own_account(connection)
     if hub.authenticator.is_required:
         raise NotPermitted("only people with an account can be here: quit in place of logging out.")
-    hub.log_out(member)
+
+    def logged_out(_error: RejectedError | None) -> None:
+        call.succeed(_describe(member))
+        if not connection.ready:
+            connection.resume()
+
+    is_done = hub.log_out(member, logged_out)
     if not isinstance(params.login, UnsetType):
         hub.authenticator.forget(account, params.login)
-    call.succeed(_describe(member))
+    if not is_done:
+        connection.pause()
 
 
 def set_password(connection: Connection, call: Call, params: SetPasswordParams) -> None:
@@ -186,17 +204,13 @@ def set_password(connection: Connection, call: Call, params: SetPasswordParams) 
     hub, member = connection.sessions.hub, connection.session.member
     check_safety(hub, member.source)
 
-    def changed(account: Account) -> Empty:
+    def changed(account: Account, on_done: OnRenamed) -> None:
         hub.leave_accounts(account, "password changed", "The password has been changed: log in again.", but=member)
-        return Empty()
+        on_done(None)
 
     old, new = parse_existing(params.old), Password.parse(params.new)
-    _check(
-        connection,
-        call,
-        partial(hub.authenticator.set_password, _own_account(connection), old, new, member.source),
-        changed,
-    )
+    begin = partial(hub.authenticator.set_password, _own_account(connection), old, new, member.source)
+    _check(connection, call, begin, changed, Empty)
 
 
 def drop(connection: Connection, call: Call, params: PasswordParams) -> None:
@@ -205,19 +219,17 @@ def drop(connection: Connection, call: Call, params: PasswordParams) -> None:
     member = session.member
     check_safety(hub, member.source)
 
-    def dropped(account: Account) -> AccountResult:
+    def dropped(account: Account, on_done: OnRenamed) -> None:
         hub.leave_accounts(account, "account deleted", "The account has been deleted.", but=member)
         if session.ending:
             raise session_gone()
-        hub.log_out(member)
+        hub.log_out(member, on_done)
+
+    def describe() -> AccountResult:
         if hub.authenticator.is_required:
             call.on_sent = partial(session.disconnect, "account deleted", "The account has been deleted.")
         return _describe(member)
 
     password = parse_existing(params.password)
-    _check(
-        connection,
-        call,
-        partial(hub.authenticator.drop, _own_account(connection), password, member.source),
-        dropped,
-    )
+    begin = partial(hub.authenticator.drop, _own_account(connection), password, member.source)
+    _check(connection, call, begin, dropped, describe)

@@ -14,6 +14,7 @@ from broadcast.core.errors import PasswordNeeded, RejectedError, WrongPassword
 from broadcast.core.hub import fold_room_name
 from broadcast.core.nicknames import reject_controls
 from broadcast.core.sanitize import sanitize
+from broadcast.core.session import CONNECTION_LOST
 from broadcast.doors.jsonrpc.accounts import (
     NOT_ENCRYPTED,
     TLS_ONLY,
@@ -178,26 +179,38 @@ class Hello:
         try:
             if isinstance(rooms, RejectedError):
                 raise explain_rejection(rooms)
-            session = self._open_session(rooms)
+            self._open_session(rooms)
         except RpcError as error:
             self._refuse(error)
-            return
-        self._attach(session, rooms, session.join)
 
-    def _open_session(self, rooms: Sequence[Room]) -> ProgramSession:
+    def _open_session(self, rooms: Sequence[Room]) -> None:
         self._check_numbers(rooms)
         connection, account, nick = self._connection, self._account, self._params.nick
         assert not isinstance(nick, UnsetType)
+        self._hub.reserve(rooms)
         try:
             if account is not None and self._hub.accounts.get(account.id) is not account:
                 raise WrongPassword  # the account was deleted while the rooms were opened
             reject_controls(nick)
             name = sanitize(nick) if account is None else account.name
-            return self._sessions.open(name, self._limit_grace(inf), connection.address, connection.source, account)
-        except PasswordNeeded as error:
-            raise self._ask_password(error) from error
+            grace, on_opened = self._limit_grace(inf), partial(self._on_opened, rooms)
+            self._sessions.open(name, grace, connection.address, connection.source, account, on_opened)
         except RejectedError as error:
-            raise explain_rejection(error) from error
+            self._hub.end_reservations(rooms)
+            raise self._explain(error) from error
+
+    def _on_opened(self, rooms: Sequence[Room], session: ProgramSession | RejectedError) -> None:
+        if not isinstance(session, RejectedError):
+            if self._connection.is_open:
+                self._attach(session, rooms, session.join)
+            else:
+                session.end(CONNECTION_LOST)
+        elif self._connection.is_open:
+            self._refuse(self._explain(session))
+        self._hub.end_reservations(rooms)
+
+    def _explain(self, error: RejectedError) -> RpcError:
+        return self._ask_password(error) if isinstance(error, PasswordNeeded) else explain_rejection(error)
 
     def _ask_password(self, needed: PasswordNeeded) -> RpcError:
         """Return the error that asks for a password, with a warning if others may read it."""
@@ -305,17 +318,18 @@ class Hello:
         return "\n".join(self._hub.settings.motd) or None
 
     def _describe(self, session: ProgramSession) -> HelloResult:
-        settings = self._hub.settings
+        settings, uploads = self._hub.settings, self._hub.uploads
         rate = settings.limits.lines_per_second
         limits = ServerLimits(
             line_bytes=settings.limits.line_bytes,
             lines_at_once=settings.limits.paste_lines,
             lines_per_second=None if rate == inf else rate,
+            file_bytes=0 if uploads is None else uploads.max_bytes,
         )
         return HelloResult(
             server=settings.name,
             version=settings.version,
-            features=["accounts"] if self._hub.uploads is None else ["accounts", "files"],
+            features=["accounts"] if uploads is None else ["accounts", "files"],
             motd=self._motd,
             now=round(self._sessions.wall_clock(), 3),
             resumed=self._resumed,

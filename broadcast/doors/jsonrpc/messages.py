@@ -298,6 +298,9 @@ class ServerLimits(Struct, frozen=True, kw_only=True):
     lines_per_second: Annotated[
         float | None, Meta(description="Number of requests a second after that; null for no limit.")
     ]
+    file_bytes: Annotated[
+        int, Meta(description="Maximum size of a file, in bytes; 0 if the server takes no files.")
+    ] = 0
 
 
 class MemberInfo(Struct, frozen=True, kw_only=True):

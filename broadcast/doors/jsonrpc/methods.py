@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from broadcast.core.errors import JournalError, NotStored, RejectedError
+from broadcast.core.errors import JournalError, RejectedError
 from broadcast.core.events import Action, Message, StoreFailed, TopicChanged
 from broadcast.core.hub import fold_room_name
 from broadcast.core.nicknames import casefold_key, reject_controls
@@ -230,8 +230,8 @@ def _send_first(connection: Connection, first: FirstTell, recipient: str, text: 
     """Send a private message for the first time, and answer the calls of *first*. Raises ``RejectedError``."""
     hub, session = connection.sessions.hub, connection.session
 
-    def on_stored(sent: Sent | NotStored) -> None:
-        if isinstance(sent, NotStored):
+    def on_stored(sent: Sent | RejectedError) -> None:
+        if isinstance(sent, RejectedError):
             hub.rejections[sent.kind] += 1
             session.tell_uids.pop(uid, None)
             first.fail(explain_rejection(sent))
@@ -271,11 +271,21 @@ def _topic(connection: Connection, call: Call, params: messages.TopicParams) -> 
 
 
 def _nick(connection: Connection, call: Call, params: messages.NickParams) -> None:
-    member = connection.session.member
+    hub, member = connection.sessions.hub, connection.session.member
     reject_controls(params.nick)
     _check_speech(connection)
-    connection.sessions.hub.rename(member, sanitize(params.nick))
-    call.succeed(messages.NickResult(nick=member.nick))
+
+    def renamed(error: RejectedError | None) -> None:
+        if error is None:
+            call.succeed(messages.NickResult(nick=member.nick))
+        else:
+            hub.rejections[error.kind] += 1
+            call.fail(explain_rejection(error))
+        if not connection.ready:
+            connection.resume()
+
+    if not hub.rename(member, sanitize(params.nick), renamed):
+        connection.pause()
 
 
 def _away(connection: Connection, call: Call, params: messages.AwayParams) -> None:

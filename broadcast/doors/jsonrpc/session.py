@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
-from weakref import proxy
 
 from broadcast.core.hub import fold_room_name
 from broadcast.core.sanitize import sanitize
@@ -17,10 +16,10 @@ from broadcast.doors.jsonrpc.private_messages import PrivateMessages
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 
-    from broadcast.core.accounts import Account
     from broadcast.core.errors import JournalError
     from broadcast.core.events import Gap, Notice, PrivateMessage, ReplayLine
     from broadcast.core.hub import Hub
+    from broadcast.core.membership import Member
     from broadcast.core.records import PrivateLine
     from broadcast.core.room import Room
     from broadcast.core.source import Source
@@ -36,6 +35,8 @@ MAX_TELL_UIDS: Final = 1_000
 class Connection(Protocol):
     """The connection of a session, on which its requests arrive."""
 
+    ready: bool
+    """Whether the next request can be handled."""
     encode_notice: Callable[[Notice], bytes]
     """Returns a notice as a line of the line protocol."""
 
@@ -110,10 +111,16 @@ class SessionRegistry(Protocol):
 class ProgramSession:
     """A program with a nickname, in any number of rooms, with or without a connection.
 
-    It takes the nickname *nick*, or raises ``NicknameRejected``. *grace* is the time for which it remains without a
-    connection, in seconds. ``attach`` is called first.
+    *grace* is the time for which it remains without a connection, in seconds. ``begin`` is called first, then
+    ``attach``.
     """
 
+    member: Member
+    """The member that the session is."""
+    first_nick: str
+    """The nickname with which the session began."""
+    private: PrivateMessages
+    """The private messages to the session. They are held until the client has received the result of ``hello``."""
     address: IAddress
     """The address of the last client."""
 
@@ -122,9 +129,6 @@ class ProgramSession:
         sessions: SessionRegistry,
         token: str,
         grace: float,
-        nick: str,
-        source: Source,
-        account: Account | None = None,
     ) -> None:
         self.id = sessions.hub.next_session_id()
         self.token = token
@@ -153,13 +157,13 @@ class ProgramSession:
         self._grace_end: IDelayedCall | None = None
         self._rooms_to_leave = 0
         """Number of rooms that the session is leaving: some of their members have not been notified yet."""
-        # The member refers to the session weakly, because the door owns it until its end.
-        self.member = self._hub.admit(self.id, nick, proxy(self), receives_own=True, account=account, source=source)
-        self.member.last_active = sessions.wall_clock()
-        self.first_nick = self.member.nick
-        """The nickname with which the session began."""
-        self.private = PrivateMessages(self._hub, self.member)
-        """The private messages to the session. They are held until the client has received the result of ``hello``."""
+
+    def begin(self, member: Member) -> None:
+        """Begin as *member*, which refers to this session weakly, because the door owns it until its end."""
+        self.member = member
+        member.last_active = self._sessions.wall_clock()
+        self.first_nick = member.nick
+        self.private = PrivateMessages(self._hub, member)
 
     @property
     def public_id(self) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from weakref import proxy
 
 from twisted.logger import Logger
 
+from broadcast.core.errors import RejectedError
 from broadcast.doors.jsonrpc.directory import Directory
 from broadcast.doors.jsonrpc.session import ProgramSession
 from broadcast.net.addresses import peer_ip
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from broadcast.core.accounts import Account
     from broadcast.core.hub import Hub
     from broadcast.core.limits import ConnectionLimiter
+    from broadcast.core.membership import Member
     from broadcast.core.source import Source
     from broadcast.core.time_slice import CallSoon
     from broadcast.net.connection_log import VisitLog
@@ -57,19 +60,34 @@ class Sessions:
         """Number of sessions that wait for their next connection, by the IP address of the last one."""
 
     def open(
-        self, nick: str, grace: float, address: IAddress, source: Source, account: Account | None = None
-    ) -> ProgramSession:
-        """Return a new session with the nickname *nick* and this *grace*, and log it. Raises ``RejectedError``.
+        self,
+        nick: str,
+        grace: float,
+        address: IAddress,
+        source: Source,
+        account: Account | None,
+        on_opened: Callable[[ProgramSession | RejectedError], None],
+    ) -> None:
+        """Open a session with the nickname *nick* and this *grace*, and log it. Raises ``RejectedError``.
 
-        *address* and *source* are those of its first connection. With *account*, the session is logged in to it.
+        Call *on_opened* with it: at once, unless other nodes have to be asked for the nickname. *address* and *source*
+        are those of its first connection. With *account*, the session is logged in to it.
         """
         host = peer_ip(address)
         self._limiter.check(host, self._waiting[host], self._waiting.total())
-        session = ProgramSession(self, self._make_token(), grace, nick, source, account)
-        self._by_token[session.token] = session
-        self._all.add(session)
-        self._visit_log.write_join(self._log, address, session.first_nick)
-        return session
+        session = ProgramSession(self, self._make_token(), grace)
+
+        def on_admitted(result: Member | RejectedError) -> None:
+            if isinstance(result, RejectedError):
+                on_opened(result)
+                return
+            session.begin(result)
+            self._by_token[session.token] = session
+            self._all.add(session)
+            self._visit_log.write_join(self._log, address, session.first_nick)
+            on_opened(session)
+
+        self.hub.admit(session.id, nick, proxy(session), on_admitted, receives_own=True, account=account, source=source)
 
     def begin_leave(self, session: ProgramSession, reason: str) -> None:
         """Void the token of *session*, and log that it leaves."""

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from twisted.internet.address import IPv4Address, IPv6Address
+
 from broadcast.core.limits import SERVER_FULL
 from broadcast.doors.web.connection import HttpFactory
 from broadcast.doors.web.http import plain_response
@@ -16,7 +18,7 @@ from broadcast.doors.web.static import load_files
 from broadcast.doors.web.websocket import websocket_handler
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IReactorTime
+    from twisted.internet.interfaces import IListeningPort, IReactorTime
 
     from broadcast.core.hub import Hub
     from broadcast.core.time_slice import CallSoon
@@ -83,6 +85,22 @@ class WebDoor:
             TrustedProxies(settings.proxies),
             settings.has_hsts,
         )
+
+        self.factory.describe_port = self.describe_port
+        self._line_port: int | None = None
+        """The first port for telnet, if it has a number."""
+
+    def add_line_port(self, port: IListeningPort) -> None:
+        """Learn where people with telnet can connect."""
+        address = port.getHost()
+        if self._line_port is None and isinstance(address, IPv4Address | IPv6Address):
+            self._line_port = address.port
+
+    def describe_port(self) -> str:
+        """Return a text for people who have connected to the port of the page with telnet, for example."""
+        page = f": {self.address.url} is the page" if self.address.url else ""
+        where = "another port" if self._line_port is None else f"port {self._line_port}"
+        return f"This port is for browsers{page}. telnet and nc connect to {where} of this server."
 
     def serve_at(self, listener: Listener, scheme: str) -> PageListener:
         """Return *listener* for the page. Its line in the log shows the address of the page."""

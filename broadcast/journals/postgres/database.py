@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import psycopg
@@ -32,6 +33,16 @@ _REASONS: dict[type[Exception], str] = {
     errors.ReadOnlySqlTransaction: "the database accepts no changes",
     errors.TooManyConnections: "the database accepts no more connections",
 }
+_ADVICE = {
+    "password authentication failed": "correct the password in ~/.pgpass, or in the file that PGPASSFILE names",
+    "no password supplied": (
+        "write the password into ~/.pgpass, or into the file that PGPASSFILE names; its mode must be 0600"
+    ),
+    "session is read-only": "name all hosts of the database in the URL of the journal, so that one accepts changes",
+    "permission denied for schema": "grant the rights that the documentation lists to the role in the URL",
+}
+_DEFAULT_ADVICE = "check the URL of the journal, and whether PostgreSQL runs there"
+
 RV = TypeVar("RV")
 
 
@@ -50,24 +61,36 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     def is_open(self) -> bool:
         """Return whether the connection is not known to be lost. A call that is not sent has no unknown outcome."""
         try:
+            self.pgconn.consume_input()  # perhaps the server's last words
             self.pgconn.consume_input()
         except psycopg.Error:
             return False
         return not self.closed
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether the connection was lost, so that the outcome of the last call is not known."""
-        return self.closed
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
     """The database at *url*, a connection string of libpq, for the server *node*."""
 
-    url: str
+    url: str = field(repr=False)  # it may hold a password
     schema: str = "broadcast"
     node: str = "broadcast"
+
+    @property
+    def description(self) -> str:
+        """The names of the database, its host and the schema, for people."""
+        given = conninfo_to_dict(self.url)
+        name, host, service = given.get("dbname"), given.get("host"), given.get("service")
+        parts = ["the PostgreSQL database", f" {name}" * bool(name), f" on {host}" * bool(host)]
+        return "".join(parts) + f" of the service {service}" * bool(service) + f", in the schema {self.schema}"
+
+    def find_problem(self) -> str:
+        """Return why libpq does not understand the URL, without a part of it, or an empty text."""
+        try:
+            given = conninfo_to_dict(self.url)
+        except psycopg.ProgrammingError as error:
+            return str(error).partition(': "')[0]
+        return "a password with @ in it has %40 there" * ("@" in str(given.get("host")))
 
     def connect(self) -> Connection:
         """Return a new connection. Raises ``psycopg.Error``."""
@@ -88,7 +111,9 @@ class Database:
             msg = f"another program has locked the schema {self.schema} of the journal: end it and try again"
             raise JournalInUse(msg) from error
         except (psycopg.Error, UnicodeError) as error:
-            msg = f"cannot use the database: {_one_line(error)}; check the URL of the journal and the server's log"
+            reason = _one_line(error)
+            advice = next((advice for text, advice in _ADVICE.items() if text in reason), _DEFAULT_ADVICE)
+            msg = f"cannot use the database: {reason}; {advice}"
             raise JournalError(msg) from error
 
 
@@ -118,7 +143,9 @@ def is_timeout(error: Exception) -> bool:
 
 def _one_line(error: Exception) -> str:
     primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    return " ".join(str(primary or error).split())
+    text = " ".join(str(primary or error).split())
+    # libpq asks questions, and psycopg repeats the errors of all hosts.
+    return re.split(r" Is the server running | Multiple connection attempts failed\.", text, maxsplit=1)[0]
 
 
 def to_text(text: str) -> str:

@@ -30,7 +30,7 @@ _ROOM = "(SELECT id FROM rooms WHERE name = %s)"
 
 def start_query_thread(database: Database, call_soon: CallSoon) -> QueryThread[Connection]:
     """Start the thread that reads and searches *database*. It rests in proportion to its own computing time."""
-    return QueryThread(database.connect, call_soon, thread_time, lambda db: db.is_lost, _describe)
+    return QueryThread(database.connect, call_soon, thread_time, lambda db: db.closed, _describe)
 
 
 def _describe(error: Exception) -> str:
@@ -59,6 +59,13 @@ def fetch_numbers(db: psycopg.Connection[Any], room: str, numbers: Sequence[int]
     """Return the events of *room* with these *numbers*, in order."""
     query = f"SELECT {_COLUMNS} FROM lines WHERE room = {_ROOM} AND seq = ANY (%s) ORDER BY seq"  # noqa: S608 - constants
     return _events(db.execute(query.encode(), (to_text(room), list(numbers))))
+
+
+def fetch_after(db: psycopg.Connection[Any], room: str, after: int, last: int, limit: int) -> list[Stored]:
+    """Return the oldest *limit* events of *room* numbered above *after*, up to *last*, in order."""
+    query = f"""SELECT {_COLUMNS} FROM lines WHERE room = {_ROOM} AND seq > %s AND seq <= %s
+        ORDER BY seq LIMIT %s"""  # noqa: S608 - constants
+    return _events(db.execute(query.encode(), (to_text(room), after, last, limit)))
 
 
 def fetch_files(db: psycopg.Connection[Any], room: str, last: int, limit: int) -> list[Stored]:

@@ -21,6 +21,13 @@ STALE = "BC001"
 MIGRATION_LOCK = 0x6263_6A31_0000_0000
 """The key of the advisory lock that a migration holds ("bcj1"). The hash of the schema's name is added."""
 
+COPY_OF = "copy of "
+"""The begin of the id of a journal while ``broadcast-admin copy`` fills it. The id of the original follows."""
+INCOMPLETE = "the schema {} holds a copy that is not complete: run broadcast-admin copy again"
+
+SERVER_LOCK = MIGRATION_LOCK + 2**33
+"""The key of the advisory lock that all servers share. The hash of the schema's name is added."""
+
 _TABLES = """
 CREATE TABLE journal (id text NOT NULL, version integer NOT NULL);
 COMMENT ON TABLE journal IS 'The journal as a whole: one row.';
@@ -329,24 +336,26 @@ def open_schema(db: Connection[Any], schema: str) -> str:
     Several servers may do this at once. Raises ``psycopg.Error`` or ``JournalError``.
     """
     newest = len(MIGRATIONS)
-    version, journal_id = _read_version(db, schema)
+    version, journal_id = read_version(db, schema)
     if version < newest:
         with db.transaction():
             db.execute("SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '60s', true)")
             db.execute("SELECT pg_advisory_xact_lock(%s + hashtext(%s))", (MIGRATION_LOCK, schema))
-            version, _ = _read_version(db, schema)  # another server may have migrated it meanwhile
+            version, _ = read_version(db, schema)  # another server may have migrated it meanwhile
             _migrate(db, schema, version, MIGRATIONS[version:])
-        version, journal_id = _read_version(db, schema)
+        version, journal_id = read_version(db, schema)
     if version > newest:
         msg = (
             f"the schema {schema} of the journal has version {version}, this program knows up to {newest}: "
             "install the newer version that made it, or use another schema"
         )
         raise JournalTooNew(msg)
+    if journal_id.startswith(COPY_OF):
+        raise JournalError(INCOMPLETE.format(schema))
     return journal_id
 
 
-def _read_version(db: Connection[Any], schema: str) -> tuple[int, str]:
+def read_version(db: Connection[Any], schema: str) -> tuple[int, str]:
     """Return the version of *schema*, 0 if there is no journal in it, and the id of the journal."""
     query = "SELECT to_regclass(quote_ident(%s) || '.journal') IS NOT NULL"
     if not _value(db, query, schema):
@@ -367,7 +376,10 @@ def _migrate(db: Connection[Any], schema: str, version: int, migrations: Sequenc
             db.execute(migration.encode())
             db.execute("UPDATE journal SET version = %s", (number,))
     except InsufficientPrivilege as error:
-        msg = f"cannot create the tables of the journal in the schema {schema}: {error.diag.message_primary}"
+        msg = (
+            f"cannot create the tables of the journal in the schema {schema}: {error.diag.message_primary}; "
+            "start the server once as the owner of the database, or grant CREATE on it to this role"
+        )
         raise JournalError(msg) from error
 
 

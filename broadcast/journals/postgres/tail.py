@@ -24,6 +24,7 @@ from broadcast.journals.postgres.merging import Merger, Position, ReadEvent
 from broadcast.journals.postgres.queries import from_row
 from broadcast.journals.postgres.room_log import PostgresRoomLog
 from broadcast.journals.postgres.rows import to_event
+from broadcast.journals.postgres.schema import SERVER_LOCK
 
 POLL_SECONDS = 1.0
 """Seconds between two looks at all open rooms."""
@@ -131,6 +132,8 @@ class Tail:
 
     def _listen(self) -> Connection:
         db = self._database.connect()
+        # It shows to broadcast-admin that a server runs. Nobody waits for it.
+        db.execute("SELECT pg_try_advisory_lock_shared(%s + hashtext(%s))", (SERVER_LOCK, self._database.schema))
         db.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._database.schema)))
         return db
 

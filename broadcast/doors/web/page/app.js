@@ -39,7 +39,7 @@ function showState() {
 }
 
 /** Open or close the list of rooms and people, which covers the conversation on a narrow screen. */
-function openSidebar(/** @type {boolean} */ isOpen) {
+function openSidebar(isOpen) {
   if (elements.room.inert === isOpen) return;
   elements.chat.classList.toggle("sidebar-open", isOpen);
   elements["open-sidebar"].setAttribute("aria-expanded", String(isOpen));

@@ -9,9 +9,9 @@ function storage(/** @type {"localStorage" | "sessionStorage"} */ name) {
   } catch {
     const values = new Map();
     return {
-      getItem: (/** @type {string} */ key) => values.get(key) ?? null,
-      setItem: (/** @type {string} */ key, /** @type {string} */ value) => values.set(key, value),
-      removeItem: (/** @type {string} */ key) => values.delete(key),
+      getItem: (key) => values.get(key) ?? null,
+      setItem: (key, value) => values.set(key, value),
+      removeItem: (key) => values.delete(key),
     };
   }
 }
@@ -35,8 +35,8 @@ export function browserEnvironment() {
     random: () => Math.random(),
     randomId,
     isOnline: () => navigator.onLine,
-    setTimeout: (/** @type {() => void} */ call, /** @type {number} */ ms) =>
+    setTimeout: (call, ms) =>
       window.setTimeout(call, ms),
-    clearTimeout: (/** @type {number} */ timer) => window.clearTimeout(timer),
+    clearTimeout: (timer) => window.clearTimeout(timer),
   };
 }

@@ -11,7 +11,7 @@ const MAX_ATTEMPT = 2 ** 50;
 /** Refusals after which another attempt may succeed. */
 const TEMPORARY = ["too-many-tries", "busy", "going-down", "too-many-connections", "not-kept"];
 
-/** Begin a session, or resume it. @param {Chat} chat */
+/** Begin a session, or resume it. */
 export function sendHello(chat) {
   const { token, journal, told, account, nick, password } = chat;
   const rooms = chat.rooms();
@@ -68,7 +68,6 @@ function refused(chat, error, params) {
   }
 }
 
-/** @param {Chat} chat @param {any} result */
 function greet(chat, { rooms, token, resumed, login, ...welcome }) {
   const isFirst = chat.welcome === null && !resumed;
   const { journal, session, account, nick, limits, motd } = welcome;

@@ -7,7 +7,7 @@ const CHOICES = "broadcast:notify";
 const LONGEST_TEXT = 200;
 const ICON = 64; // pixels
 
-/** Return the title of the page. @param {number} unread @param {?string} key @param {string} server */
+/** Return the title of the page. */
 export function titleOf(unread, key, server) {
   return `${unread ? `(${unread}) ` : ""}${key ? `${key} - ` : ""}${server}`;
 }
@@ -23,13 +23,16 @@ export function reasonAgainst({ isSecure, hasApi, permission }) {
 }
 
 export class Notifications {
-  /** @param {any} chat @param {any} elements @param {import("./current.js").Current} current */
   constructor(chat, elements, current) {
     this.chat = chat;
     this.elements = elements;
     this.current = current;
     this.choices = { notify: false, sound: false };
     this.iconCount = 0;
+    /** The addresses of the icons, by their label. @type {?Map<string, string>} */
+    this.icons = null;
+    /** @type {?AudioContext} */
+    this.audio = null;
     try {
       Object.assign(this.choices, JSON.parse(localStorage.getItem(CHOICES) ?? "{}"));
     } catch {
@@ -76,7 +79,7 @@ export class Notifications {
     return choice.sound;
   }
 
-  /** Notify of the newest line for this person, unless it is on the screen. @param {any} change */
+  /** Notify of the newest line for this person, unless it is on the screen. */
   receive({ key, added, atStart }) {
     const isSeen = document.hasFocus() && key === this.current.key;
     const { readUpTo = 0, isReading = false } = this.chat.conversations.get(key) ?? {};
@@ -87,7 +90,6 @@ export class Notifications {
     if (this.isOn) this.notify(key, line);
   }
 
-  /** @param {string} key @param {any} line */
   notify(key, line) {
     const title = line.kind === "told" ? line.nick : `${line.nick} in ${key}`;
     try {
@@ -136,7 +138,7 @@ export class Notifications {
     if (unread === this.iconCount) icon.href = this.icons.get(label);
   }
 
-  /** Return the address of an icon with a label. @param {string} label @returns {Promise<string>} */
+  /** Return the address of an icon with a label. */
   async makeIcon(label) {
     const image = make("img");
     image.src = "icon.svg";
