@@ -24,6 +24,12 @@ export class Announcer {
     if (!this.isPausing) this.speak();
   }
 
+  /** Forget the lines. */
+  clear() {
+    this.count = 0;
+    this.region.textContent = "";
+  }
+
   /** Announce the lines that have come, then pause. */
   speak() {
     this.isPausing = this.count > 0;

@@ -36,6 +36,7 @@ export class ConversationView {
     this.log = elements.conversation;
     this.newer = elements.newer;
     this.announcer = new Announcer(elements.status);
+    chat.addEventListener("private", () => this.announcer.clear());
     this.edge = make("p", "edge");
     this.log.append(this.edge);
 

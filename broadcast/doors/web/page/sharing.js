@@ -176,7 +176,7 @@ export class Sharing {
   async offer(files) {
     const { room } = this;
     if (!this.canShare || room === null) return;
-    const limit = this.chat.welcome.limits.file_bytes ?? Infinity;
+    const limit = this.chat.welcome.limits.file_bytes;
     for (const [index, file] of files.entries()) {
       if (file.size > limit) {
         const upload = new Upload(file.name, file);
