@@ -19,6 +19,7 @@ from pathlib import Path
 from socket import gethostname
 from time import monotonic, thread_time, time
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from urllib.parse import urlsplit
 
 from twisted.internet.tcp import Port
 from twisted.internet.threads import deferToThreadPool
@@ -373,6 +374,8 @@ def makeService(options: Options) -> Server:
         factory.hand_over = partial(take_over, programs)
         certificate = _make_certificate(config, reactor) if config.tls or config.web_tls else None
         web = _make_web_door(config, programs, hub, reactor, make_writer) if config.web or config.web_tls else None
+        if web is not None and config.oidc is not None:
+            _offer_login(config.oidc, web, hub)
         entrances = _make_entrances(config, reactor, connections, hub, factory, web, certificate)
         files = None if web is None else _make_file_store(config.data, web, hub, limits, reactor)
         monitor = None
@@ -433,7 +436,13 @@ def _make_entrances(
 
     full = partial(prepare, factory.encoder_for(View()).encode(ServerNotice(SERVER_FULL)))
     alert = partial(prepare, INTERNAL_ERROR_ALERT)
-    entrances = [Entrance(listen(port, "--port"), factory, full) for port in config.ports]
+
+    def prepare_lines(port: IListeningPort) -> None:
+        full(port)
+        if web is not None:
+            web.add_line_port(port)
+
+    entrances = [Entrance(listen(port, "--port"), factory, prepare_lines) for port in config.ports]
     entrances += [Entrance(listen_with_tls(port, "--tls", NO_TLS), factory, alert) for port in config.tls]
     if web is not None:
         tls_pages = [
@@ -442,7 +451,8 @@ def _make_entrances(
         ]
         web_full = partial(prepare, web.full)
         pages = [Entrance(web.serve_at(listen(port, "--web"), "http"), web.factory, web_full) for port in config.web]
-        # Links to files have the address of the first. Programs like curl refuse a self-signed certificate.
+        # Links to files have the address of the first. Programs like curl refuse a self-signed certificate. Slots of
+        # programs over TLS have that of the first with TLS.
         entrances += tls_pages + pages if config.cert else pages + tls_pages
     return entrances
 
@@ -538,6 +548,14 @@ def _make_web_door(
     return WebDoor(programs, hub, reactor, reactor.callFromThread, time, make_writer, settings, gethostname())
 
 
+def _offer_login(issuer: str, web: WebDoor, hub: Hub) -> None:
+    """Let people log in on the page with the provider *issuer*."""
+    from broadcast.doors.web.login import LoginPages  # noqa: PLC0415 - optional, as above
+
+    pages = LoginPages(hub, web.address, monotonic, secrets.token_urlsafe)
+    web.offer_login(pages, urlsplit(issuer).hostname or issuer)
+
+
 def _make_file_store(
     directory: Path | None,
     web: WebDoor,
@@ -556,7 +574,11 @@ def _make_file_store(
     clock = UploadClock(monotonic, time, reactor.callLater)
     uploads = Uploads(hub.rooms, hub.moderation, store, limits, clock, partial(secrets.token_urlsafe, TOKEN_BYTES))
     hub.uploads = uploads
-    web.address.on_known = partial(setattr, uploads, "base_url")
+
+    def set_addresses() -> None:
+        uploads.base_url, uploads.secure_base_url = web.address.url, web.address.secure_url
+
+    web.address.on_known = set_addresses
     web.site.routes["/files/"] = files_handler(uploads, store)
     return store
 

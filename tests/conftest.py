@@ -65,14 +65,27 @@ def _keep_clock() -> Iterator[None]:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return the number of workers for ``-n auto``: two more than there are cores, for many tests mostly wait.
+    """Return the number of workers for ``-n auto``: one more than there are cores, for some tests mostly wait.
 
     A single file is run in this process, without the seconds that workers take to start.
     """
     if len(config.args) == 1 and config.args[0].partition("::")[0].endswith(".py"):
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores + 2
+    return cores + 1
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test that uses a PostgreSQL server, and measure no coverage of tests with random examples.
+
+    It would double their time.
+    """
+    for item in items:
+        if "postgres" in getattr(item, "fixturenames", ()):
+            item.add_marker("postgres")
+        if isinstance(item, pytest.Function) and getattr(item.obj, "is_hypothesis_test", False):
+            item.add_marker("no_cover")
 
 
 @pytest.fixture(autouse=True)
@@ -86,14 +99,6 @@ def wakeup_descriptor() -> Iterator[None]:
     yield
     if descriptor != -1:
         signal.set_wakeup_fd(descriptor)
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test that uses a PostgreSQL server."""
-    for item in items:
-        if "postgres" in getattr(item, "fixturenames", ()):
-            item.add_marker("postgres")
 
 
 @pytest.fixture(scope="session")

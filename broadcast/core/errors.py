@@ -38,9 +38,9 @@ from typing import Literal, TypeAlias
 from broadcast.core.stats import Rejection
 
 FileWhy: TypeAlias = Literal[
-    "no-files", "file-too-large", "too-many-files", "too-many-uploads", "no-space", "upload-ended"
+    "no-files", "file-too-large", "too-many-files", "too-many-uploads", "no-space", "upload-ended", "other-size"
 ]
-"""Why a file cannot be shared: the server takes none, a limit, or the end of the upload."""
+"""Why a file cannot be shared: the server takes none, a limit, the end of the upload, or not the announced size."""
 
 
 class BroadcastError(Exception):

@@ -110,7 +110,7 @@ class Slot:
     @property
     def url(self) -> str:
         """The address of the upload. curl appends the file's name to one that ends with a slash."""
-        return self.uploads.upload_url(self.name)
+        return self.uploads.upload_url(self.name, is_encrypted=not self.is_link and self.member.source.is_encrypted)
 
     def begin(self, size: int, address: str | None, on_end: Callable[[str], None], name: str = "") -> None:
         """Begin to receive *size* bytes from the IP address *address*, or continue. Raises ``FileRejected``.
@@ -148,6 +148,8 @@ class Uploads:
         self.archive = archive
         self.base_url = ""
         """The address of the web page, with a slash at the end. The server sets it when it listens."""
+        self.secure_base_url = ""
+        """Its address over https, likewise; empty if it has none of its own."""
         self._rooms = rooms
         self._moderation = moderation
         self._limits = limits
@@ -171,9 +173,13 @@ class Uploads:
 
     # Addresses
 
-    def upload_url(self, name: str) -> str:
-        """Return the address for the upload of the file *name*, which may be empty."""
-        return f"{self.base_url}{FOLDER}{file_path('', name).removeprefix('/')}"
+    def upload_url(self, name: str, *, is_encrypted: bool) -> str:
+        """Return the address for the upload of the file *name*, which may be empty. Without TLS, unless *is_encrypted*.
+
+        A program over TLS has accepted the server's certificate already, and must not send the token without TLS.
+        """
+        base = (is_encrypted and self.secure_base_url) or self.base_url
+        return f"{base}{FOLDER}{file_path('', name).removeprefix('/')}"
 
     def file_url(self, file: FileInfo) -> str:
         """Return the address of *file*, empty if it is no longer there."""
@@ -250,7 +256,9 @@ class Uploads:
         if slot.state not in {"open", "begun"}:
             raise FileRejected("the upload has ended.", "upload-ended")
         if not slot.is_link and size != slot.size:
-            raise FileRejected(f"the upload was announced with {slot.size} bytes, not {size}.", "upload-ended")
+            raise FileRejected(
+                f"the file was announced with {slot.size} bytes, not {size}: share it again.", "other-size"
+            )
         self._check_size(size)
         self._check_space(slot.owner, size - slot.reserved)
         if slot.state == "open":

@@ -104,7 +104,7 @@ def test_link_learns_the_name_and_size_from_its_upload_which_can_begin_again(wor
 def test_announced_size_is_the_size_of_the_upload(world: World, ann: Member) -> None:
     slot = uploads_of(world).open_slot(ann, world.room, "a", 5)
     error = refusal(slot.begin, 6, None, ignore_end)
-    assert (str(error), error.why) == ("the upload was announced with 5 bytes, not 6.", "upload-ended")
+    assert (str(error), error.why) == ("the file was announced with 5 bytes, not 6: share it again.", "other-size")
     assert slot.state == "open"
     slot.begin(5, None, ignore_end)
     refusal(slot.begin, 6, None, ignore_end)

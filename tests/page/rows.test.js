@@ -2,8 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { foldText, keyOf, rowsOf } from "../../broadcast/doors/web/page/rows.js";
-import { colourOf, COLOURS, initialsOf, sizeOf, splitLinks } from "../../broadcast/doors/web/page/text.js";
-import { dayName } from "../../broadcast/doors/web/page/times.js";
+import { colourOf, COLOURS, dayName, initialsOf, sizeOf, splitLinks } from "../../broadcast/doors/web/page/text.js";
 
 const NOON = new Date(2026, 5, 15, 12).getTime() / 1000;
 let id = 0;

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from broadcast.core.errors import PasswordNeeded, RejectedError, WrongPassword
 from broadcast.core.hub import fold_room_name
 from broadcast.core.nicknames import reject_controls
+from broadcast.core.oidc_login import IdentityLogin
 from broadcast.core.sanitize import sanitize
 from broadcast.core.session import CONNECTION_LOST
 from broadcast.doors.jsonrpc.accounts import (
@@ -147,6 +148,10 @@ class Hello:
                 return
             if not isinstance(login, UnsetType):
                 check_safety(self._hub, source)
+                identity = authenticator.one_time.take(login)
+                if identity is not None:
+                    IdentityLogin(self._hub, None, self._on_account).identify(identity)
+                    return
                 self._account = authenticator.login_remembered(sanitize(nick), login)
         except RejectedError as error:
             raise explain_rejection(error) from error
@@ -318,17 +323,18 @@ class Hello:
         return "\n".join(self._hub.settings.motd) or None
 
     def _describe(self, session: ProgramSession) -> HelloResult:
-        settings = self._hub.settings
+        settings, uploads = self._hub.settings, self._hub.uploads
         rate = settings.limits.lines_per_second
         limits = ServerLimits(
             line_bytes=settings.limits.line_bytes,
             lines_at_once=settings.limits.paste_lines,
             lines_per_second=None if rate == inf else rate,
+            file_bytes=0 if uploads is None else uploads.max_bytes,
         )
         return HelloResult(
             server=settings.name,
             version=settings.version,
-            features=["accounts"] if self._hub.uploads is None else ["accounts", "files"],
+            features=["accounts"] if uploads is None else ["accounts", "files"],
             motd=self._motd,
             now=round(self._sessions.wall_clock(), 3),
             resumed=self._resumed,

@@ -121,9 +121,9 @@ class HelloParams(WithSecret, frozen=True, kw_only=True):
     password: Annotated[
         Secret | UnsetType, Meta(description="The password of a registered nickname. Not used if the token is valid.")
     ] = UNSET
-    login: Annotated[RememberedLogin | UnsetType, Meta(description="A remembered login, in place of the password.")] = (
-        UNSET
-    )
+    login: Annotated[
+        RememberedLogin | UnsetType, Meta(description="A remembered or one-time login, in place of the password.")
+    ] = UNSET
     remember: Annotated[
         bool, Meta(description="Whether the result has a new remembered login. Without a password, it has none.")
     ] = False
@@ -298,6 +298,9 @@ class ServerLimits(Struct, frozen=True, kw_only=True):
     lines_per_second: Annotated[
         float | None, Meta(description="Number of requests a second after that; null for no limit.")
     ]
+    file_bytes: Annotated[
+        int, Meta(description="Maximum size of a file, in bytes; 0 if the server takes no files.")
+    ] = 0
 
 
 class MemberInfo(Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ from broadcast.core.sanitize import sanitize
 from broadcast.doors.web.exchange import BODY_BYTES, BODY_SECONDS, Exchange
 from broadcast.doors.web.headers import HSTS, SECURITY_HEADERS, merge_headers
 from broadcast.doors.web.http import PLAIN_TEXT, Refusal, respond_text
-from broadcast.doors.web.parser import RequestParser
+from broadcast.doors.web.parser import NotHttp, RequestParser
 from broadcast.doors.web.requests import HEADER_BYTES, BadRequest, read_request
 from broadcast.net.addresses import format_source, source_of
 from broadcast.net.connection_log import RejectionLog
@@ -161,6 +161,9 @@ class HttpConnection(Protocol):
                     self._yield_turn()
         except h11.RemoteProtocolError as error:
             self._fail(error.error_status_hint, f"{error}.")
+        except NotHttp:
+            self.write(f"{self.factory.describe_port()}\r\n".encode())
+            self.end()
         except Exception:  # noqa: BLE001 - the fault of one request must not end the server's other work
             self._end_failed_request()
         finally:
@@ -418,7 +421,8 @@ class HttpConnection(Protocol):
         if self._has_part or self._parser.buffered_bytes:
             self._fail(408, f"The request is not complete after {HEADER_SECONDS} seconds.")
         else:
-            self.end()
+            # A person with telnet waits for a greeting. A browser, which connects in advance, ignores this status.
+            self._fail(408, self.factory.describe_port())
 
     def _fail(self, status: int, text: str) -> None:
         """Send an error, unless a reply has begun, and close."""
@@ -540,4 +544,6 @@ class HttpFactory(Factory):
         self.writer_for = writer_for
         self.proxies = proxies
         self.has_hsts = has_hsts
+        self.describe_port: Callable[[], str] = lambda: "This port speaks HTTP."
+        """Returns a text for people who have connected with telnet, for example."""
         self.rejection_log = RejectionLog(clock)

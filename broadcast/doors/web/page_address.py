@@ -28,8 +28,10 @@ class PageAddress:
     def __init__(self, given: str | None, prefix: str, machine: str) -> None:
         self.url = given or ""
         """The address, with a slash at its end; empty as long as the server does not listen on a port."""
-        self.on_known: Callable[[str], None] = lambda _url: None
-        """Called with the address once a port is open."""
+        self.secure_url = ""
+        """The address of the page over https; empty if it has none, or if the operator has given an address."""
+        self.on_known: Callable[[], None] = lambda: None
+        """Called when one of the addresses is known."""
         self._given = given
         self._prefix = prefix
         self._machine = machine
@@ -44,7 +46,9 @@ class PageAddress:
         """Learn from *ports*, which are open, where the page is. Return its address there, empty if it has none."""
         url = self._given or self._find(scheme, ports)
         self.url = self.url or url
-        self.on_known(self.url)
+        if scheme == "https" and not self._given:
+            self.secure_url = self.secure_url or url
+        self.on_known()
         return url
 
     def _find(self, scheme: str, ports: Sequence[IListeningPort]) -> str:

@@ -17,7 +17,15 @@ A chunk of the transport has up to 64 KiB. In a header or a chunked body, h11 ta
 MAX_HEADER_LINES: Final = 100
 """Maximum number of lines in the header of a request. Each takes h11 about 20 us."""
 
+_request_line: Final = re.compile(
+    rb"[^\n]* HTTP/[0-9]|(?:GET|HEAD|POST|PUT|DELETE|PATCH|OPTIONS|TRACE|CONNECT|PROXY) |[^\n]*[^\t\r\n -~]"
+)
+"""The first line of a client that may speak HTTP, or that sends binary data, for which h11 has an error."""
 _end_of_header: Final = re.compile(rb"\n\r?\n")
+
+
+class NotHttp(Exception):
+    """The client has sent a line of text as its first line. It speaks no HTTP."""
 
 
 class RequestParser:
@@ -30,6 +38,8 @@ class RequestParser:
         self._body_left = 0
         """Number of bytes of the body that follow, if its length is known."""
         self._has_ended = False
+        self._is_first_line = True
+        """True until the end of the first line."""
 
     def receive_data(self, data: bytes) -> None:
         """Receive a chunk of input."""
@@ -49,7 +59,7 @@ class RequestParser:
         return self.http.trailing_data[0] + bytes(self._received)
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
-        """Return the next event, or ``NEED_DATA``. Raises ``RemoteProtocolError``."""
+        """Return the next event, or ``NEED_DATA``. Raises ``RemoteProtocolError`` and ``NotHttp``."""
         while True:
             if self.http.their_state is h11.IDLE:
                 self._check_header()
@@ -75,8 +85,12 @@ class RequestParser:
         return False
 
     def _check_header(self) -> None:
-        """Raise ``RemoteProtocolError`` if the header that has arrived has too many lines."""
+        """Raise ``RemoteProtocolError`` if the header that has arrived has too many lines, or ``NotHttp``."""
         data = self.http.trailing_data[0]
+        if self._is_first_line and b"\n" in data:
+            self._is_first_line = False
+            if not _request_line.match(data):
+                raise NotHttp
         end = _end_of_header.search(data)
         if data.count(b"\n", 0, len(data) if end is None else end.start() + 1) > MAX_HEADER_LINES:
             raise h11.RemoteProtocolError(f"A header has at most {MAX_HEADER_LINES} lines", error_status_hint=431)

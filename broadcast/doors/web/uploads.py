@@ -39,6 +39,7 @@ _STATUS: Final[dict[FileWhy, int]] = {
     "too-many-uploads": 429,
     "no-space": 507,
     "upload-ended": 410,
+    "other-size": 422,
 }
 
 
@@ -100,7 +101,7 @@ class UploadDoor:
         try:
             slot.begin(reserved, request.source.address, partial(self._drop, slot), name)
         except FileRejected as error:
-            refuse(reply, error, 409 if error.why == "upload-ended" else None)
+            refuse(reply, error)
             return
         if (former := self._receivers.pop(slot, None)) is not None:
             former.replace()
@@ -227,11 +228,12 @@ class _Receiver:
             respond_text(self._reply, status, text, headers)
 
 
-def refuse(reply: Reply, error: RejectedError, status: int | None = None) -> None:
-    """Reply with *error*, and with *status* or else the status of its kind."""
+def refuse(reply: Reply, error: RejectedError) -> None:
+    """Reply with *error*, and with the status of its kind."""
     headers: Headers = ()
+    status = 403
     if isinstance(error, FileRejected):
-        status = status or _STATUS[error.why]
+        status = _STATUS[error.why]
         if error.retry is not None:
             headers = ((b"Retry-After", b"%d" % error.retry),)
     elif isinstance(error, StoreFull):
@@ -241,7 +243,7 @@ def refuse(reply: Reply, error: RejectedError, status: int | None = None) -> Non
     elif isinstance(error, StoreError | NotStored):
         status = 503
     text = str(error)
-    respond_text(reply, status or 403, text[:1].upper() + text[1:], headers)
+    respond_text(reply, status, text[:1].upper() + text[1:], headers)
 
 
 def _offset(received: int) -> tuple[bytes, bytes]:

@@ -387,6 +387,22 @@ def test_another_service_on_the_port_is_status_2(world: World, greeting: bytes, 
 
 
 @pytest.mark.parametrize("timeout", [None, 60.0])
+def test_a_ban_of_the_address_is_status_3_at_once(world: World, timeout: float | None) -> None:
+    world.server.greeting = b" * You are banned.\r\n"
+    world.cuts = [1000]
+    connect = world.server.connect
+
+    def close_at_once() -> FakeConnection:
+        connection = connect()
+        connection.close()
+        return connection
+
+    world.server.connect = close_at_once  # type: ignore[method-assign]  # this server ends at once
+    assert world.send("x", timeout=timeout) == (3, "no connection to there:5555: You are banned.")
+    assert world.now == 1000
+
+
+@pytest.mark.parametrize("timeout", [None, 60.0])
 def test_a_server_of_version_0_1_is_status_2_at_once(world: World, timeout: float | None) -> None:
     world.server.greeting = b"Welcome to Broadcast.\r\nNickname: -> Error: a nickname has at most 24 characters.\r\nNi"
     status, reason = world.send("x", timeout=timeout)

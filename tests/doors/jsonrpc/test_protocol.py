@@ -33,6 +33,7 @@ def test_first_line_that_begins_with_a_brace_is_a_request(world: ProgramWorld) -
             "request_bytes": 16 * 1024,
             "lines_at_once": 40,
             "lines_per_second": None,
+            "file_bytes": 0,
         },
         "rooms": {
             "lobby": {

@@ -12,7 +12,7 @@ from broadcast.journals.memory import MemoryRoomLog
 from tests.doors.jsonrpc.programs import Program, ProgramWorld
 from tests.files import BASE_URL, DIGEST, archive_of, finish, take_files
 from tests.harness import NOON
-from tests.operators import member_of
+from tests.operators import connect_program, member_of
 
 if TYPE_CHECKING:
     from broadcast.core.uploads import Slot, Uploads
@@ -43,6 +43,18 @@ def test_features_say_whether_the_server_takes_files(world: ProgramWorld) -> Non
     assert world.program("bob").fail("upload", **REPORT) == (1030, "no-files")
     take_files(world)
     assert world.program("carol").welcome["features"] == ["accounts", "files"]
+
+
+@pytest.mark.parametrize(("file_bytes", "files_total", "announced"), [(5, 9, 5), (9, 5, 5)])
+def test_limits_tell_how_large_a_file_can_be(
+    world: ProgramWorld, file_bytes: int, files_total: int, announced: int
+) -> None:
+    assert world.program("ann").welcome["limits"]["file_bytes"] == 0
+    take_files(world, file_bytes=file_bytes, files_total=files_total)
+    bob = world.program("bob")
+    assert bob.welcome["limits"]["file_bytes"] == announced
+    assert "url" in bob.call("upload", **{**REPORT, "size": announced})
+    assert bob.fail("upload", **{**REPORT, "size": announced + 1}) == (1030, "file-too-large")
 
 
 def test_upload_opens_a_slot_and_everybody_reads_what_was_shared(
@@ -83,6 +95,22 @@ def test_shared_file_continues_a_resumed_stream(world: ProgramWorld, uploads: Up
     again.hello("ann", resume=ann.resume)
     (event,) = again.welcome["rooms"]["lobby"]["events"]
     assert (event["method"], event["file"]["name"]) == ("shared", "report.pdf")
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_program_over_tls_uploads_over_tls_if_there_is_such_a_port(
+    world: ProgramWorld, uploads: Uploads, tls: bool
+) -> None:
+    bot = connect_program(world, "203.0.113.7", tls=tls)
+    bot.hello("bot")
+    assert bot.call("upload", **REPORT)["url"] == f"{BASE_URL}files/report.pdf"
+    uploads.secure_base_url = "https://chat.example:8443/"
+    secure = "https://chat.example:8443/files/report.pdf"
+    result = bot.call("upload", **REPORT)
+    assert result["url"] == (secure if tls else f"{BASE_URL}files/report.pdf")
+    assert finish(world, slot_of(uploads, result))
+    assert bot.events()[-1]["file"]["url"].startswith(BASE_URL)  # all people read the same address
+    assert f" {BASE_URL}files/" in bot.call("command", room="lobby", line="/upload-link")["lines"][0]
 
 
 def test_slot_ends_with_the_session(world: ProgramWorld, uploads: Uploads, ann: Program, bob: Program) -> None:

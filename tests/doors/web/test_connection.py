@@ -384,15 +384,59 @@ def test_deadline_of_a_later_request_begins_with_its_first_byte(world: HttpWorld
     assert client.has_ended()
 
 
-@pytest.mark.parametrize("seconds", [HEADER_SECONDS, KEEPALIVE_SECONDS])
-def test_connection_without_a_request_closes_silently(seconds: int, world: HttpWorld, client: HttpClient) -> None:
-    if seconds == KEEPALIVE_SECONDS:
-        client.get()
-    world.clock.advance(seconds - 1)
+def test_connection_without_another_request_closes_silently(world: HttpWorld, client: HttpClient) -> None:
+    client.get()
+    world.clock.advance(KEEPALIVE_SECONDS - 1)
     assert not client.has_ended()
     world.clock.advance(1)
     assert client.has_ended()
     assert client.rest() == b""
+    client.hang_up()
+    assert not world.clock.getDelayedCalls()
+
+
+def test_client_that_waits_for_a_greeting_reads_what_this_port_is(world: HttpWorld, client: HttpClient) -> None:
+    world.http.describe_port = lambda: "This is another port."
+    world.clock.advance(HEADER_SECONDS - 1)
+    assert not client.has_ended()
+    world.clock.advance(1)
+    response = client.response()
+    assert (response.status, response.body) == (408, b"This is another port.\n")
+    assert client.has_ended()
+
+
+@pytest.mark.parametrize(
+    "line", [b"ann\n", b"\n", b"hi there\r\n", b'{"jsonrpc": "2.0"}\n', b"GET\n", b"SSH-2.0-x\r\n"]
+)
+def test_client_with_lines_of_text_reads_at_once_what_this_port_is(world: HttpWorld, line: bytes) -> None:
+    world.http.describe_port = lambda: "This is another port."
+    for chunks in cut(line):
+        client = world.client()
+        client.send(*chunks)
+        assert client.rest() == b"This is another port.\r\n"
+        assert client.has_ended()
+        client.send(b"more\n")
+        client.hang_up()
+    assert world.requests == []
+    assert not world.clock.getDelayedCalls()
+
+
+def test_only_the_first_line_tells_that_a_client_speaks_no_http(client: HttpClient) -> None:
+    client.get()
+    client.send(b"hi there\n\n")
+    assert client.response().status == 400
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n", b"GET /\r\n\r\n", b"G\xc3\x89T / HTTP/1.1\r\n\r\n"]
+)
+def test_other_first_lines_are_errors_of_http(client: HttpClient, data: bytes) -> None:
+    client.send(data)
+    assert client.response().status == 400
+
+
+def test_connection_without_a_request_leaves_no_timer(world: HttpWorld, client: HttpClient) -> None:
+    world.clock.advance(HEADER_SECONDS)
     client.hang_up()
     assert not world.clock.getDelayedCalls()
 

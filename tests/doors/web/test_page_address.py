@@ -105,3 +105,20 @@ def test_first_port_is_that_of_links() -> None:
     describe(address, ipv4("0.0.0.0", 8443), scheme="https")  # noqa: S104
     assert "http://paul:8080/" in describe(address, ipv4("0.0.0.0"))  # noqa: S104
     assert address.url == "https://paul:8443/"
+
+
+@pytest.mark.parametrize("schemes", [("http", "https"), ("https", "http")])
+def test_first_port_with_tls_is_that_of_uploads_over_tls(schemes: tuple[str, str]) -> None:
+    address = PageAddress(None, "/chat", "paul")
+    known: list[tuple[str, str]] = []
+    address.on_known = lambda: known.append((address.url, address.secure_url))
+    for scheme in (*schemes, "https"):
+        describe(address, ipv4("127.0.0.1", 8080 if scheme == "http" else 8443 + len(known)), scheme=scheme)
+    assert known[-1][0].startswith(f"{schemes[0]}://localhost:")
+    assert known[-1][1] == f"https://localhost:{8443 + schemes.index('https')}/chat/"
+
+
+def test_address_of_the_operator_is_that_of_all_uploads() -> None:
+    address = PageAddress("http://chat.example.com/", "", "paul")
+    describe(address, ipv4("127.0.0.1"), scheme="https")
+    assert address.secure_url == ""

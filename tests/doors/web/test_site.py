@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from websockets.frames import Close
 
 from broadcast.core.limits import DEFAULTS, Limits
@@ -16,11 +16,12 @@ from broadcast.doors.web.door import WebDoor, WebSettings
 from broadcast.doors.web.http import respond_text
 from tests.doors.jsonrpc.programs import ProgramWorld
 from tests.doors.web.browsers import HttpClient, request_bytes
+from tests.doors.web.test_page_address import FakePort
 from tests.doors.web.websockets import HANDSHAKE, text
 from tests.harness import NOON, logged
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress
+    from twisted.internet.interfaces import IAddress, IListeningPort
 
     from broadcast.doors.web.http import Reply, Request
 
@@ -302,3 +303,19 @@ def test_only_the_operator_forbids_plain_http(has_hsts: bool, scheme: str) -> No
     client = SiteWorld(WebSettings(proxies=(PROXY.host,), has_hsts=has_hsts)).browser(PROXY)
     headers = client.get("/", x_forwarded_proto=scheme).headers
     assert ("strict-transport-security" in headers) is (has_hsts and scheme == "https")
+
+
+def test_person_with_telnet_reads_where_the_page_and_the_lines_are() -> None:
+    world = SiteWorld()
+    person = world.browser()
+    person.send(b"ann\n")
+    assert person.rest() == b"This port is for browsers. telnet and nc connect to another port of this server.\r\n"
+    world.door.address.url = "http://paul:8080/"
+    for host in (UNIXAddress(b"chat.sock"), IPv6Address("TCP", "::", 5555), IPv4Address("TCP", "127.0.0.1", 6666)):
+        world.door.add_line_port(cast("IListeningPort", FakePort(host)))
+    person = world.browser()
+    person.send(b"ann\n")
+    assert person.rest() == (
+        b"This port is for browsers: http://paul:8080/ is the page. "
+        b"telnet and nc connect to port 5555 of this server.\r\n"
+    )

@@ -302,7 +302,7 @@ def test_a_slow_client_is_cut_and_may_go_on(world: SharingWorld, ann: Person) ->
 
 def test_a_body_of_another_size_or_content_is_refused(world: SharingWorld, ann: Person) -> None:
     response = world.put(world.open_slot(ann, "a", 5), b"hello!")
-    assert (response.status, response.text) == (409, "The upload was announced with 5 bytes, not 6.\n")
+    assert (response.status, response.text) == (422, "The file was announced with 5 bytes, not 6: share it again.\n")
     slot = world.open_slot(ann, "a", 5, sha256="ab" * 32)
     response = world.put(slot, b"hello")
     assert response.status == 422

@@ -5,13 +5,10 @@ const PAUSE_MS = 3000;
 
 /** The hidden region that announces new lines, at most every three seconds. */
 export class Announcer {
-  /**
-   * @param {HTMLElement} region An element with the role `status`.
-   */
+  /** @param {HTMLElement} region An element with the role `status`. */
   constructor(region) {
     this.region = region;
     this.count = 0;
-    /** @type {any} */
     this.line = null;
     this.isPausing = false;
   }
@@ -25,6 +22,12 @@ export class Announcer {
     this.count += 1;
     this.line = { ...line, place };
     if (!this.isPausing) this.speak();
+  }
+
+  /** Forget the lines. */
+  clear() {
+    this.count = 0;
+    this.region.textContent = "";
   }
 
   /** Announce the lines that have come, then pause. */

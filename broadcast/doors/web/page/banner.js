@@ -5,10 +5,7 @@ const GOOD_MS = 3000;
 
 /** The banner that says when the connection is lost and when the page tries again. */
 export class Banner {
-  /**
-   * @param {any} chat
-   * @param {Record<string, any>} elements
-   */
+  /** @param {any} chat @param {Record<string, any>} elements */
   constructor(chat, elements) {
     this.chat = chat;
     this.elements = elements;
@@ -37,7 +34,6 @@ export class Banner {
     this.wasLost = isLost;
   }
 
-  /** @param {string} text */
   say(text) {
     const { connection, "connection-text": status } = this.elements;
     connection.hidden = false;

@@ -22,9 +22,12 @@
 //   problem       {method, code, reason, message, field, data}; `field` is "nick", "password",
 //                 "room" or ""
 //   login         {code} or {ended}: OpenID Connect
+//   account       {}: the session has logged in or out
+//   private       {}: the private conversations of an account were removed
+//   form          {name}: a form for the account is asked for, see account.js
 
 import { ChatError, Connection } from "./connection.js";
-import { browserEnvironment } from "./environment.js";
+import { browserEnvironment, load, store } from "./environment.js";
 import { REPLAY, sendHello } from "./hello.js";
 import { loginOf, setLogin } from "./logins.js";
 import { Conversation, makeLine } from "./model.js";
@@ -60,16 +63,16 @@ export class Chat extends EventTarget {
     /** The public id of the session. */
     this.session = "";
     /** The registered nickname of the account, or null. */
-    this.account = /** @type {string | null} */ (null);
+    this.account = null;
     /** The reason for being away, or null. */
-    this.away = /** @type {string | null} */ (null);
+    this.away = null;
     /** When the next attempt to connect is due, in ms since the epoch, or null. */
-    this.retryAt = /** @type {number | null} */ (null);
+    this.retryAt = null;
     this.lostReason = "";
     this.endReason = "";
     this.isDuplicate = false;
     /** The answer to the last `hello`, without its rooms, or null. */
-    this.welcome = /** @type {any} */ (null);
+    this.welcome = null;
     /** @type {Map<string, Conversation>} */
     this.conversations = new Map();
 
@@ -79,17 +82,15 @@ export class Chat extends EventTarget {
     this.attempt = 0;
     this.told = 0; // the number of the last private message
     this.password = ""; // for the next hello; it is stored nowhere
-    this.remember = false; // whether the next hello with a password asks for a login to remember
+    this.login = ""; // a one-time login for the next hello
+    this.remember = false; // whether the next hello with one of both asks for a login to remember
     this.firstRoom = "";
     /** The ids of this and earlier sessions: their lines are own ones. @type {Set<string>} */
     this.ownSessions = new Set();
-    /**
-     * The promise of `join`, until hello has an answer.
-     * @type {{resolve: any, reject: any} | null}
-     */
+    /** The promise of `join`, until hello has an answer. @type {{resolve: any, reject: any} | null} */
     this.joining = null;
     this.isRestoring = false;
-    this.self = { nick: "", isOwn: (/** @type {string} */ id) => this.ownSessions.has(id) };
+    this.self = { nick: "", isOwn: (id) => this.ownSessions.has(id) };
     this.connection = new Connection({
       url,
       env,
@@ -105,8 +106,8 @@ export class Chat extends EventTarget {
 
     this._saved = new SavedSession(env, new URL(url).pathname);
     this._isLeaving = false;
-    this._saveTimer = /** @type {any} */ (undefined);
-    this._view = { key: /** @type {string | null} */ (null), isAtEnd: false };
+    this._saveTimer = undefined;
+    this._view = { key: null, isAtEnd: false };
     /** The rooms whose members are going to be read. @type {Set<string | null>} */
     this._membersDue = new Set();
     env.page.addEventListener("pagehide", () => this._setLeaving(true));
@@ -121,7 +122,7 @@ export class Chat extends EventTarget {
 
   /** The nickname of the last session in this browser. */
   get rememberedNick() {
-    return this.env.local.getItem(NICK_KEY) ?? "";
+    return load(this.env.local, NICK_KEY, "");
   }
 
   /** Resume the session that this tab had before a reload. Return whether there is one. */
@@ -147,15 +148,14 @@ export class Chat extends EventTarget {
     if (saved) this._restore(saved);
   }
 
-  /** @param {any} saved */
   _restore(saved) {
     this.isRestoring = true;
     restore(this, saved);
     this.connection.connect();
   }
 
-  /** @param {{nick: string, password?: string, remember?: boolean, room?: string}} who */
-  join({ nick, password = "", remember = false, room = "" }) {
+  /** @param {{nick: string, password?: string, login?: string, remember?: boolean, room?: string}} who */
+  join({ nick, password = "", login = "", remember = false, room = "" }) {
     return this._promise("hello", (resolve, reject) => {
       if (this.state !== "start" && this.state !== "ended") {
         reject(new ChatError({ reason: "joined", message: "You have joined already." }));
@@ -163,7 +163,7 @@ export class Chat extends EventTarget {
       }
       if (this.isDuplicate) this._saved.clear();
       this.isDuplicate = false;
-      Object.assign(this, { nick, password, remember, firstRoom: roomName(room) });
+      Object.assign(this, { nick, password, login, remember, firstRoom: roomName(room) });
       this.joining = { resolve, reject };
       this.connection.askedDelay = null;
       this.connection.connect();
@@ -175,10 +175,30 @@ export class Chat extends EventTarget {
     const login = loginOf(this.env, this.account ?? "");
     return this.request("logout", login ? { login } : {}, (result) => {
       setLogin(this.env, this.account ?? "", "");
-      this.account = result.account;
-      this.password = "";
-      this.save();
+      this.takeAccount(result);
     });
+  }
+
+  /**
+   * Take the answer to a login, a registration or a logout.
+   * @param {{nick: string, account: ?string, login?: string}} result @param {string} password for the next hello
+   */
+  takeAccount({ nick, account, login }, password = "") {
+    if (this.account !== account) this.forgetPrivate();
+    this.account = account;
+    this.password = login ? "" : password;
+    if (login) setLogin(this.env, account ?? "", login);
+    this.takeNick(nick);
+    this.emit("account", {});
+    this.save();
+  }
+
+  /** Remove the private conversations of the account, which the next person here must not read. */
+  forgetPrivate() {
+    if (!this.account) return;
+    for (const { key, room } of [...this.conversations.values()]) if (room === null) this.removeConversation(key);
+    this.outbox.items = this.outbox.items.filter(({ method }) => method !== "tell");
+    this.emit("private", {});
   }
 
   /** Leave the server, and forget everything. */
@@ -204,13 +224,12 @@ export class Chat extends EventTarget {
 
   // What a person does
 
-  /** @param {string} room */
   joinRoom(room) {
     const params = { room: roomName(room), replay: REPLAY };
     return this.request("join", params, (snapshot) => this.enter(snapshot));
   }
 
-  /** Leave a room, or close a private conversation. @param {string} key */
+  /** Leave a room, or close a private conversation. */
   leaveRoom(key, reason = "") {
     const close = () => {
       this.removeConversation(this.find(key)?.key ?? key);
@@ -220,25 +239,20 @@ export class Chat extends EventTarget {
     return this.request("leave", { ...this._place(key), ...(reason && { reason }) }, close);
   }
 
-  /**
-   * Say a line. Return it as it is shown at once; `lines` says when it is stored or has failed.
-   * @param {string} key @param {string} text
-   */
+  /** Say a line. Return it as it is shown at once; `lines` says when it is stored or has failed. */
   say(key, text) {
     return this._sendLine(key, "said", text);
   }
 
-  /** @param {string} key @param {string} text */
   emote(key, text) {
     return this._sendLine(key, "emoted", text);
   }
 
-  /** @param {string} nick @param {string} text */
   tell(nick, text) {
     return this._sendLine(this.openPrivate(nick), "told", text);
   }
 
-  /** Send a failed line again, with its uid. @param {Line} line */
+  /** Send a failed line again, with its uid. */
   retry(line) {
     const conversation = this._takeFailed(line);
     if (!conversation) return;
@@ -247,7 +261,7 @@ export class Chat extends EventTarget {
     this.post(conversation, line);
   }
 
-  /** Remove a failed line. @param {Line} line */
+  /** Remove a failed line. */
   discard(line) {
     this._takeFailed(line);
     this.saveSoon();
@@ -258,7 +272,6 @@ export class Chat extends EventTarget {
     return this.request("topic", { ...this._place(key), text: text || null });
   }
 
-  /** @param {string} nick */
   setNick(nick) {
     return this.request("nick", { nick }, (result) => this.takeNick(result.nick));
   }
@@ -271,16 +284,13 @@ export class Chat extends EventTarget {
     });
   }
 
-  /**
-   * Send a command that the server answers, such as /names. Return the answer's lines.
-   * @param {string} key @param {string} line
-   */
+  /** Send a command that the server answers, such as /names. Return the answer's lines. */
   command(key, line) {
     const room = this.find(key)?.room ?? this.rooms()[0]?.room ?? "";
     return this.request("command", { room, line }, ({ lines }) => lines);
   }
 
-  /** Begin a private conversation, unless it exists. Return its key. @param {string} nick */
+  /** Begin a private conversation, unless it exists. Return its key. */
   openPrivate(nick) {
     const key = `@${nick}`;
     return (this.find(key) ?? this.addConversation(new Conversation({ key, nick }))).key;
@@ -288,7 +298,7 @@ export class Chat extends EventTarget {
 
   // What the person reads
 
-  /** Return the conversation with this key. Case does not count. @param {string} key */
+  /** Return the conversation with this key. Case does not count. */
   find(key) {
     const exact = this.conversations.get(key);
     if (exact) return exact;
@@ -297,9 +307,8 @@ export class Chat extends EventTarget {
   }
 
   /**
-   * Note what is on the screen: a conversation, and whether its newest end is. Lines there are read
-   * as they come, while the page is visible. Older lines stay in memory while they are shown.
-   * @param {string | null} key @param {boolean} isAtEnd
+   * Note what is on the screen: a conversation, and whether its newest end is. Lines there are read as they come, while
+   * the page is visible. Older lines stay in memory while they are shown.
    */
   setView(key, isAtEnd) {
     this._view = { key, isAtEnd };
@@ -310,10 +319,7 @@ export class Chat extends EventTarget {
     }
   }
 
-  /**
-   * Read older lines into the conversation. Return those that are new.
-   * @param {string} key @param {number | null} seq @returns {Promise<Line[]>}
-   */
+  /** Read older lines into the conversation. Return those that are new. */
   olderThan(key, seq = this.find(key)?.oldest ?? null, count = REPLAY) {
     if (!seq || seq <= 1) return Promise.resolve([]);
     const params = { ...this._place(key), before: seq, count };
@@ -322,10 +328,7 @@ export class Chat extends EventTarget {
     );
   }
 
-  /**
-   * Read the lines around `seq` into the conversation. A gap remains before the newer ones.
-   * @param {string} key @param {number} seq @returns {Promise<Line[]>}
-   */
+  /** Read the lines around `seq` into the conversation. A gap remains before the newer ones. */
   around(key, seq, count = REPLAY) {
     const from = Math.max(1, seq - Math.floor(count / 2));
     const params = { ...this._place(key), after: from - 1, count };
@@ -334,7 +337,6 @@ export class Chat extends EventTarget {
     );
   }
 
-  /** @param {string} key @param {any[]} events @param {number} first @param {number} last */
   _takeHistory(key, events, first, last) {
     const conversation = this.find(key);
     if (!conversation) return [];
@@ -344,12 +346,12 @@ export class Chat extends EventTarget {
     return change.added;
   }
 
-  /** @param {string} key @param {string} words @returns {Promise<Line[]>} the newest last */
+  /** @returns {Promise<Line[]>} the newest last */
   search(key, words, count = 50) {
     const reader = this.find(key) ?? new Conversation({ key, room: key });
     const place = reader.room === null ? { with: reader.nick } : { room: reader.room };
     return this.request("search", { ...place, words, count }, ({ events }) =>
-      events.map((/** @type {any} */ event) => reader.lineOf(event, this.self)),
+      events.map((event) => reader.lineOf(event, this.self)),
     );
   }
 
@@ -362,8 +364,9 @@ export class Chat extends EventTarget {
 
   /**
    * Call a method of the server. `take` gets the result before anything that the server sends next.
-   * @param {string} method @param {any} params @param {(result: any) => any} take
-   * @returns {Promise<any>}
+   * @param {string} method
+   * @param {any} params
+   * @param {(result: any) => any} take
    */
   request(method, params, take = (result) => result) {
     return this._promise(method, (resolve, reject) => {
@@ -382,7 +385,6 @@ export class Chat extends EventTarget {
   /**
    * @param {string} method
    * @param {(resolve: (result?: any) => void, reject: (error: ChatError) => void) => void} begin
-   * @returns {Promise<any>}
    */
   _promise(method, begin) {
     const promise = new Promise((resolve, reject) => {
@@ -396,12 +398,11 @@ export class Chat extends EventTarget {
     return promise;
   }
 
-  /** The room of a request. @param {string} key */
+  /** The room of a request. */
   _place(key) {
     return { room: this.find(key)?.room ?? key };
   }
 
-  /** @param {ChatError} error */
   report({ method, code, reason, message, data }) {
     const field = (["hello", "nick", "join"].includes(method) && FIELDS[reason]) || "";
     this.emit("problem", { method, code, reason, message, field, data });
@@ -409,7 +410,7 @@ export class Chat extends EventTarget {
 
   // Rooms and members
 
-  /** Take the answer to `join`, or a room of the answer to `hello`. @param {any} snapshot */
+  /** Take the answer to `join`, or a room of the answer to `hello`. */
   enter(snapshot) {
     const { room } = snapshot;
     const conversation =
@@ -424,10 +425,7 @@ export class Chat extends EventTarget {
     return conversation;
   }
 
-  /**
-   * Read the lines of the gaps that the server has announced. A larger gap stays.
-   * @param {Conversation} conversation @param {Line[]} lines
-   */
+  /** Read the lines of the gaps that the server has announced. A larger gap stays. */
   fillGaps(conversation, lines) {
     for (const { kind, first: from, last: to } of lines) {
       if (kind !== "gap" || to - from >= HISTORY) continue;
@@ -443,14 +441,11 @@ export class Chat extends EventTarget {
     }
   }
 
-  /**
-   * Read the list of members anew, a little later: other pages may want it at the same time.
-   * @param {Conversation} conversation
-   */
+  /** Read the list of members anew, a little later: other pages may want it at the same time. */
   readMembers(conversation) {
     const { room } = conversation;
     if (this._membersDue.has(room)) return;
-    const read = (/** @type {string} */ after) => {
+    const read = (after) => {
       if (!this.connection.isOpen || this.find(conversation.key) !== conversation) return;
       this.connection.send("members", { room, after, count: 1000 }, (error, page) => {
         if (error) return;
@@ -470,7 +465,6 @@ export class Chat extends EventTarget {
 
   // Own lines
 
-  /** @param {string} key @param {"said" | "emoted" | "told"} kind @param {string} text */
   _sendLine(key, kind, text) {
     return this._promise("say", (resolve, reject) => {
       const conversation = this.find(key);
@@ -489,7 +483,6 @@ export class Chat extends EventTarget {
     });
   }
 
-  /** @param {Conversation} conversation @param {Line} line */
   post(conversation, { uid, kind, text }, wasSent = false) {
     const { room, nick } = conversation;
     if (room === null) this.outbox.add(uid, "tell", { to: nick, text }, wasSent);
@@ -497,7 +490,6 @@ export class Chat extends EventTarget {
     this.saveSoon();
   }
 
-  /** @param {import("./outbox.js").Item} item @param {?ChatError} error @param {any} result */
   endOwn({ uid, params }, error, result) {
     const conversation = this._conversationOf(uid);
     if (!conversation) return;
@@ -510,7 +502,6 @@ export class Chat extends EventTarget {
     this.saveSoon();
   }
 
-  /** @param {Line} line */
   _takeFailed(line) {
     const conversation = this._conversationOf(line.uid);
     if (!conversation || line.status !== "failed") return null;
@@ -518,15 +509,13 @@ export class Chat extends EventTarget {
     return conversation;
   }
 
-  /** @param {string} uid */
   _conversationOf(uid) {
-    const has = (/** @type {Conversation} */ one) => one.lines.some((line) => line.uid === uid);
+    const has = (one) => one.lines.some((line) => line.uid === uid);
     return [...this.conversations.values()].find(has);
   }
 
   // The connection
 
-  /** @param {string} reason */
   _lost(reason) {
     this.outbox.close();
     if (this.state === "ended" || this.state === "start") return;
@@ -540,7 +529,7 @@ export class Chat extends EventTarget {
     this.setState("lost");
   }
 
-  /** Ask the person again: waiting does not help. @param {ChatError} error */
+  /** Ask the person again: waiting does not help. */
   backToStart(error) {
     const { joining } = this;
     this.joining = null;
@@ -550,7 +539,7 @@ export class Chat extends EventTarget {
     else this.report(error);
   }
 
-  /** End the session. @param {string} reason */
+  /** End the session. */
   end(reason) {
     this.endReason = reason;
     this.token = NO_TOKEN; // the old one would take the session from the tab that has it now
@@ -574,7 +563,6 @@ export class Chat extends EventTarget {
     if (hasSession) this._saved.save(this, !this._isLeaving);
   }
 
-  /** @param {boolean} isLeaving */
   _setLeaving(isLeaving) {
     this._isLeaving = isLeaving;
     this.save();
@@ -591,7 +579,6 @@ export class Chat extends EventTarget {
     return this.env.now() / 1000;
   }
 
-  /** @param {Conversation} conversation */
   addConversation(conversation, from = "") {
     const { key } = conversation;
     this.conversations.set(key, conversation);
@@ -599,7 +586,6 @@ export class Chat extends EventTarget {
     return conversation;
   }
 
-  /** @param {string} key */
   removeConversation(key) {
     const conversation = this.conversations.get(key);
     if (!conversation) return;
@@ -607,27 +593,24 @@ export class Chat extends EventTarget {
     this.emit("conversation", { key, kind: "removed", conversation, from: "" });
   }
 
-  /** Show a line without a number. @param {Conversation} conversation @param {any} members */
+  /** Show a line without a number. */
   notice(conversation, members) {
     const line = makeLine({ at: this.time(), ...members });
     this.emitLines(conversation, conversation.addNotice(line));
   }
 
-  /** @param {string} nick */
   takeNick(nick) {
-    this.env.local.setItem(NICK_KEY, nick);
+    store(this.env.local, NICK_KEY, nick);
     if (nick === this.self.nick) return;
     this.nick = this.self.nick = nick;
     this.emit("nick", { nick });
   }
 
-  /** @param {Chat["state"]} state */
   setState(state) {
     this.state = state;
     this.emit("state", { state });
   }
 
-  /** @param {Conversation} conversation @param {Change} change */
   emitLines(conversation, change) {
     const { key, unread, mentioned } = conversation;
     // The room's stream may show an own line before the server answers it.
@@ -640,13 +623,12 @@ export class Chat extends EventTarget {
     this.emit("unread", { key, unread, mentioned });
   }
 
-  /** @param {string} name @param {any} detail */
   emit(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 }
 
-/** Return the address of the WebSocket beside a page. @param {string} page */
+/** Return the address of the WebSocket beside a page. */
 export function webSocketAddress(page) {
   const address = new URL("ws", page);
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
@@ -654,7 +636,7 @@ export function webSocketAddress(page) {
   return address.href;
 }
 
-/** Return the name of a room as a person types it: `#Kitchen` is kitchen. @param {string} typed */
+/** Return the name of a room as a person types it: `#Kitchen` is kitchen. */
 export function roomName(typed) {
   return typed.trim().replace(/^#/, "").toLowerCase();
 }

@@ -2,8 +2,7 @@
 // The commands that people type. The server answers those that are not here.
 
 /**
- * What the page does for a command, with the text behind it. A function may return the key of the conversation to
- * show.
+ * What the page does for a command, with the text behind it. A function may return the key of the conversation to show.
  * @type {Record<string, (chat: any, key: string, text: string) => any>}
  */
 const COMMANDS = {
@@ -19,6 +18,7 @@ const COMMANDS = {
     return (await chat.joinRoom(required(room, "/join ROOM"))).key;
   },
   leave: (chat, key, room) => chat.leaveRoom(room || key),
+  login: (chat) => chat.emit("form", { name: "login" }),
   logout: (chat) => chat.logOut(),
   async me(chat, key, text) {
     await chat.emote(key, required(text, "/me TEXT"));
@@ -30,7 +30,10 @@ const COMMANDS = {
     return tell(chat, key, nick, words);
   },
   nick: async (chat, _key, nick) => chat.setNick(required(nick, "/nick NICKNAME")),
+  oidc: (chat) => chat.emit("form", { name: "oidc" }),
+  passwd: (chat) => chat.emit("form", { name: "passwd" }),
   quit: (chat, _key, reason) => chat.quit(reason),
+  register: (chat) => chat.emit("form", { name: "register" }),
   async reply(chat, key, text) {
     const author = lastAuthor(chat);
     if (!author) throw new Error("Nobody has written to you yet.");
@@ -60,7 +63,9 @@ export const COMMAND_NAMES = Object.keys(COMMANDS).concat(
 
 /**
  * Do what a typed command says. Return the key of the conversation to show, if there is one.
- * @param {any} chat @param {string} key The conversation in which it was typed. @param {string} line
+ * @param {any} chat
+ * @param {string} key The conversation in which it was typed.
+ * @param {string} line
  */
 export async function run(chat, key, line) {
   const [, verb = "", text = ""] = /^\/(\S*)\s*(.*)$/s.exec(line) ?? [];
@@ -70,16 +75,13 @@ export async function run(chat, key, line) {
   return answer(chat, key, await chat.command(key, line));
 }
 
-/** Show an answer where the command was typed. @param {any} chat @param {string} key @param {string[]} lines */
+/** Show an answer where the command was typed. */
 function answer(chat, key, lines) {
   const conversation = chat.find(key);
   if (conversation) chat.notice(conversation, { kind: "answer", text: lines.join("\n") });
 }
 
-/**
- * Send a private message, and say where it was typed that it has arrived. A refused one leaves nothing behind.
- * @param {any} chat @param {string} from @param {string} nick @param {string} text
- */
+/** Send a private message, and say where it was typed that it has arrived. A refused one leaves nothing behind. */
 async function tell(chat, from, nick, text) {
   const line = await chat.tell(nick, text);
   if (line.status === "sending") {
@@ -97,13 +99,13 @@ async function tell(chat, from, nick, text) {
   throw new Error(line.reason);
 }
 
-/** Return a text, or fail with the usage if it is empty. @param {string} text @param {string} usage */
+/** Return a text, or fail with the usage if it is empty. */
 function required(text, usage) {
   if (!text.trim()) throw new Error(`the command is not complete: ${usage}`);
   return text;
 }
 
-/** Return the nickname of the author of the newest private message to this person, or an empty text. @param {any} chat */
+/** Return the nickname of the author of the newest private message to this person, or an empty text. */
 function lastAuthor(chat) {
   const lines = [...chat.conversations.values()].flatMap((one) => one.lines);
   const told = lines.filter((line) => line.kind === "told" && !line.isOwn);

@@ -4,6 +4,7 @@
 import { COMMAND_NAMES, run } from "./commands.js";
 import { ask } from "./dialog.js";
 import { make } from "./drawing.js";
+import { load, store } from "./environment.js";
 import { byteLength, linesOf, nicknamesOf, parse, suggest } from "./typing.js";
 
 const MANY_LINES = 5; // more are sent only after a question
@@ -15,7 +16,6 @@ const DRAFTS = "broadcast:drafts";
 const count = (number) => number.toLocaleString("en");
 
 export class Composer {
-  /** @param {any} chat @param {any} elements @param {import("./current.js").Current} current */
   constructor(chat, elements, current) {
     this.chat = chat;
     this.elements = elements;
@@ -23,8 +23,8 @@ export class Composer {
     this.box = elements.message;
     this.list = elements.suggestions;
     /** The unsent text of each conversation. @type {Map<string, string>} */
-    this.drafts = loadDrafts();
-    /** The messages that were sent, the newest last. @type {string[]} */
+    this.drafts = new Map(load(chat.env.session, DRAFTS, []));
+    /** The messages that were sent, the newest last. */
     this.sent = [];
     this.recalled = -1; // the index of the sent message that the box shows
     /** @type {ReturnType<typeof suggest>} */
@@ -52,9 +52,10 @@ export class Composer {
     current.addEventListener("show", (event) => this.show(event.detail.before));
     chat.addEventListener("conversation", ({ detail: { from, key } }) => from && this.moveDraft(from, key));
     chat.addEventListener("problem", ({ detail: { method, message } }) => {
-      // All others stand where they belong: in the join form, a dialog or the results.
-      if (!elements.confirm.open && !["hello", "search", "history"].includes(method)) this.note(message, true);
+      // All others stand where they belong: in the join form, a dialog, the results or the row of an upload.
+      if (!elements.confirm.open && !["hello", "search", "history", "upload"].includes(method)) this.note(message, true);
     });
+    chat.addEventListener("private", () => this.forgetPrivate());
     for (const name of ["pagehide", "visibilitychange"]) addEventListener(name, () => this.saveDrafts());
   }
 
@@ -77,7 +78,6 @@ export class Composer {
     }
   }
 
-  /** @param {string[]} lines */
   confirm(lines) {
     const number = count(lines.length);
     const preview = make("pre", "preview", lines.join("\n"));
@@ -86,7 +86,6 @@ export class Composer {
     return ask(this.elements, { heading: `Send ${number} lines?`, yes: `Send ${number} lines`, body });
   }
 
-  /** @param {string} key @param {string} text @param {string} problem */
   giveBack(key, text, problem) {
     const isHere = key === this.current.key;
     if (isHere && !this.box.value) this.set(text);
@@ -97,7 +96,6 @@ export class Composer {
 
   // Keys
 
-  /** @param {KeyboardEvent} event */
   press(event) {
     if (event.isComposing || event.keyCode === 229) return; // the key belongs to an input method
     const { key, shiftKey } = event;
@@ -119,7 +117,7 @@ export class Composer {
     event.preventDefault();
   }
 
-  /** Show an earlier or later message if the box is empty or shows one unchanged. @param {number} step */
+  /** Show an earlier or later message if the box is empty or shows one unchanged. */
   recall(step) {
     const isRecalled = this.recalled >= 0 && this.box.value === this.sent[this.recalled];
     const next = isRecalled ? this.recalled + step : this.sent.length - 1;
@@ -131,7 +129,7 @@ export class Composer {
 
   // Text
 
-  /** Put a text into the box, with the caret at its end. @param {string} text */
+  /** Put a text into the box, with the caret at its end. */
   set(text) {
     this.box.value = text;
     this.box.setSelectionRange(text.length, text.length);
@@ -164,7 +162,7 @@ export class Composer {
     return true;
   }
 
-  /** Show a text above the box. @param {string} text */
+  /** Show a text above the box. */
   note(text, isError = false) {
     const note = this.elements["message-note"];
     if (note.textContent !== text) note.textContent = text;
@@ -174,7 +172,7 @@ export class Composer {
 
   // Drafts
 
-  /** Put the draft of another conversation into the box. @param {?string} before */
+  /** Put the draft of another conversation into the box. */
   show(before) {
     const { key } = this.current;
     this.box.setAttribute("placeholder", key?.startsWith("@") ? `Message to ${key.slice(1)} only` : `Message to ${key}`);
@@ -184,7 +182,7 @@ export class Composer {
     if (matchMedia("(pointer: fine)").matches) this.box.focus(); // on a phone, it would open the keyboard
   }
 
-  /** Move the draft to the new nickname of the other person. @param {string} from @param {string} key */
+  /** Move the draft to the new nickname of the other person. */
   moveDraft(from, key) {
     const draft = this.current.key === from ? this.box.value : this.drafts.get(from);
     this.drafts.delete(from);
@@ -193,14 +191,18 @@ export class Composer {
     if (this.current.key === key) this.set(draft);
   }
 
+  /** Forget what was typed in private conversations. */
+  forgetPrivate() {
+    if (this.current.key?.startsWith("@")) this.set("");
+    this.drafts = new Map([...this.drafts].filter(([key]) => !key.startsWith("@")));
+    this.sent = [];
+    this.saveDrafts();
+  }
+
   /** Store the drafts for a reload. */
   saveDrafts() {
     if (this.current.key !== null) this.drafts.set(this.current.key, this.box.value);
-    try {
-      sessionStorage.setItem(DRAFTS, JSON.stringify([...this.drafts].filter(([, text]) => text)));
-    } catch {
-      // There is no storage, or it is full: the drafts end with the page.
-    }
+    store(this.chat.env.session, DRAFTS, [...this.drafts].filter(([, text]) => text));
   }
 
   // Suggestions
@@ -229,7 +231,7 @@ export class Composer {
     this.elements["suggestion-count"].textContent = `${number}. Tab completes ${list.firstChild.textContent}.`;
   }
 
-  /** Choose a suggestion, or none beyond their ends. @param {number} index */
+  /** Choose a suggestion, or none beyond their ends. */
   choose(index) {
     const options = [...this.list.children];
     this.chosen = index < -1 ? options.length - 1 : index < options.length ? index : -1;
@@ -238,7 +240,7 @@ export class Composer {
     this.box.setAttribute("aria-activedescendant", options[this.chosen]?.id ?? "");
   }
 
-  /** Put a suggestion into the text. @param {number} index */
+  /** Put a suggestion into the text. */
   complete(index) {
     if (!this.suggested || index < 0) return;
     const { from, words } = this.suggested;
@@ -254,14 +256,5 @@ export class Composer {
     this.list.hidden = true;
     this.box.removeAttribute("aria-activedescendant");
     this.elements["suggestion-count"].textContent = "";
-  }
-}
-
-/** @returns {Map<string, string>} */
-function loadDrafts() {
-  try {
-    return new Map(JSON.parse(sessionStorage.getItem(DRAFTS) ?? "[]"));
-  } catch {
-    return new Map();
   }
 }

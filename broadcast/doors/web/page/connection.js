@@ -14,9 +14,7 @@ const PROBE_MS = 8000;
 
 /** The failure of a request. `reason` is the server's word for it; `lost` if there is no answer. */
 export class ChatError extends Error {
-  /**
-   * @param {{code?: number, reason?: string, message: string, data?: any, method?: string}} error
-   */
+  /** @param {{code?: number, reason?: string, message: string, data?: any, method?: string}} error */
   constructor({ code = 0, reason = "", message, data = {}, method = "" }) {
     super(message);
     this.code = code;
@@ -27,9 +25,8 @@ export class ChatError extends Error {
 }
 
 /**
- * Return the delay in ms after failed attempts in a row, at least one. The jitter is a random number
- * from 0 to 1: pages that lost the server together do not come back together.
- * @param {number} failures @param {number} jitter
+ * Return the delay in ms after failed attempts in a row, at least one. The jitter is a random number from 0 to 1: pages
+ * that lost the server together do not come back together.
  */
 export function backoff(failures, jitter) {
   return jitter * Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(failures - 1, 20));
@@ -40,10 +37,8 @@ export function backoff(failures, jitter) {
 export class Connection {
   /**
    * `onOpen` is called when hello can be sent, `onLost` when a connection or an attempt has ended.
-   * @param {{
-   *   url: string, env: any, onConnecting: () => void, onOpen: () => void,
-   *   onNotification: (method: string, params: any) => void, onLost: (reason: string) => void,
-   * }} options
+   * @param {{ url: string, env: any, onConnecting: () => void, onOpen: () => void, onNotification: (method: string,
+   *   params: any) => void, onLost: (reason: string) => void, }} options
    */
   constructor({ url, env, onConnecting, onOpen, onNotification, onLost }) {
     this.url = url;
@@ -52,15 +47,13 @@ export class Connection {
     this.onOpen = onOpen;
     this.onNotification = onNotification;
     this.onLost = onLost;
-    /** When the next attempt is due, in ms since the epoch. @type {number | null} */
+    /** When the next attempt is due, in ms since the epoch. */
     this.retryAt = null;
     /** Whether a lost connection comes back. */
     this.isWanted = false;
-    /**
-     * The delay before the next attempt that the server asks for, in ms; null for the usual one.
-     */
-    this.askedDelay = /** @type {number | null} */ (null);
-    this._socket = /** @type {any} */ (null);
+    /** The delay before the next attempt that the server asks for, in ms; null for the usual one. */
+    this.askedDelay = null;
+    this._socket = null;
     this._isReady = false; // true after hello
     this._failures = 0;
     this._retryTimer = 0;
@@ -104,10 +97,10 @@ export class Connection {
       this._deadline = this.env.now() + HELLO_MS;
       this.onOpen();
     };
-    socket.onmessage = (/** @type {{data: any}} */ event) => {
+    socket.onmessage = (event) => {
       if (socket === this._socket) this._receive(event.data);
     };
-    socket.onclose = (/** @type {{code: number, reason: string}} */ event) => {
+    socket.onclose = (event) => {
       if (socket === this._socket) this._end(event.reason);
     };
     this._startTicking();
@@ -130,7 +123,7 @@ export class Connection {
   }
 
   /** End this connection; another attempt follows if the connection is wanted. */
-  drop(/** @type {string} */ reason) {
+  drop(reason) {
     if (this._socket === null) return;
     this._socket.close();
     this._end(reason);
@@ -152,10 +145,7 @@ export class Connection {
     this._socket.send(JSON.stringify({ jsonrpc: "2.0", id: this._lastId, method, params }));
   }
 
-  /**
-   * Find out at once whether the connection lives, or try again at once: the network or the page
-   * has changed.
-   */
+  /** Find out at once whether the connection lives, or try again at once: the network or the page has changed. */
   check() {
     if (this._socket === null) {
       if (this.isWanted && !this.env.document.hidden && this.env.isOnline() && !this.askedDelay)
@@ -204,7 +194,6 @@ export class Connection {
       this.drop("The server does not answer.");
   }
 
-  /** @param {any} data */
   _receive(data) {
     this._hear();
     for (const text of String(data).split("\n")) {
@@ -222,7 +211,6 @@ export class Connection {
     }
   }
 
-  /** @param {any} message */
   _dispatch(message) {
     if (message.method !== undefined) {
       this.onNotification(message.method, message.params ?? {});
@@ -235,7 +223,6 @@ export class Connection {
     else call.done(null, message.result);
   }
 
-  /** @param {string} reason */
   _end(reason) {
     const wasReady = this._isReady;
     this._socket = null;

@@ -21,8 +21,8 @@ const COUNTED = new Set(["said", "emoted", "told", "shared", "announced"]);
 /**
  * The log of the current conversation. It draws a part of the lines, the *window*, at most once a frame.
  *
- * While the reader is at the end, the window follows the newest lines. Otherwise it starts at the line `first`, and
- * the row at the top of the screen (the anchor) stays where it is, whatever is drawn above it.
+ * While the reader is at the end, the window follows the newest lines. Otherwise it starts at the line `first`, and the
+ * row at the top of the screen (the anchor) stays where it is, whatever is drawn above it.
  */
 export class ConversationView {
   /**
@@ -36,12 +36,13 @@ export class ConversationView {
     this.log = elements.conversation;
     this.newer = elements.newer;
     this.announcer = new Announcer(elements.status);
+    chat.addEventListener("private", () => this.announcer.clear());
     this.edge = make("p", "edge");
     this.log.append(this.edge);
 
     /** What is drawn, by the key of its row. @type {Map<any, {element: HTMLElement, signature: string}>} */
     this.drawn = new Map();
-    /** The key of the window's first line, or null while the window follows the newest lines. @type {?number} */
+    /** The key of the window's first line, or null while the window follows the newest lines. */
     this.first = null;
     /** The indexes of the window in the lines, and how many lines there were when it was drawn. */
     this.start = 0;
@@ -55,7 +56,7 @@ export class ConversationView {
     this.isUnread = null;
     /** How many lines have come since the reader left the end. */
     this.newCount = 0;
-    /** The own line whose state is shown. @type {?HTMLElement} */
+    /** The own line whose state is shown. */
     this.ownNewest = null;
     this.isDue = false;
     this.drawnAt = 0;
@@ -65,15 +66,15 @@ export class ConversationView {
     chat.addEventListener("lines", (/** @type {any} */ event) => this.receive(event.detail));
     chat.addEventListener("state", () => this.extend()); // what a lost connection has not loaded
     this.log.addEventListener("scroll", () => this.scrolled(), { passive: true });
-    this.log.addEventListener("wheel", (/** @type {any} */ event) => this.wheeled(event), { passive: true });
+    this.log.addEventListener("wheel", (event) => this.wheeled(event), { passive: true });
     this.newer.addEventListener("click", () => this.toEnd());
-    elements.composer.addEventListener("keydown", (/** @type {any} */ event) => this.turnPage(event));
+    elements.composer.addEventListener("keydown", (event) => this.turnPage(event));
     document.addEventListener("visibilitychange", () => this.seen());
     new ResizeObserver(() => this.settle()).observe(this.log);
     this.context = {
-      retry: (/** @type {any} */ line) => chat.retry(line),
-      discard: (/** @type {any} */ line) => chat.discard(line),
-      fill: (/** @type {any} */ gap) => this.fill(gap),
+      retry: (line) => chat.retry(line),
+      discard: (line) => chat.discard(line),
+      fill: (gap) => this.fill(gap),
     };
   }
 
@@ -85,7 +86,7 @@ export class ConversationView {
     return this.chat.conversations.get(this.key);
   }
 
-  /** The lines of the conversation on the screen, oldest first. @returns {any[]} */
+  /** The lines of the conversation on the screen, oldest first. */
   get lines() {
     return this.conversation?.lines ?? [];
   }
@@ -102,10 +103,7 @@ export class ConversationView {
     else requestAnimationFrame(draw);
   }
 
-  /**
-   * Show another conversation, or a place in this one.
-   * @param {{before: ?string, seq: ?number}} place
-   */
+  /** Show another conversation, or a place in this one. @param {{before: ?string, seq: ?number}} place */
   show({ before, seq }) {
     if (before !== this.key) {
       for (const { element } of this.drawn.values()) element.remove();
@@ -289,14 +287,14 @@ export class ConversationView {
   }
 
   /** Stop following as soon as the wheel turns up: the first steps of smooth scrolling are too small to notice. */
-  wheeled(/** @type {WheelEvent} */ event) {
+  wheeled(event) {
     if (event.deltaY >= 0 || event.ctrlKey || this.first !== null || this.log.scrollTop === 0) return;
     this.leaveEnd();
     this.setAnchor();
   }
 
   /** Scroll by a page while the reader is typing. */
-  turnPage(/** @type {KeyboardEvent} */ event) {
+  turnPage(event) {
     const direction = { PageUp: -1, PageDown: 1 }[event.key];
     if (!direction || event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
     event.preventDefault();
@@ -309,10 +307,7 @@ export class ConversationView {
     this.draw();
   }
 
-  /**
-   * Go to a line, and show which one it is.
-   * @param {number} seq
-   */
+  /** Go to a line, and show which one it is. */
   async jump(seq) {
     const { key } = this;
     const find = () => this.lines.findIndex((line) => line.seq === seq);
@@ -352,13 +347,13 @@ export class ConversationView {
   }
 
   /** Let the window start at another line. */
-  moveWindow(/** @type {number} */ start) {
+  moveWindow(start) {
     this.first = keyOf(this.lines[Math.max(0, start)]);
     this.schedule();
   }
 
   /** Return how far a line is below the middle of the screen, in pixels. */
-  distance(/** @type {any} */ line) {
+  distance(line) {
     const top = this.drawn.get(keyOf(line))?.element.offsetTop ?? Infinity;
     return top - this.log.scrollTop - this.log.clientHeight / 2;
   }
@@ -385,7 +380,7 @@ export class ConversationView {
     else this.moveWindow(0);
   }
 
-  /** Load lines of a gap, beginning at the side where the reader is. @param {any} gap */
+  /** Load lines of a gap, beginning at the side where the reader is. */
   fill(gap) {
     return this.load(() =>
       this.distance(gap) > 0
@@ -395,13 +390,10 @@ export class ConversationView {
   }
 }
 
-/**
- * Return a function that tells whether a line of a conversation is unread. Private lines have no numbers.
- * @param {any} conversation @param {number} unread @param {number} readUpTo
- */
+/** Return a function that tells whether a line of a conversation is unread. Private lines have no numbers. */
 function unreadIn({ room, lines }, unread, readUpTo) {
-  if (room !== null) return (/** @type {any} */ line) => line.seq > readUpTo && !line.isOwn;
-  const told = lines.filter((/** @type {any} */ line) => line.kind === "told" && !line.isOwn);
+  if (room !== null) return (line) => line.seq > readUpTo && !line.isOwn;
+  const told = lines.filter((line) => line.kind === "told" && !line.isOwn);
   const last = told.at(-unread - 1)?.id ?? 0;
-  return (/** @type {any} */ line) => line.id > last && line.kind === "told" && !line.isOwn;
+  return (line) => line.id > last && line.kind === "told" && !line.isOwn;
 }

@@ -1,11 +1,9 @@
 // @ts-check
 // Which conversation the page shows.
 
-/**
- * The conversation on the screen. Dispatches `show` when another one, or a place in it, is asked for.
- */
+/** The conversation on the screen. Dispatches `show` when another one, or a place in it, is asked for. */
 export class Current extends EventTarget {
-  /** The key of the conversation in `chat.conversations`, or null before the first. @type {?string} */
+  /** The key of the conversation in `chat.conversations`, or null before the first. */
   key = null;
 
   /**

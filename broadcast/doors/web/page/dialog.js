@@ -3,7 +3,7 @@
 
 import { make } from "./drawing.js";
 
-/** Show an error beside a field, or remove it. @param {any} field @param {any} note @param {string} text */
+/** Show an error beside a field, or remove it. */
 export function showError(field, note, text) {
   note.textContent = text;
   note.hidden = !text;
@@ -13,9 +13,8 @@ export function showError(field, note, text) {
 /**
  * Ask, and return whether the person has confirmed. With a `label`, the dialog has a field for one line of text.
  * @param {any} elements
- * @param {{heading: string, yes: string, body?: (string|Node)[], label?: string, value?: string,
- *   submit?: (text: string) => any}} question `submit` runs before the dialog closes. Its error stands in the dialog.
- * @returns {Promise<boolean>}
+ * @param {{heading: string, yes: string, body?: (string|Node)[], label?: string, value?: string, submit?: (text:
+ *   string) => any}} question `submit` runs before the dialog closes. Its error stands in the dialog.
  */
 export function ask(elements, { heading, yes, body = [], label, value = "", submit = () => {} }) {
   const dialog = elements.confirm;

@@ -1,8 +1,7 @@
 // @ts-check
 // Elements for the rows of a conversation. All text goes in as text, never as markup.
 
-import { colourOf, initialsOf, sizeOf, splitLinks } from "./text.js";
-import { clockOf, momentOf } from "./times.js";
+import { clockOf, colourOf, initialsOf, momentOf, sizeOf, splitLinks } from "./text.js";
 
 const THUMBNAIL = { types: /^image\/(png|jpeg|gif|webp)$/, pixels: 25e6, bytes: 5 * 2 ** 20 };
 const THUMBNAIL_WIDTH = 320;
@@ -42,11 +41,7 @@ function link(href, ...content) {
   return element;
 }
 
-/**
- * Return a text as nodes, its links clickable.
- * @param {string} text
- * @returns {Node[]}
- */
+/** Return a text as nodes, its links clickable. */
 export function linked(text) {
   return splitLinks(text).map((piece) =>
     piece.href ? link(piece.href, piece.text) : document.createTextNode(piece.text),
@@ -71,7 +66,6 @@ function isThumbnail({ type, width, height, size }) {
 /**
  * Make the card of a shared file. Its address is under this page, so that it works behind a proxy too. A file that has
  * been removed has no address.
- * @param {any} file
  */
 function card(file) {
   const { id, name, size } = file;
@@ -114,11 +108,7 @@ function contentOf(line) {
   return [make("span", `nick nick-${colourOf(line.nick)}`, line.nick), " ", ...text];
 }
 
-/**
- * Draw a line that a person said, or a file that they shared.
- * @param {any} line
- * @param {Context} context
- */
+/** Draw a line that a person said, or a file that they shared. @param {any} line @param {Context} context */
 function drawSpoken(line, context) {
   const colour = `nick-${colourOf(line.nick)}`;
   const face = make("span", `face ${colour}`, initialsOf(line.nick));
@@ -171,12 +161,7 @@ function drawGap(line, context) {
  * @typedef {{retry: (line: any) => void, discard: (line: any) => void, fill: (line: any) => Promise<any>}} Context
  */
 
-/**
- * Return a new element for a row.
- * @param {import("./rows.js").Row} row
- * @param {Context} context
- * @returns {HTMLElement}
- */
+/** Return a new element for a row. @param {import("./rows.js").Row} row @param {Context} context */
 export function drawRow({ kind, line, text }, context) {
   switch (kind) {
     case "day":

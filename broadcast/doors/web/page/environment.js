@@ -9,10 +9,28 @@ function storage(/** @type {"localStorage" | "sessionStorage"} */ name) {
   } catch {
     const values = new Map();
     return {
-      getItem: (/** @type {string} */ key) => values.get(key) ?? null,
-      setItem: (/** @type {string} */ key, /** @type {string} */ value) => values.set(key, value),
-      removeItem: (/** @type {string} */ key) => values.delete(key),
+      getItem: (key) => values.get(key) ?? null,
+      setItem: (key, value) => values.set(key, value),
+      removeItem: (key) => values.delete(key),
     };
+  }
+}
+
+/** Return a stored value, or `otherwise` if there is none or it is damaged. */
+export function load(area, key, otherwise) {
+  try {
+    return JSON.parse(area.getItem(key)) ?? otherwise;
+  } catch {
+    return otherwise;
+  }
+}
+
+/** Store a value. In a full storage, an earlier one stays. */
+export function store(area, key, value) {
+  try {
+    area.setItem(key, JSON.stringify(value));
+  } catch {
+    // It is full.
   }
 }
 
@@ -35,8 +53,8 @@ export function browserEnvironment() {
     random: () => Math.random(),
     randomId,
     isOnline: () => navigator.onLine,
-    setTimeout: (/** @type {() => void} */ call, /** @type {number} */ ms) =>
+    setTimeout: (call, ms) =>
       window.setTimeout(call, ms),
-    clearTimeout: (/** @type {number} */ timer) => window.clearTimeout(timer),
+    clearTimeout: (timer) => window.clearTimeout(timer),
   };
 }

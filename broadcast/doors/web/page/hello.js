@@ -11,17 +11,18 @@ const MAX_ATTEMPT = 2 ** 50;
 /** Refusals after which another attempt may succeed. */
 const TEMPORARY = ["too-many-tries", "busy", "going-down", "too-many-connections", "not-kept"];
 
-/** Begin a session, or resume it. @param {Chat} chat */
+/** Begin a session, or resume it. */
 export function sendHello(chat) {
   const { token, journal, told, account, nick, password } = chat;
   const rooms = chat.rooms();
   const names = new Set(rooms.map((one) => one.room));
   if (chat.firstRoom) names.add(chat.firstRoom);
   const params = /** @type {any} */ ({ protocol: 1, client: "broadcast-page/1", replay: REPLAY });
-  const login = password ? "" : loginOf(chat.env, account ?? nick);
+  const login = password ? "" : chat.login || loginOf(chat.env, account ?? nick);
   params.nick = ((password || login) && account) || nick;
   if (password) Object.assign(params, { password, remember: chat.remember });
-  else if (login) params.login = login;
+  else if (login) Object.assign(params, { login, remember: !!chat.login && chat.remember });
+  chat.login = "";
   if (names.size > 0) params.rooms = [...names];
   if (journal) {
     chat.attempt += 1;
@@ -68,10 +69,10 @@ function refused(chat, error, params) {
   }
 }
 
-/** @param {Chat} chat @param {any} result */
 function greet(chat, { rooms, token, resumed, login, ...welcome }) {
   const isFirst = chat.welcome === null && !resumed;
   const { journal, session, account, nick, limits, motd } = welcome;
+  if (account !== chat.account) chat.forgetPrivate();
   Object.assign(chat, { welcome, token, journal, session, account, firstRoom: "", retryAt: null });
   if (login) {
     setLogin(chat.env, account, login);

@@ -39,7 +39,6 @@ const MAX_GAP = 500;
 
 let lastId = 0;
 
-/** @param {Partial<Line> & {kind: Kind, at: number}} members @returns {Line} */
 export function makeLine(members) {
   lastId += 1;
   return {
@@ -60,17 +59,16 @@ export function makeLine(members) {
   };
 }
 
-/** @returns {Change} */
 export function noChange() {
   return { added: [], changed: [], removed: [], atStart: false };
 }
 
 /** Return whether `text` names `nick` as a word. */
-export function namesPerson(/** @type {string} */ text, /** @type {string} */ nick) {
+export function namesPerson(text, nick) {
   if (!nick) return false;
   const folded = text.toLowerCase();
   const name = nick.toLowerCase();
-  const isWord = (/** @type {string | undefined} */ c) =>
+  const isWord = (c) =>
     c !== undefined && /[\p{L}\p{N}_]/u.test(c);
   for (let at = folded.indexOf(name); at >= 0; at = folded.indexOf(name, at + 1)) {
     if (!isWord(folded[at - 1]) && !isWord(folded[at + name.length])) return true;
@@ -86,12 +84,11 @@ export class Conversation {
     this.room = room;
     /** The other person's nickname; empty for a room. */
     this.nick = nick;
-    this.topic = /** @type {string | null} */ (null);
+    this.topic = null;
     /** How many people are here. `members` may hold fewer until their list has arrived. */
     this.count = 0;
     /** @type {Map<string, Member>} */
     this.members = new Map();
-    /** @type {Line[]} */
     this.lines = [];
     this.unread = 0;
     /** How many of the unread lines name this person or are private. */
@@ -119,14 +116,11 @@ export class Conversation {
 
   // Lines
 
-  /**
-   * Take the answer to `join`, or a room of the answer to `hello`.
-   * @param {any} snapshot @param {Self} self @param {number} at @returns {Change}
-   */
+  /** Take the answer to `join`, or a room of the answer to `hello`. */
   takeSnapshot(snapshot, self, at) {
     const isNew = this.newest < 0;
     if (isNew) {
-      const first = snapshot.events.find((/** @type {any} */ event) => event.seq ?? event.first);
+      const first = snapshot.events.find((event) => event.seq ?? event.first);
       this.newest =
         (first?.method === "gap" ? first.last + 1 : (first?.seq ?? snapshot.last + 1)) - 1;
       this.hasOlder = this.newest > 0;
@@ -143,11 +137,7 @@ export class Conversation {
     return change;
   }
 
-  /**
-   * Take stored events of the room, and gaps between them, in their order. Repeated ones change
-   * nothing.
-   * @param {any[]} events @param {Self} self @param {number} at @returns {Change}
-   */
+  /** Take stored events of the room, and gaps between them, in their order. Repeated ones change nothing. */
   takeEvents(events, self, at) {
     const change = noChange();
     for (const event of events) {
@@ -169,7 +159,7 @@ export class Conversation {
     return this._trim(change);
   }
 
-  /** Add a line that has no number. @param {Line} line @returns {Change} */
+  /** Add a line that has no number. */
   addNotice(line) {
     const change = noChange();
     this._push(line);
@@ -179,7 +169,7 @@ export class Conversation {
     return this._trim(change);
   }
 
-  /** Add an own line that is being sent. @param {Line} line @returns {Change} */
+  /** Add an own line that is being sent. */
   addOwn(line) {
     const change = noChange();
     this._own.set(line.uid, line);
@@ -189,10 +179,10 @@ export class Conversation {
   }
 
   /**
-   * Note that the server has answered an own line: with its number, without one (a private
-   * message), or with an error.
-   * @param {string} uid @param {string | null} reason why it failed @param {any} result
-   * @returns {Change}
+   * Note that the server has answered an own line: with its number, without one (a private message), or with an error.
+   * @param {string} uid
+   * @param {string | null} reason why it failed
+   * @param {any} result
    */
   endOwn(uid, reason, result) {
     const change = noChange();
@@ -209,7 +199,7 @@ export class Conversation {
     return line.seq !== null && line.seq <= this.newest ? this.takeOut(line) : change;
   }
 
-  /** Take an own line out of the conversation. @param {Line} line @returns {Change} */
+  /** Take an own line out of the conversation. */
   takeOut(line) {
     const change = noChange();
     const index = this.lines.indexOf(line);
@@ -219,11 +209,8 @@ export class Conversation {
   }
 
   /**
-   * Take lines from the history. They stand in a gap, or before all others. The answer covers the
-   * numbers `first` to
+   * Take lines from the history. They stand in a gap, or before all others. The answer covers the numbers `first` to
    * `last`; a gap remains for those of the old gap that it does not cover.
-   * @param {any[]} events @param {number} first @param {number} last @param {Self} self
-   * @returns {Change}
    */
   takeHistory(events, first, last, self) {
     const change = noChange();
@@ -242,7 +229,7 @@ export class Conversation {
       this._count(line);
     }
     const at = gap?.at ?? lines.at(-1)?.at ?? 0;
-    const rest = (/** @type {number} */ from, /** @type {number} */ to) =>
+    const rest = (from, to) =>
       makeLine({ kind: "gap", at, first: from, last: to });
     const before = gap && first > low ? [rest(low, first - 1)] : [];
     const after = last < high ? [rest(last + 1, high)] : [];
@@ -256,7 +243,7 @@ export class Conversation {
     return change;
   }
 
-  /** Forget all numbers: the server has another journal. @returns {Change} */
+  /** Forget all numbers: the server has another journal. */
   forget() {
     const change = noChange();
     change.removed = this.lines.filter((line) => line.status === "stored");
@@ -270,7 +257,7 @@ export class Conversation {
 
   /**
    * Note what the view shows: the newest end, older lines, or nothing of this conversation.
-   * @param {"end" | "older" | "nothing"} part @returns {Change}
+   * @param {"end" | "older" | "nothing"} part
    */
   show(part) {
     this.isReading = part === "end";
@@ -284,7 +271,6 @@ export class Conversation {
     if (this.newest > 0) this.readUpTo = this.newest;
   }
 
-  /** @param {any} event @param {Self} self @returns {Line} */
   lineOf(event, self) {
     const isOwn = self.isOwn(event.session);
     const text = event.text ?? event.file?.name ?? "";
@@ -303,9 +289,9 @@ export class Conversation {
   }
 
   /**
-   * Return the line of a stored event, and whether it was an own one that is now settled. Such a
-   * line has left its place at the end.
-   * @param {any} event @param {Self} self @returns {[Line, boolean]}
+   * Return the line of a stored event, and whether it was an own one that is now settled. Such a line has left its
+   * place at the end.
+   * @returns {[Line, boolean]}
    */
   _settle(event, self) {
     const own = event.uid ? this._own.get(event.uid) : undefined;
@@ -316,19 +302,17 @@ export class Conversation {
     return [own, true];
   }
 
-  /** Add a line before the own lines at the end that are not settled. @param {Line} line */
+  /** Add a line before the own lines at the end that are not settled. */
   _push(line) {
     let end = this.lines.length;
     while (end > 0 && this._isUnsettled(this.lines[end - 1])) end -= 1;
     this.lines.splice(end, 0, line);
   }
 
-  /** @param {Line} line */
   _isUnsettled(line) {
     return this._own.size > 0 && this._own.get(line.uid) === line;
   }
 
-  /** @param {Change} change @param {number} first @param {number} last @param {number} at */
   _addGap(change, first, last, at) {
     if (last - first < MAX_GAP || this.isHeld) {
       const gap = makeLine({ kind: "gap", at, first, last });
@@ -343,7 +327,6 @@ export class Conversation {
     this.hasOlder = true;
   }
 
-  /** @param {Line} line */
   _count(line) {
     if (line.isOwn || (line.seq !== null && line.seq <= this.readUpTo) || line.kind === "gap")
       return;
@@ -351,10 +334,7 @@ export class Conversation {
     if (line.mentions || this.room === null) this.mentioned += 1;
   }
 
-  /**
-   * Remove the oldest lines above the limit, but no own ones that are not stored.
-   * @param {Change} change @returns {Change}
-   */
+  /** Remove the oldest lines above the limit, but no own ones that are not stored. */
   _trim(change) {
     const surplus = this.lines.length - (this.isHeld ? MAX_HELD_LINES : MAX_LINES);
     if (surplus <= 0) return change;
@@ -371,7 +351,6 @@ export class Conversation {
 
   // Members
 
-  /** @param {any[]} members @param {number} count @param {number} at */
   addMembers(members, count, at) {
     this.count = count;
     for (const member of members) {
@@ -379,10 +358,7 @@ export class Conversation {
     }
   }
 
-  /**
-   * Take `joined`, `left`, `renamed` or `away`. Repetition changes nothing, and returns false.
-   * @param {string} method @param {any} params @param {number} at
-   */
+  /** Take `joined`, `left`, `renamed` or `away`. Repetition changes nothing, and returns false. */
   takeMember(method, params, at) {
     const member = this.members.get(params.session);
     if (method === "joined") {
@@ -404,7 +380,7 @@ export class Conversation {
     return true;
   }
 
-  /** Note that a member has just written. @param {string} session @param {number} at */
+  /** Note that a member has just written. */
   touch(session, at) {
     const member = this.members.get(session);
     if (member !== undefined) Object.assign(member, { idle: 0, since: at });

@@ -2,12 +2,13 @@
 // Notifications of the system, the unread count in the title and on the icon, and the sound.
 
 import { make } from "./drawing.js";
+import { load, store } from "./environment.js";
 
 const CHOICES = "broadcast:notify";
 const LONGEST_TEXT = 200;
 const ICON = 64; // pixels
 
-/** Return the title of the page. @param {number} unread @param {?string} key @param {string} server */
+/** Return the title of the page. */
 export function titleOf(unread, key, server) {
   return `${unread ? `(${unread}) ` : ""}${key ? `${key} - ` : ""}${server}`;
 }
@@ -23,18 +24,16 @@ export function reasonAgainst({ isSecure, hasApi, permission }) {
 }
 
 export class Notifications {
-  /** @param {any} chat @param {any} elements @param {import("./current.js").Current} current */
   constructor(chat, elements, current) {
     this.chat = chat;
     this.elements = elements;
     this.current = current;
-    this.choices = { notify: false, sound: false };
+    this.choices = { notify: false, sound: false, ...load(chat.env.local, CHOICES, {}) };
     this.iconCount = 0;
-    try {
-      Object.assign(this.choices, JSON.parse(localStorage.getItem(CHOICES) ?? "{}"));
-    } catch {
-      // Both are off.
-    }
+    /** The addresses of the icons, by their label. @type {?Map<string, string>} */
+    this.icons = null;
+    /** @type {?AudioContext} */
+    this.audio = null;
     elements.notify.addEventListener("click", () => this.toggleNotify());
     elements.sound.addEventListener("click", () => this.choose({ sound: !this.choices.sound }) && this.play());
     for (const name of ["unread", "conversation", "state"]) chat.addEventListener(name, () => this.count());
@@ -67,16 +66,12 @@ export class Notifications {
   /** @param {{notify?: boolean, sound?: boolean}} choice */
   choose(choice) {
     Object.assign(this.choices, choice);
-    try {
-      localStorage.setItem(CHOICES, JSON.stringify(this.choices));
-    } catch {
-      // The choice ends with the page.
-    }
+    store(this.chat.env.local, CHOICES, this.choices);
     this.showChoices();
     return choice.sound;
   }
 
-  /** Notify of the newest line for this person, unless it is on the screen. @param {any} change */
+  /** Notify of the newest line for this person, unless it is on the screen. */
   receive({ key, added, atStart }) {
     const isSeen = document.hasFocus() && key === this.current.key;
     const { readUpTo = 0, isReading = false } = this.chat.conversations.get(key) ?? {};
@@ -87,7 +82,6 @@ export class Notifications {
     if (this.isOn) this.notify(key, line);
   }
 
-  /** @param {string} key @param {any} line */
   notify(key, line) {
     const title = line.kind === "told" ? line.nick : `${line.nick} in ${key}`;
     try {
@@ -136,7 +130,7 @@ export class Notifications {
     if (unread === this.iconCount) icon.href = this.icons.get(label);
   }
 
-  /** Return the address of an icon with a label. @param {string} label @returns {Promise<string>} */
+  /** Return the address of an icon with a label. */
   async makeIcon(label) {
     const image = make("img");
     image.src = "icon.svg";

@@ -12,8 +12,7 @@ const MAX_UNANSWERED = 64;
 export class Outbox {
   /**
    * @param {import("./connection.js").Connection["send"]} send
-   * @param {(item: Item, error: ChatError | null, result: any) => void} onEnd called once an item
-   *   has an answer
+   * @param {(item: Item, error: ChatError | null, result: any) => void} onEnd called once an item has an answer
    */
   constructor(send, onEnd) {
     this._send = send;
@@ -24,15 +23,14 @@ export class Outbox {
     this.items = [];
   }
 
-  /** @param {string} uid @param {string} method @param {any} params */
   add(uid, method, params, wasSent = false) {
     this.items.push({ uid, method, params: { ...params, uid }, wasSent, isWaiting: false });
     this._work();
   }
 
   /**
-   * Send all items again that have no answer. A session that was not resumed has forgotten the uids
-   * of private messages. `lost` gets those that may have been delivered, and they are not sent.
+   * Send all items again that have no answer. A session that was not resumed has forgotten the uids of private
+   * messages. `lost` gets those that may have been delivered, and they are not sent.
    * @param {{resumed: boolean, linesPerSecond: number | null, lost: (item: Item) => void}} options
    */
   open({ resumed, linesPerSecond, lost }) {
@@ -41,7 +39,7 @@ export class Outbox {
       1,
       Math.min(MAX_UNANSWERED, Math.floor(linesPerSecond ?? MAX_UNANSWERED)),
     );
-    const isUncertain = (/** @type {Item} */ item) =>
+    const isUncertain = (item) =>
       item.method === "tell" && item.wasSent && !resumed;
     const uncertain = this.items.filter(isUncertain);
     this.items = this.items.filter((item) => !isUncertain(item));
@@ -56,11 +54,8 @@ export class Outbox {
     for (const item of this.items) item.isWaiting = false;
   }
 
-  /**
-   * Remove an item: the room's stream has shown that its line is stored. Return whether it was
-   * here.
-   */
-  confirm(/** @type {string} */ uid) {
+  /** Remove an item: the room's stream has shown that its line is stored. Return whether it was here. */
+  confirm(uid) {
     const index = this.items.findIndex((item) => item.uid === uid);
     if (index < 0) return false;
     this.items.splice(index, 1);
@@ -80,7 +75,6 @@ export class Outbox {
     }
   }
 
-  /** @param {Item} item @param {ChatError | null} error @param {any} result */
   _answered(item, error, result) {
     if (error !== null && error.reason === "lost") return; // `open` sends it again
     const index = this.items.indexOf(item);

@@ -12,7 +12,7 @@ import { makeLine } from "./model.js";
 const RESUMED =
   "This conversation was resumed elsewhere, in another tab or on another device. To be here too, join under another nickname.";
 
-/** Take a notification. @param {Chat} chat @param {string} method @param {any} params */
+/** Take a notification. */
 export function take(chat, method, params) {
   const handler = TAKE[method]; // `ping`, and notifications of later versions, have none
   const isOfRoom = typeof params.room === "string";
@@ -20,9 +20,7 @@ export function take(chat, method, params) {
   if (handler && (conversation || !isOfRoom)) handler(chat, params, conversation, method);
 }
 
-/**
- * @type {Record<string, (chat: Chat, params: any, conversation: Conversation, kind: any) => void>}
- */
+/** @type {Record<string, (chat: Chat, params: any, conversation: Conversation, kind: any) => void>} */
 const TAKE = {
   said: takeStored,
   emoted: takeStored,
@@ -84,7 +82,6 @@ const TAKE = {
   },
 };
 
-/** @param {Chat} chat @param {any} params @param {Conversation} conversation @param {any} method */
 function takeStored(chat, params, conversation, method) {
   conversation.touch(params.session, chat.time());
   const change = conversation.takeEvents([{ ...params, method }], chat.self, chat.time());
@@ -93,7 +90,6 @@ function takeStored(chat, params, conversation, method) {
   if (method === "gap") chat.readMembers(conversation); // it may hide changes of members
 }
 
-/** @param {Chat} chat @param {any} params @param {Conversation} conversation @param {any} kind */
 function takeMember(chat, params, conversation, kind) {
   const { room, nick, session, old, reason = null, by } = params;
   const isOwn = session === chat.session;
@@ -113,7 +109,6 @@ function takeMember(chat, params, conversation, kind) {
   chat.emit("members", { key: conversation.key });
 }
 
-/** @param {Chat} chat @param {string} old @param {string} nick */
 function renamePrivate(chat, old, nick) {
   const conversation = chat.find(`@${old}`);
   if (!conversation || chat.find(`@${nick}`)) return;

@@ -1,7 +1,7 @@
 // @ts-check
 // A pure function from the lines of a conversation to the rows on the screen.
 
-import { dayName, dayOf } from "./times.js";
+import { dayName, dayOf } from "./text.js";
 
 /** Lines of one person that are further apart than this (in seconds) show the name again. */
 const GROUP_SECONDS = 300;
@@ -18,7 +18,7 @@ const COMING = new Set(["joined", "left", "crowd"]);
  */
 
 /** Return the key of a line's row. Lines that are read twice have other ids, but the same numbers. */
-export function keyOf(/** @type {any} */ line) {
+export function keyOf(line) {
   return line.seq ?? -line.id;
 }
 
@@ -46,7 +46,6 @@ const VERBS = {
 /**
  * Return joins and leaves as one sentence, in the order in which they happened. A person who came and went is named
  * once.
- * @param {any[]} lines
  */
 export function foldText(lines) {
   /** The last line of each person, and the kind of their first one. The latest is last. */
@@ -59,7 +58,7 @@ export function foldText(lines) {
   }
   /** @type {Map<string, {nicks: string[], others: number, reason: string}>} */
   const parts = new Map();
-  const partOf = (/** @type {string} */ verb) => {
+  const partOf = (verb) => {
     if (!parts.has(verb)) parts.set(verb, { nicks: [], others: 0, reason: "" });
     return /** @type {any} */ (parts.get(verb));
   };
@@ -92,13 +91,12 @@ export function rowsOf(lines, now, isUnread) {
   /** @type {Row[]} */
   const rows = [];
   let day = -Infinity;
-  /** @type {any} */
   let previous = null;
   let isMarked = isUnread === null;
   for (let at = 0; at < lines.length; at += 1) {
     const line = lines[at];
     const row = { key: keyOf(line), kind: line.kind, line, isFirst: false, signature: "", text: "" };
-    const stands = (/** @type {string} */ kind, /** @type {string} */ key, text = "") => {
+    const stands = (kind, key, text = "") => {
       rows.push({ ...row, key, kind, signature: text, text });
       previous = null;
     };

@@ -1,6 +1,7 @@
 // @ts-check
 // What a reload of this tab needs, in sessionStorage. A duplicated tab has a copy of it.
 
+import { load, store } from "./environment.js";
 import { Conversation, makeLine, noChange } from "./model.js";
 
 const ANSWER_MS = 300;
@@ -28,25 +29,15 @@ export class SavedSession {
 
   /** Return what this tab has saved, or null. */
   load() {
-    try {
-      return JSON.parse(this._env.session.getItem(this._key) ?? "null");
-    } catch {
-      return null;
-    }
+    return load(this._env.session, this._key, null);
   }
 
   /**
-   * Save the session. `isInUse` is false while the page is being left, so that a reload knows that
-   * it is no duplicate.
-   * @param {Chat} chat @param {boolean} isInUse
+   * Save the session. `isInUse` is false while the page is being left, so that a reload knows that it is no duplicate.
    */
   save(chat, isInUse) {
     this._hold(chat.session);
-    try {
-      this._env.session.setItem(this._key, JSON.stringify({ ...describe(chat), isInUse }));
-    } catch {
-      // The storage is full: a reload resumes from an earlier state.
-    }
+    store(this._env.session, this._key, { ...describe(chat), isInUse });
   }
 
   clear() {
@@ -54,7 +45,7 @@ export class SavedSession {
     this._env.session.removeItem(this._key);
   }
 
-  /** Let other tabs know that this one has the session, until it ends. @param {string} session */
+  /** Let other tabs know that this one has the session, until it ends. */
   _hold(session) {
     if (session === this._held) return;
     this._release();
@@ -64,15 +55,11 @@ export class SavedSession {
     this._env.locks.request(this._lockOf(session), () => end);
   }
 
-  /** @param {string} session */
   _lockOf(session) {
     return `${this._key} ${session}`;
   }
 
-  /**
-   * Return whether another tab holds the session. Without locks, nobody answers after a crash.
-   * @param {any} saved @returns {Promise<boolean>}
-   */
+  /** Return whether another tab holds the session. Without locks, nobody answers after a crash. */
   async isHeldElsewhere({ session, isInUse }) {
     const { locks } = this._env;
     if (!isInUse) return false;
@@ -90,7 +77,7 @@ export class SavedSession {
   }
 }
 
-/** Return what the server does not send again. It holds no password. @param {Chat} chat */
+/** Return what the server does not send again. It holds no password. */
 function describe(chat) {
   const { token, journal, session, attempt, nick, account, told, away } = chat;
   const all = [...chat.conversations.values()];
@@ -112,7 +99,7 @@ function describe(chat) {
   };
 }
 
-/** Restore a saved session, up to its hello. @param {Chat} chat @param {any} saved */
+/** Restore a saved session, up to its hello. */
 export function restore(chat, saved) {
   const { sessions, rooms, private: talks, own, isInUse, ...state } = saved;
   Object.assign(chat, state);

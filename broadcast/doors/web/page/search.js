@@ -2,12 +2,9 @@
 // The search in the current conversation, and its results.
 
 import { make } from "./drawing.js";
-import { momentOf } from "./times.js";
+import { momentOf } from "./text.js";
 
-/**
- * Return a text in parts, of which each second one is a word of the query, or one of its phrases in double quotes.
- * @param {string} text @param {string} query
- */
+/** Return a text in parts, of which each second one is a word of the query, or one of its phrases in double quotes. */
 export function splitAt(text, query) {
   const words = [...query.matchAll(/"([^"]+)"|([^\s"]+)/g)].map(([, phrase, word]) => phrase ?? word);
   const patterns = words.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
@@ -15,7 +12,6 @@ export function splitAt(text, query) {
 }
 
 export class Search {
-  /** @param {any} chat @param {any} elements @param {import("./current.js").Current} current */
   constructor(chat, elements, current) {
     this.chat = chat;
     this.current = current;
@@ -59,7 +55,6 @@ export class Search {
     if (hadFocus) this.box.focus();
   }
 
-  /** @param {string} heading @param {Node[]} rows */
   show(heading, rows = []) {
     const close = make("button", "small", "Close");
     close.addEventListener("click", () => this.close());
@@ -69,7 +64,6 @@ export class Search {
     this.results.replaceChildren(make("header", "", status, close), make("ul", "", ...rows));
   }
 
-  /** @param {string} key @param {any} line @param {string} query */
   row(key, line, query) {
     const parts = splitAt(line.text, query).map((part, index) => (index % 2 ? make("mark", "", part) : part));
     const about = make("span", "quiet", ` ${momentOf(line.at)}: `);

@@ -11,7 +11,7 @@ const WAIT = 2000; // ms until an interrupted upload goes on
 const REDRAWN = /^image\/(jpeg|png|webp)$/;
 const QUALITY = 0.92;
 
-/** Return a picture without its metadata: only the pixels are drawn again. @param {File} file */
+/** Return a picture without its metadata: only the pixels are drawn again. */
 async function withoutMetadata(file) {
   const picture = await createImageBitmap(file);
   const canvas = document.createElement("canvas");
@@ -19,14 +19,14 @@ async function withoutMetadata(file) {
   canvas.height = picture.height;
   /** @type {any} */ (canvas.getContext("2d")).drawImage(picture, 0, 0);
   return new Promise((resolve, reject) => {
-    const take = (/** @type {?Blob} */ blob) =>
+    const take = (blob) =>
       blob ? resolve(blob) : reject(new Error("This picture cannot be read. Share it as it is."));
     canvas.toBlob(take, file.type, QUALITY);
   });
 }
 
 /** Send one request, and return its answer. Status 0: the connection was lost. */
-function send(method, url, token, { body = null, headers = {}, onProgress = () => {}, onStart = () => {} } = {}) {
+function send(method, url, token, { body = null, headers = {}, onProgress = (_) => {}, onStart = (_) => {} } = {}) {
   return new Promise((resolve) => {
     const request = new XMLHttpRequest(); // fetch does not report the progress of an upload
     request.open(method, url);
@@ -47,7 +47,7 @@ class Upload {
   /** Gives the slot back, if there is one. */
   onCancel = () => {};
 
-  constructor(/** @type {string} */ name, /** @type {Blob} */ content) {
+  constructor(name, content) {
     this.content = content;
     this.bar = make("progress");
     this.bar.max = content.size || 1;
@@ -68,13 +68,13 @@ class Upload {
   }
 
   /** Show how many bytes have been sent. */
-  progress(/** @type {number} */ sent) {
+  progress(sent) {
     this.bar.value = sent;
     this.words.textContent = `${sizeOf(sent)} of ${sizeOf(this.content.size)}`;
   }
 
   /** Show why the file was not shared. The row stays until it is closed. */
-  fail(/** @type {string} */ reason) {
+  fail(reason) {
     this.bar.remove();
     this.row.classList.add("error");
     this.words.textContent = `Not shared: ${reason}`;
@@ -84,8 +84,6 @@ class Upload {
 
   /**
    * Send the content to the slot. A broken connection is taken up where it broke.
-   * @param {string} url
-   * @param {string} token
    * @returns {Promise<string>} Why it has failed; empty if it has not.
    */
   async run(url, token) {
@@ -175,10 +173,10 @@ export class Sharing {
   }
 
   /** Ask about each file, and share those that the person confirms. */
-  async offer(/** @type {File[]} */ files) {
+  async offer(files) {
     const { room } = this;
     if (!this.canShare || room === null) return;
-    const limit = this.chat.welcome.limits.file_bytes ?? Infinity;
+    const limit = this.chat.welcome.limits.file_bytes;
     for (const [index, file] of files.entries()) {
       if (file.size > limit) {
         const upload = new Upload(file.name, file);
@@ -195,7 +193,6 @@ export class Sharing {
       if (REDRAWN.test(file.type)) {
         body.push(make("label", "check", clean, " Remove its metadata, such as place and camera"));
       }
-      /** @type {?Blob} */
       let content = file;
       let name = "";
       const isWanted = await ask(this.elements, {

@@ -14,7 +14,8 @@ const compare = new Intl.Collator("en", { sensitivity: "base", numeric: true }).
 
 /**
  * Return what stands behind a nickname.
- * @param {{away: ?string, since: number}} member @param {number} now Seconds since the epoch.
+ * @param {{away: ?string, since: number}} member
+ * @param {number} now Seconds since the epoch.
  */
 export function stateOf({ away, since }, now) {
   if (away !== null) return away ? `away: ${away}` : "away";
@@ -23,13 +24,15 @@ export function stateOf({ away, since }, now) {
   return minutes < 60 ? `idle ${minutes} min` : `idle ${Math.floor(minutes / 60)} h`;
 }
 
-/** Return the conversations as they are listed: the rooms, then the private ones. @param {Iterable<any>} conversations */
+/**
+ * Return the conversations as they are listed: the rooms, then the private ones.
+ * @param {Iterable<any>} conversations
+ */
 export function inOrder(conversations) {
   return [...conversations].sort((a, b) => Number(a.room === null) - Number(b.room === null) || compare(a.key, b.key));
 }
 
 export class Sidebar {
-  /** @param {any} chat @param {any} elements @param {import("./current.js").Current} current */
   constructor(chat, elements, current) {
     this.chat = chat;
     this.elements = elements;
@@ -129,7 +132,8 @@ export class Sidebar {
 
   /**
    * Show items as a list of buttons. Only rows that differ are touched.
-   * @param {any} list @param {{id: string, name: string, note: string, spoken: string, classes: string}[]} items
+   * @param {any} list
+   * @param {{id: string, name: string, note: string, spoken: string, classes: string}[]} items
    * @param {?string} current The id of the marked one.
    */
   fill(list, items, current) {
@@ -165,7 +169,7 @@ export class Sidebar {
     if (!list.querySelector('[tabindex="0"]') && list.firstChild) list.firstChild.firstChild.tabIndex = 0;
   }
 
-  /** Open the conversation of a row. @param {any} item */
+  /** Open the conversation of a row. */
   open(item) {
     if (!item || item.id === this.chat.session) return;
     this.current.show(this.chat.conversations.has(item.id) ? item.id : this.chat.openPrivate(item.name));
@@ -176,7 +180,7 @@ export class Sidebar {
   async join() {
     const { chat, current, elements } = this;
     const list = make("ul", "open-rooms");
-    const submit = async (/** @type {string} */ name) => current.show((await chat.joinRoom(name)).key);
+    const submit = async (name) => current.show((await chat.joinRoom(name)).key);
     const hint = make("p", "quiet", "A new name opens a new room.");
     ask(elements, { heading: "Join a room", label: "Room", yes: "Join", body: [hint, list], submit });
     list.addEventListener("click", ({ target }) => {
@@ -202,21 +206,21 @@ export class Sidebar {
 
   setTopic() {
     const { chat, shown } = this;
-    const submit = (/** @type {string} */ text) => chat.setTopic(shown.key, text);
+    const submit = (text) => chat.setTopic(shown.key, text);
     const heading = `Topic of ${shown.room}`;
     ask(this.elements, { heading, label: "Topic", value: shown.topic ?? "", yes: "Set", submit });
   }
 
   setNick() {
     const { chat } = this;
-    const submit = (/** @type {string} */ text) => chat.setNick(text);
+    const submit = (text) => chat.setNick(text);
     ask(this.elements, { heading: "Change your nickname", label: "Nickname", value: chat.nick, yes: "Change", submit });
   }
 
   setAway() {
     const { chat } = this;
     if (chat.away !== null) return chat.setAway(null);
-    const submit = (/** @type {string} */ text) => chat.setAway(text);
+    const submit = (text) => chat.setAway(text);
     return ask(this.elements, { heading: "You are away", label: "Why (can be empty)", yes: "Away", submit });
   }
 
@@ -226,7 +230,7 @@ export class Sidebar {
   }
 }
 
-/** Move the focus in a list of buttons with the arrow keys, Home and End. @param {any} event */
+/** Move the focus in a list of buttons with the arrow keys, Home and End. */
 function moveFocus(event) {
   const buttons = [...event.currentTarget.querySelectorAll("button")];
   const at = buttons.indexOf(document.activeElement);

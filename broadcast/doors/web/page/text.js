@@ -1,5 +1,5 @@
 // @ts-check
-// Pure functions about the text of lines: links, sizes, and the colours and initials of nicknames.
+// Pure functions that make texts for people: links, sizes, times, and the colours and initials of nicknames.
 
 /** The number of colour classes `nick-N` in style.css. */
 export const COLOURS = 12;
@@ -8,9 +8,8 @@ const LINK = /https?:\/\/[^\s<>"'`\u0000-\u0020]+/giu;
 const WORD = /[\p{L}\p{N}_-]/u;
 
 /**
- * Return the part of a match that is the address: punctuation at the end belongs to the sentence, and a closing
- * bracket belongs to the address only if the address opens it.
- * @param {string} match
+ * Return the part of a match that is the address: punctuation at the end belongs to the sentence, and a closing bracket
+ * belongs to the address only if the address opens it.
  */
 function trimLink(match) {
   let link = match;
@@ -25,7 +24,6 @@ function trimLink(match) {
 
 /**
  * Return a text with its links apart. Only `http:` and `https:` addresses become links.
- * @param {string} text
  * @returns {{text: string, href?: string}[]}
  */
 export function splitLinks(text) {
@@ -44,10 +42,7 @@ export function splitLinks(text) {
   return pieces;
 }
 
-/**
- * Return the number of a nickname's colour class. It is the same on every page and in any case.
- * @param {string} nick
- */
+/** Return the number of a nickname's colour class. It is the same on every page and in any case. */
 export function colourOf(nick) {
   let hash = 2166136261;
   for (const letter of nick.toLowerCase()) {
@@ -56,20 +51,14 @@ export function colourOf(nick) {
   return ((hash ^ (hash >>> 15)) >>> 0) % COLOURS;
 }
 
-/**
- * Return one or two letters that stand for a nickname.
- * @param {string} nick
- */
+/** Return one or two letters that stand for a nickname. */
 export function initialsOf(nick) {
   const words = nick.split(/[^\p{L}\p{N}]+/u).filter(Boolean);
   const letters = words.length > 1 ? words.slice(0, 2).map((word) => [...word][0]) : [[...(words[0] ?? nick)][0]];
   return letters.join("").toUpperCase();
 }
 
-/**
- * Return a size in the unit that reads best.
- * @param {number} bytes
- */
+/** Return a size in the unit that reads best. */
 export function sizeOf(bytes) {
   if (bytes === 1) return "1 byte";
   const units = ["bytes", "kB", "MB", "GB"];
@@ -77,4 +66,47 @@ export function sizeOf(bytes) {
   let size = bytes;
   for (; size >= 999.5 && unit < units.length - 1; unit += 1) size /= 1000;
   return `${unit === 0 || size >= 10 ? Math.round(size) : size.toFixed(1)} ${units[unit]}`;
+}
+
+// Times and days, in the time zone of the browser
+
+// 24 hours, as on the other doors. The narrow column has no place for more.
+const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+const day = new Intl.DateTimeFormat("en-GB", { weekday: "long", day: "numeric", month: "long" });
+
+/** Return the time of the day. @param {number} at Seconds since the epoch. */
+export function clockOf(at) {
+  return clock.format(at * 1000);
+}
+
+/** Return the day with its year. */
+function dateOf(at) {
+  return `${day.format(at * 1000)} ${new Date(at * 1000).getFullYear()}`;
+}
+
+/** Return the day and the time. @param {number} at Seconds since the epoch. */
+export function momentOf(at) {
+  return `${dateOf(at)}, ${clockOf(at)}`;
+}
+
+/**
+ * Return a number that is the same for all moments of one day and one more the day after.
+ * @param {number} at Seconds since the epoch.
+ */
+export function dayOf(at) {
+  const date = new Date(at * 1000);
+  return Date.UTC(date.getFullYear(), date.getMonth(), date.getDate()) / 86_400_000;
+}
+
+/**
+ * Return the name of a day: *Today*, *Yesterday*, or its date.
+ * @param {number} at Seconds since the epoch.
+ * @param {number} now Seconds since the epoch.
+ */
+export function dayName(at, now) {
+  const ago = dayOf(now) - dayOf(at);
+  if (ago === 0) return "Today";
+  if (ago === 1) return "Yesterday";
+  const isThisYear = new Date(at * 1000).getFullYear() === new Date(now * 1000).getFullYear();
+  return isThisYear ? day.format(at * 1000) : dateOf(at);
 }

@@ -5,26 +5,26 @@ const MOST_SUGGESTIONS = 8;
 const LONGEST_WORD = 100; // that can be completed; the search for its start takes the square of this
 const LINE_ENDS = /\r\n|[\n\v\f\r\u0085\u2028\u2029]/;
 const PASSWORD_COMMAND = /^\s*\/(login|register|passwd|drop)/i;
+const FORM_COMMAND = /^\s*\/(login|register|passwd)\s*$/i;
 
-/** Return the lines of a text that hold more than blanks. @param {string} text */
+/** Return the lines of a text that hold more than blanks. */
 export const linesOf = (text) => text.split(LINE_ENDS).filter((line) => line.trim());
 
 const encoder = new TextEncoder();
-/** Return the size of a text in bytes of UTF-8. @param {string} text */
+/** Return the size of a text in bytes of UTF-8. */
 export const byteLength = (text) => encoder.encode(text).length;
 
 /**
  * Return the lines that a message says, or its command, or the problem because of which it is not sent.
  *
  * A message of several lines is said literally, so that a pasted line is never a command.
- * @param {string} text
  * @returns {{lines: string[], command?: string, problem?: string}}
  */
 export function parse(text) {
   const lines = linesOf(text);
   const first = lines[0]?.trim() ?? "";
-  if (lines.some((line) => PASSWORD_COMMAND.test(line))) {
-    const advice = "These commands work on telnet and in the client. To log in here, quit and join again.";
+  if (lines.some((line) => PASSWORD_COMMAND.test(line)) && !FORM_COMMAND.test(text)) {
+    const advice = "Type /login, /register or /passwd alone: a form asks for the password.";
     return { lines, problem: `Others could read a password in this text, so it is not sent. ${advice}` };
   }
   if (first.startsWith("//")) return { lines: [lines[0].replace("//", "/"), ...lines.slice(1)] };
@@ -40,7 +40,8 @@ export function parse(text) {
  * Return the words that can complete the word before the caret, and where it begins; or null.
  *
  * A nickname is suggested from its second letter on, and after `@` from the first on.
- * @param {string} text @param {number} caret
+ * @param {string} text
+ * @param {number} caret
  * @param {Iterable<string>} nicks The other people, the likeliest first.
  * @param {string[]} commands
  */
