@@ -19,6 +19,7 @@ from pathlib import Path
 from socket import gethostname
 from time import monotonic, thread_time, time
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from urllib.parse import urlsplit
 
 from twisted.internet.tcp import Port
 from twisted.internet.threads import deferToThreadPool
@@ -373,6 +374,8 @@ def makeService(options: Options) -> Server:
         factory.hand_over = partial(take_over, programs)
         certificate = _make_certificate(config, reactor) if config.tls or config.web_tls else None
         web = _make_web_door(config, programs, hub, reactor, make_writer) if config.web or config.web_tls else None
+        if web is not None and config.oidc is not None:
+            _offer_login(config.oidc, web, hub)
         entrances = _make_entrances(config, reactor, connections, hub, factory, web, certificate)
         files = None if web is None else _make_file_store(config.data, web, hub, limits, reactor)
         monitor = None
@@ -543,6 +546,14 @@ def _make_web_door(
         ) from error
     settings = WebSettings(config.web_path, config.web_url, config.web_origins, config.trusted_proxies, config.web_hsts)
     return WebDoor(programs, hub, reactor, reactor.callFromThread, time, make_writer, settings, gethostname())
+
+
+def _offer_login(issuer: str, web: WebDoor, hub: Hub) -> None:
+    """Let people log in on the page with the provider *issuer*."""
+    from broadcast.doors.web.login import LoginPages  # noqa: PLC0415 - optional, as above
+
+    pages = LoginPages(hub, web.address, monotonic, secrets.token_urlsafe)
+    web.offer_login(pages, urlsplit(issuer).hostname or issuer)
 
 
 def _make_file_store(

@@ -441,8 +441,9 @@ class World:
         authenticator = Authenticator(
             Accounts(self.journal.records), self.hasher, self.clock.seconds, self.wall, secrets, mode
         )
+        options = self.hub_options()
         self.hub = Hub(
-            self.journal, self._make_fanout, settings, self.clock.seconds(), authenticator, call_later=call_later
+            self.journal, self._make_fanout, settings, self.clock.seconds(), authenticator, call_later, **options
         )
         self.connections = Connections(limits, self.clock, self.hub.check_address)
         self.factory = BroadcastFactory(
@@ -451,6 +452,10 @@ class World:
         self.hub.open(lambda _room: None)
         self.room = self.hub.lobby
         self.fanout = cast(Fanout, self.room.publisher)
+
+    def hub_options(self) -> dict[str, Any]:
+        """Return further arguments of the hub."""
+        return {}
 
     def _make_fanout(self) -> Fanout:
         # A test of the buffer has one room only.

@@ -22,6 +22,7 @@ from broadcast.core.errors import (
 )
 from broadcast.core.interfaces import Identity, IdentityProvider, PasswordHasher, Records
 from broadcast.core.nicknames import casefold_key
+from broadcast.core.one_time_logins import OneTimeLogins
 from broadcast.core.passwords import Password
 from broadcast.core.records import AccountRecord, DeleteAccount, SaveAccount, StoredRecords
 from broadcast.core.remembered_logins import add_login, is_login, remove_login
@@ -86,11 +87,11 @@ class Accounts:
         """The accounts by issuer and subject; None for one that is not stored yet."""
         self._reserved: set[str] = set()
         """The keys of nicknames that become registered once a change is stored."""
-        self._next_id = 1
+        self._next_id = self._step = 1
 
     def load(self, stored: StoredRecords) -> None:
         """Take over the accounts that are stored. Called once, first."""
-        self._next_id = stored.next_account
+        self._next_id, self._step = stored.next_account, stored.step
         for record in stored.accounts:
             self._insert(Account(record))
 
@@ -121,7 +122,7 @@ class Accounts:
         key = self._reserve(record.name)
         self._by_subject[subject] = None
         account = Account(replace(record, id=self._next_id))
-        self._next_id += 1
+        self._next_id += self._step
 
         def stored(error: JournalError | None) -> None:
             self._reserved.discard(key)
@@ -189,6 +190,24 @@ class Accounts:
 
         self._records.write((DeleteAccount(account.id),), stored)
 
+    def take_over(self, change: SaveAccount | DeleteAccount) -> None:
+        """Take over *change*, which another node of a cluster has stored."""
+        account = self._by_id.get(change.account.id if isinstance(change, SaveAccount) else change.id)
+        if account is not None:
+            del self._by_id[account.id]
+            self._by_key.pop(casefold_key(account.name), None)
+            self._by_subject.pop(_subject_key(account.record), None)
+        if isinstance(change, SaveAccount):
+            record = change.account
+            if account is None:
+                account = Account(record)
+            elif account.queued is account.record:
+                account.queued = record
+            account.record = record
+            self._insert(account)
+        elif account is not None:
+            account.record = replace(account.record, role="")  # a session may still have the account
+
     def _check_subject(self, subject: tuple[str, str]) -> None:
         if subject != _NO_SUBJECT and subject in self._by_subject:
             raise RejectedError("this identity belongs to another account.")
@@ -247,6 +266,8 @@ class Authenticator:
         self._codes = CodeLimiter()
         self.provider: IdentityProvider | None = None
         """The OpenID Connect provider, if there is one."""
+        self.one_time = OneTimeLogins(now, make_secret)
+        """The logins of pages whose users have come back from the provider."""
 
     @property
     def time_of_day(self) -> float:
@@ -366,7 +387,7 @@ class Authenticator:
             on_result(error)
 
     def check_code(self, source: Source) -> IdentityProvider:
-        """Count a device code for *source*, and return the OpenID Connect provider. Raises ``RejectedError``."""
+        """Count a login from *source*, and return the OpenID Connect provider. Raises ``RejectedError``."""
         if self.provider is None:
             raise NotPermitted("this server knows no OpenID Connect provider.")
         self._codes.count(source.address, self._now())

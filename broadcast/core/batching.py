@@ -21,6 +21,7 @@ from broadcast.core.events import (
     PrivateMessage,
     Receipt,
     Renamed,
+    Repeated,
     Shared,
     StoreFailed,
     TopicChanged,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 _PRESENCE = (Joined, JoinCount, Left, LeaveCount)
 _LINES = (Message, Action)
-_SAME_FOR_ALL = (Announced, AwayChanged, Barrier, TopicChanged, Shared)
+_SAME_FOR_ALL = (Announced, AwayChanged, Barrier, Repeated, TopicChanged, Shared)
 """Events without overrides."""
 _IGNORABLE = (*STORED, TopicChanged)
 """Events that members do not receive from the nicknames that they ignore."""

@@ -1,37 +1,14 @@
-"""The directory of a server without a cluster, and the members that are on other nodes. No database, no network."""
+"""The members that are on other nodes of a cluster. No database, no network."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from broadcast.core.errors import NotHere, RejectedError
+from broadcast.core.errors import RejectedError
 from broadcast.core.events import Gap, PrivateMessage, ReplayLine
-from broadcast.core.interfaces import Directory, Expulsion, NodeListener, NodeMessage, OnDirectory, Person, UserNotice
+from broadcast.core.interfaces import Directory, Expulsion, UserNotice
 from broadcast.core.membership import MemberListener
 from broadcast.core.records import PrivateLine
-
-
-class OwnDirectory:
-    """The directory of a server that is alone: each nickname that the hub finds free is free."""
-
-    is_shared = False
-
-    def watch(self, listener: NodeListener) -> None:
-        """Do nothing: there are no other nodes."""
-
-    def take(self, _person: Person, on_taken: OnDirectory) -> None:
-        """Call *on_taken* at once."""
-        on_taken(None)
-
-    def update(self, person: Person) -> None:
-        """Do nothing: nobody else needs to know."""
-
-    def release(self, session: int, nick: str) -> None:
-        """Do nothing: the hub has freed the nickname."""
-
-    def send(self, _message: NodeMessage, on_taken: OnDirectory) -> None:
-        """Fail: all people are on this node."""
-        on_taken(NotHere("there is no such session."))
 
 
 class RemoteListener:
@@ -70,5 +47,4 @@ def ignore_outcome(_error: RejectedError | None) -> None:
     """Do nothing: if a message cannot be passed on, its recipient is not here any more."""
 
 
-_conforms: type[Directory] = OwnDirectory
-_listener_conforms: type[MemberListener] = RemoteListener
+_conforms: type[MemberListener] = RemoteListener

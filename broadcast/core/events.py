@@ -170,9 +170,11 @@ class AwayChanged:
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """A text from the server to everybody."""
+    """A text from the server to everybody, or to everybody on this node of a cluster."""
 
     text: str
+    is_local: bool = False
+    """Whether people on other nodes do not receive it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,14 @@ class PrivateMessage:
     """Id of the sender's account; 0 if the sender has none."""
     line: PrivateLine | None = None
     """The stored line; None if the message is not stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """The journal has not stored *event* again: the line *seq*, which comes before, has the same ``uid``."""
+
+    event: Stored
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +357,7 @@ Transient: TypeAlias = (
     | Announced
     | Barrier
     | PrivateMessage
+    | Repeated
     | StoreFailed
 )
 Event: TypeAlias = Stored | Transient
@@ -375,7 +386,7 @@ OnStored: TypeAlias = "Callable[[Stored | TopicChanged | StoreFailed], None]"
 
 STORED: Final = (Message, Action, Shared)
 """``Stored`` for ``isinstance``: a union in that place would be built anew for each event."""
-PRIVATE_EVENTS: Final = (PrivateMessage, StoreFailed)
+PRIVATE_EVENTS: Final = (PrivateMessage, Repeated, StoreFailed)
 """Events that at most one subscriber sees."""
 _WITH_TEXT: Final = (Message, Action, PrivateMessage, TopicChanged, Shared)
 
@@ -384,4 +395,4 @@ def text_length(event: Event) -> int:
     """Return the number of characters in *event* that a member wrote."""
     if isinstance(event, _WITH_TEXT):
         return len(event.text)
-    return len(event.event.text) if isinstance(event, StoreFailed) else 0
+    return len(event.event.text) if isinstance(event, (StoreFailed, Repeated)) else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
@@ -13,7 +14,7 @@ from broadcast.core import nicknames
 from broadcast.core.accounts import Account, Accounts, Authenticator
 from broadcast.core.backlog import Backlog
 from broadcast.core.batching import ignores
-from broadcast.core.directory import OwnDirectory, RemoteListener, ignore_outcome
+from broadcast.core.directory import RemoteListener, ignore_outcome
 from broadcast.core.errors import (
     FileRejected,
     JournalError,
@@ -28,21 +29,36 @@ from broadcast.core.errors import (
 )
 from broadcast.core.events import FileInfo, OnStored, PrivateMessage
 from broadcast.core.interfaces import (
+    Announcement,
+    Callback,
     CallLater,
+    Decision,
     Directory,
     Expulsion,
     Journal,
+    Mute,
     NodeMessage,
     OnDirectory,
     OpenedRoom,
     Person,
     Publisher,
+    SlowMode,
 )
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.membership import Link, Member, MemberListener
-from broadcast.core.moderation import Moderation, check_operator, with_reason
+from broadcast.core.moderation import Moderation, check_operator, reaches, with_reason
 from broadcast.core.private_lines import PrivateLines
-from broadcast.core.records import AuditEntry, PrivateLine
+from broadcast.core.records import (
+    AddPrivate,
+    AuditEntry,
+    DeleteAccount,
+    DeleteBan,
+    MarkDelivered,
+    PrivateLine,
+    RecordChange,
+    SaveAccount,
+    SaveBan,
+)
 from broadcast.core.room import Room, RoomContext
 from broadcast.core.source import Source
 from broadcast.core.stats import Rejection
@@ -163,7 +179,7 @@ class Hub:
         """Number of those."""
         self._first_session = first_session
         self._journal = journal
-        self._directory = directory or OwnDirectory()
+        self._directory = directory
         self._make_publisher = make_publisher
         self._room_context = RoomContext(
             journal.commit_stats, self.backlog, settings.replay, self._close_room, call_later, self._find_remote
@@ -174,6 +190,8 @@ class Hub:
         self._owners: dict[str, Member] = {}
         self._skeletons: dict[str, Member] = {}
         self._ignoring: set[Member] = set()
+        self._releasing: dict[str, list[Callback]] = {}
+        """The calls that take nicknames, by key, that a member has given up and that are not free yet."""
         self._remote: WeakValueDictionary[int, Member] = WeakValueDictionary()
         """The members on other nodes by session id, as long as the directory or the stream of a room has them."""
 
@@ -182,7 +200,8 @@ class Hub:
 
         Call *on_room* later with each fixed room, or with the reason why it cannot be opened.
         """
-        self._directory.watch(self)
+        if self._directory is not None:
+            self._directory.watch(self)
         lobby = self.settings.lobby
         self._add_room(lobby, self._journal.open(lobby, self._tail))
         records = self._journal.records.load()
@@ -195,17 +214,9 @@ class Hub:
     def close(self, delivered: Callable[[], None]) -> None:
         """Announce that the server is going down. Call *delivered* once this and all earlier events are delivered."""
         rooms = list(self.rooms.values())
-        undelivered = len(rooms)
-
-        def count() -> None:
-            nonlocal undelivered
-            undelivered -= 1
-            if not undelivered:
-                delivered()
-
         for room in rooms:
-            room.announce(GOING_DOWN)
-            room.after_barrier(count)
+            room.announce(GOING_DOWN, is_local=True)
+        _call_after_barriers(rooms, delivered)
 
     @property
     def journal_id(self) -> str:
@@ -357,10 +368,14 @@ class Hub:
         self._take(member, nick, on_taken)
 
     def _take(self, member: Member, nick: str, on_taken: OnDirectory) -> None:
-        """Take *nick*, which is free here, for *member*. Call *on_taken* at once, unless other nodes have to be asked.
+        """Take *nick*, which is free here, for *member*. Call *on_taken* at once, unless there are other nodes.
 
-        Then the reasons to reject it may have changed meanwhile.
+        Then the nickname may have been registered or banned meanwhile.
         """
+        directory = self._directory
+        if directory is None:
+            on_taken(None)
+            return
 
         def check(error: RejectedError | None) -> None:
             if error is None:
@@ -369,10 +384,35 @@ class Hub:
                     self._validate_nick(nick, member, member.link, member.account)
                 except RejectedError as rejection:
                     error = rejection
-                    self._directory.release(member.id, nick)
+                    directory.release(member.id, nick)
             on_taken(error)
 
-        self._directory.take(_describe(member, nick), check if self._directory.is_shared else on_taken)
+        take = partial(directory.take, _describe(member, nick), check)
+        releasing = self._releasing.get(nicknames.casefold_key(nick))
+        if releasing is None:
+            take()
+        else:
+            releasing.append(take)
+
+    def _free(self, member: Member, nick: str, rooms: Iterable[Room]) -> None:
+        """Free *nick* on all nodes, after the events of *rooms*: there, the next owner joins after that."""
+        directory, key = self._directory, nicknames.casefold_key(nick)
+        if directory is None:
+            return
+
+        def free() -> None:
+            directory.release(member.id, nick)
+            for take in self._releasing.pop(key):
+                take()
+
+        self._releasing[key] = []
+        _call_after_barriers([*rooms], free)
+
+    @property
+    def _others(self) -> Directory:
+        """The directory, which there is if some member is on another node."""
+        assert self._directory is not None
+        return self._directory
 
     # Accounts
 
@@ -484,7 +524,7 @@ class Hub:
                 notice += " If that was not you, log in and change your password with /passwd."
             owner.listener.disconnect(TAKEN_OVER, notice)
             if owner.is_remote:  # the other node may take a moment, or be dead
-                self._directory.release(owner.id, owner.nick)
+                self._others.release(owner.id, owner.nick)
                 self.person_left(owner.id, owner.nick)
 
     def rename(
@@ -505,7 +545,7 @@ class Hub:
             nonlocal is_done
             is_done = True
             if error is None and self.members.get(member.id) is not member:
-                self._directory.release(member.id, nick)
+                self._others.release(member.id, nick)
                 error = NotHere("you are not here any more.")
             if error is None:
                 self._change_nick(member, nick, unasked=unasked)
@@ -524,7 +564,7 @@ class Hub:
         member.nick = nick
         self._claim(member)
         if nicknames.casefold_key(before) != nicknames.casefold_key(nick):
-            self._directory.release(member.id, before)
+            self._free(member, before, self.rooms_of(member))
 
     def _follow_rename(self, member: Member, nick: str) -> None:
         """Let members that ignore *member* ignore its new nickname *nick*, if no room announces it to them."""
@@ -545,13 +585,15 @@ class Hub:
         if self.uploads is not None:
             self.uploads.end_session(member)
         self._ignoring.discard(member)
-        for room in list(self.rooms_of(member)):
+        rooms = list(self.rooms_of(member))
+        for room in rooms:
             room.leave(member, reason)
-        self._directory.release(member.id, member.nick)  # after the leaves: the next owner joins after them
+        self._free(member, member.nick, rooms)
 
     def update(self, member: Member) -> None:
         """Publish the account of *member*, and whether it is away, to the other nodes."""
-        self._directory.update(_describe(member, member.nick))
+        if self._directory is not None:
+            self._directory.update(_describe(member, member.nick))
 
     def rooms_of(self, member: Member) -> Iterator[Room]:
         """Yield the rooms of *member*, except those that it is leaving."""
@@ -695,7 +737,7 @@ class Hub:
             else:
                 on_sent(error)
 
-        self._directory.send(message, on_taken)
+        self._others.send(message, on_taken)
 
     def _deliver_private(self, message: PrivateMessage, to: Member, member: Member | None) -> Room | None:
         """Deliver *message* from *member* to *to*.
@@ -745,7 +787,7 @@ class Hub:
         member.removed_by = operator
         text = with_reason(f"{action} by {operator}", why)
         if member.is_remote:
-            self._directory.send(Expulsion(member.id, text, f"You were {text}", operator), ignore_outcome)
+            self._others.send(Expulsion(member.id, text, f"You were {text}", operator), ignore_outcome)
         else:
             member.listener.disconnect(text, f"You were {text}")
 
@@ -761,7 +803,7 @@ class Hub:
             self._follow_rename(member, person.nick)
             member.nick = person.nick
         self._claim(member)
-        member.account = self.accounts.get(person.account)
+        member.account, member.source = self.accounts.get(person.account), Source(person.address, is_local=False)
         member.away, member.away_reason = person.away, person.away_reason
         member.arrived = True
 
@@ -795,6 +837,81 @@ class Hub:
                 member.listener.notify(message.text)
         on_taken(None)
 
+    def mute(self, mute: Mute) -> bool:
+        """Carry out *mute* on all nodes. Return whether a mute has ended."""
+        if self._directory is not None:
+            self._directory.publish(mute)
+        return self._mute(mute)
+
+    def _mute(self, mute: Mute) -> bool:
+        if mute.until == 0:
+            return self.moderation.unmute(mute.session, mute.account)
+        self.moderation.mute(mute.session, mute.account, mute.until)
+        return False
+
+    def set_slow(self, slow: SlowMode) -> None:
+        """Carry out *slow* on all nodes."""
+        if self._directory is not None:
+            self._directory.publish(slow)
+        self.moderation.set_slow(slow.room, slow.seconds)
+
+    def announce(self, text: str) -> None:
+        """Announce *text* in all rooms of all nodes."""
+        if self._directory is not None:
+            self._directory.publish(Announcement(text))
+        self._announce(text)
+
+    def _announce(self, text: str) -> None:
+        for room in self.rooms.values():
+            room.announce(text, is_local=True)  # each node announces it in its open rooms
+
+    def carry_out(self, decision: Decision) -> None:
+        """Carry out *decision* of an operator on another node; see ``NodeListener``."""
+        match decision:
+            case Mute():
+                self._mute(decision)
+            case SlowMode():
+                self.moderation.set_slow(decision.room, decision.seconds)
+            case _:
+                self._announce(decision.text)
+
+    def records_changed(self, changes: Sequence[RecordChange]) -> None:
+        """Take over *changes* that another node has stored; see ``NodeListener``."""
+        for change in changes:
+            match change:
+                case SaveAccount():
+                    self._take_over_account(change)
+                case DeleteAccount():
+                    self.accounts.take_over(change)
+                case SaveBan(ban=ban):
+                    self.moderation.take_over(change)
+                    for member in [member for member in self._own_members() if reaches(ban, member)]:
+                        self.expel(member, "banned", ban.by, ban.reason)
+                case DeleteBan():
+                    self.moderation.take_over(change)
+                case AddPrivate() | MarkDelivered():
+                    self.private_lines.take_over(change)
+                case _:  # the audit trail is not in memory
+                    pass
+
+    def _take_over_account(self, change: SaveAccount) -> None:
+        account = self.accounts.get(change.account.id)
+        before = "" if account is None else account.name
+        self.accounts.take_over(change)
+        name = change.account.name
+        if name == before:
+            return
+        owner = self._owners.get(nicknames.casefold_key(name))
+        if owner is not None:
+            self.leave_registered_name(owner, unasked=True)
+        for member in [member for member in self._own_members() if account is not None and member.account is account]:
+            if nicknames.casefold_key(member.nick) == nicknames.casefold_key(before):
+                with suppress(RejectedError):  # somebody who is here has a nickname that looks like it
+                    self.rename(member, name, unasked=True)
+
+    def _own_members(self) -> Iterator[Member]:
+        return (member for member in self.members.values() if not member.is_remote)
+
     def _find_remote(self, session: int, nick: str) -> Member:
         """Return the member *session*, which is on another node. *nick* is its nickname in the stream of a room.
 
@@ -802,7 +919,7 @@ class Hub:
         """
         member = self._remote.get(session)
         if member is None:
-            listener = RemoteListener(self._directory, session)
+            listener = RemoteListener(self._others, session)
             member = self._remote[session] = Member(session, nick, listener, receives_own=True, is_remote=True)
             member.last_active = self.authenticator.time_of_day
         return member
@@ -860,10 +977,26 @@ class Hub:
                 del self._skeletons[key]
 
 
+def _call_after_barriers(rooms: Sequence[Room], call: Callback) -> None:
+    """Call *call* once all events that were appended to *rooms* are delivered, or at once if there are no rooms."""
+    undelivered = len(rooms)
+
+    def count() -> None:
+        nonlocal undelivered
+        undelivered -= 1
+        if not undelivered:
+            call()
+
+    for room in rooms:
+        room.after_barrier(count)
+    if not rooms:
+        call()
+
+
 def _describe(member: Member, nick: str) -> Person:
     """Return *member* with the nickname *nick*, as other nodes know it."""
     account = 0 if member.account is None else member.account.id
-    return Person(member.id, nick, account, member.away, member.away_reason)
+    return Person(member.id, nick, account, member.away, member.away_reason, member.source.address)
 
 
 def _not_reading(member: Member) -> RecipientNotReading:

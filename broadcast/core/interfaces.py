@@ -7,7 +7,7 @@ the call that asked: the result arrives in a later turn of the reactor.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
 from broadcast.core.errors import JournalError, RejectedError
@@ -122,10 +122,12 @@ class RoomLog(Protocol):
     number once it is durable: neither a crash of the process nor one of the machine loses it. A transient event returns
     as it is. If storing fails, a ``StoreFailed`` returns in the event's place and the next event receives the number.
     Transient events pass even then. A ``TopicChanged`` returns once the topic is durable, or fails like a stored event.
+    The room appends no ``uid`` twice. If another node has stored a line with it, ``Repeated`` returns after this line.
 
     In a cluster, the events of the other nodes return as well, in the one order that all nodes have. Of their transient
-    events, these are the joins, leaves, renames and absences of members, and announcements. The first ones are the
-    joins of the members that are in the room on other nodes; the others continue them without a hole or an overlap.
+    events, these are the joins, leaves, renames and absences of members, the topics, and the announcements that are not
+    local. The first ones are the joins of the members that are in the room on other nodes. The others continue them
+    without a hole or an overlap.
     """
 
     def subscribe(self, listener: EventListener) -> None:
@@ -280,6 +282,20 @@ class Identity:
     """A text from which to make a nickname. Other people may have the same."""
 
 
+@dataclass(frozen=True, slots=True)
+class PageLogin:
+    """A login on a page of the provider, with the authorization code flow and PKCE (RFC 6749 and 7636)."""
+
+    redirect_uri: str
+    """The address of this server to which the provider sends the browser back."""
+    state: str = field(repr=False)
+    """A random text that comes back with the browser."""
+    nonce: str = field(repr=False)
+    """A random text that comes back in the ID token."""
+    verifier: str = field(repr=False)
+    """A random text whose hash the provider gets first. It redeems the code."""
+
+
 class IdentityProvider(Protocol):
     """An OpenID Connect provider. All work with the network happens on other threads."""
 
@@ -294,6 +310,17 @@ class IdentityProvider(Protocol):
         *on_identity* is called with the reason, perhaps without a call of *on_code*.
         """
 
+    def begin_on_page(self, login: PageLogin, on_url: Callable[[str | RejectedError], None]) -> None:
+        """Call *on_url* in a later turn with the address of the provider's page for *login*. Raises ``Busy``."""
+
+    def finish_on_page(
+        self, login: PageLogin, answer: Mapping[str, str], on_identity: Callable[[Identity | RejectedError], None]
+    ) -> None:
+        """Call *on_identity* in a later turn with the user who has confirmed *login*. Raises ``Busy``.
+
+        *answer* holds the parameters with which the provider has sent the browser back.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Person:
@@ -305,6 +332,8 @@ class Person:
     """Id of the account to which it is logged in; 0 for none."""
     away: bool = False
     away_reason: str = ""
+    address: str | None = None
+    """The IP address of its connection; None for a local one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +358,34 @@ NodeMessage: TypeAlias = PrivateMessage | Expulsion | UserNotice
 """A message about one session to the node on which it is."""
 
 
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """A mute of a session and an account, up to the time *until*: None for no end, 0 if the mute ends now."""
+
+    session: int | None
+    account: int | None
+    until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SlowMode:
+    """The minimum time between two lines of a person in *room*, in seconds; 0 for none."""
+
+    room: str
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A text of an operator in all rooms."""
+
+    text: str
+
+
+Decision: TypeAlias = Mute | SlowMode | Announcement
+"""A decision of an operator that all nodes carry out, and that is not stored."""
+
+
 OnDirectory: TypeAlias = Callable[[RejectedError | None], None]
 """Receives None once a call to the directory has succeeded, or the reason why it has failed."""
 
@@ -345,18 +402,21 @@ class NodeListener(Protocol):
     def receive(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Handle *message* of another node to a session of this one. Call *on_taken* once it is with its recipient."""
 
+    def carry_out(self, decision: Decision) -> None:
+        """Carry out *decision* of an operator on another node."""
+
+    def records_changed(self, changes: Sequence[RecordChange]) -> None:
+        """Take over *changes* that another node has stored."""
+
 
 class Directory(Protocol):
     """The nicknames of all nodes of a cluster, and the way to the people on other nodes.
 
     The hub knows the people of all nodes. It looks up a nickname there, and asks the directory only before it gives a
-    nickname away. A session has two nicknames for the moment of a rename. All calls take effect in their order, and a
-    ``release`` after the events that a room of this node has appended before it. ``take`` may call back at once.
-    """
+    nickname away. A session has two nicknames for the moment of a rename. All calls take effect in their order.
 
-    @property
-    def is_shared(self) -> bool:
-        """Whether there can be other nodes. If not, ``take`` calls back at once."""
+    A server that is alone has none: each nickname that its hub finds free is free.
+    """
 
     def watch(self, listener: NodeListener) -> None:
         """Call *listener*, at first with all people of the other nodes. Called once, first."""
@@ -378,6 +438,9 @@ class Directory(Protocol):
 
         It receives ``NotHere`` if there is no such session.
         """
+
+    def publish(self, decision: Decision) -> None:
+        """Pass *decision* to all other nodes."""
 
 
 class Journal(Protocol):

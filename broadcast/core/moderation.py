@@ -144,6 +144,15 @@ def check_operator(member: Member, command: str) -> Account:
     return account
 
 
+def reaches(ban: Ban, member: Member) -> bool:
+    """Return whether *ban* ends the session of *member*."""
+    if ban.target == "address":
+        return holds(ip_network(ban.value), member.source.address)
+    if member.account is not None:
+        return (ban.target, ban.value) == ("account", str(member.account.id))
+    return (ban.target, ban.value) == ("nickname", casefold_key(member.nick))
+
+
 @dataclass(slots=True)
 class _SlowMode:
     """The slow mode of one room."""
@@ -159,7 +168,7 @@ class Moderation:
 
     def __init__(self, records: Records) -> None:
         self._records = records
-        self._next_ban = 1
+        self._next_ban = self._step = 1
         self._bans: dict[tuple[str, str], Ban] = {}
         """The bans by target and value, in the order in which they were made."""
         self._prefix_lengths: Counter[tuple[int, int]] = Counter()
@@ -175,7 +184,7 @@ class Moderation:
 
     def load(self, stored: StoredRecords) -> None:
         """Take over the bans that are stored. Called once, first."""
-        self._next_ban = stored.next_ban
+        self._next_ban, self._step = stored.next_ban, stored.step
         for ban in stored.bans:
             self._insert(ban)
 
@@ -202,8 +211,11 @@ class Moderation:
     ) -> RecordChange:
         """Ban *value* at once, in place of an earlier ban of it. Return the change to store. See ``records.Ban``."""
         before = self._bans.get((target, value))
-        number = self._next_ban if before is None else before.id
-        self._next_ban = max(self._next_ban, number + 1)
+        if before is None:
+            number = self._next_ban
+            self._next_ban += self._step
+        else:
+            number = before.id
         ban = Ban(number, target, value, name, reason, by, at, until)
         self._insert(ban)
         return SaveBan(ban)
@@ -226,6 +238,14 @@ class Moderation:
     def remove_expired(self, at: float) -> list[RecordChange]:
         """Remove the bans that have ended by the time *at*. Return the changes to store."""
         return [self._remove(ban) for ban in list(self._bans.values()) if not _holds_at(ban, at)]
+
+    def take_over(self, change: SaveBan | DeleteBan) -> None:
+        """Take over *change*, which another node of a cluster has stored."""
+        number = change.ban.id if isinstance(change, SaveBan) else change.id
+        for ban in [ban for ban in self._bans.values() if ban.id == number]:
+            self._remove(ban)
+        if isinstance(change, SaveBan):
+            self._insert(change.ban)
 
     def _insert(self, ban: Ban) -> None:
         key = ban.target, ban.value

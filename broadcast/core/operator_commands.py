@@ -14,6 +14,7 @@ from broadcast.core.accounts import OPERATOR
 from broadcast.core.command_context import Command, CommandContext, reply_lines
 from broadcast.core.errors import JournalError, NameRejected, NotHere, RejectedError
 from broadcast.core.events import CommandReply, ErrorReply
+from broadcast.core.interfaces import Mute, SlowMode
 from broadcast.core.moderation import (
     CONFIRM_SECONDS,
     check_network,
@@ -180,7 +181,7 @@ def _mute(context: CommandContext, argument: str, at: float) -> None:
         raise UsageError("")
     person = _find_person(context, name)
     until = _until(at, seconds)
-    _each_key(person, lambda session, account: context.hub.moderation.mute(session, account, until))
+    _each_key(person, lambda session, account: context.hub.mute(Mute(session, account, until)))
     end = format_end(until)
     by = _operator_name(context)
     _announce_about(context, person.members, f"{person.name} was muted by {by}{end}.")
@@ -194,14 +195,14 @@ def _unmute(context: CommandContext, argument: str, at: float) -> None:
         raise UsageError("")
     person = _find_person(context, name)
     ended: list[bool] = []
-    _each_key(person, lambda session, account: ended.append(context.hub.moderation.unmute(session, account)))
+    _each_key(person, lambda session, account: ended.append(context.hub.mute(Mute(session, account, 0))))
     if not any(ended):
         raise NameRejected(f"{person.name} is not muted.")
     _announce_about(context, person.members, f"{person.name} was unmuted by {_operator_name(context)}.")
     _record(context, at, "unmute", person.name, "", f"{person.name} is not muted any more.")
 
 
-def _each_key(person: _Person, call: Callable[[int | None, int | None], None]) -> None:
+def _each_key(person: _Person, call: Callable[[int | None, int | None], object]) -> None:
     """Call *call* with the number of each session of *person*, and with that of the account."""
     for member in person.members:
         call(member.id, None)
@@ -391,8 +392,7 @@ def _announce(context: CommandContext, argument: str, at: float) -> None:
     text = argument.strip()
     if not text:
         raise UsageError("")
-    for room in list(context.hub.rooms.values()):
-        room.announce(f"{_operator_name(context)} announces: {text}")
+    context.hub.announce(f"{_operator_name(context)} announces: {text}")
     _record(context, at, "announce", "", text, "announced in all rooms.")
 
 
@@ -409,7 +409,7 @@ def _slow(context: CommandContext, argument: str, at: float) -> None:
         raise UsageError("")
     if seconds > MAX_SLOW_SECONDS:
         raise RejectedError(f"slow mode has at most {MAX_SLOW_SECONDS} seconds between two lines.")
-    moderation.set_slow(room.name, seconds)
+    context.hub.set_slow(SlowMode(room.name, seconds))
     state = f"on: each person can say one line in {seconds} s" if seconds else "off"
     room.announce(f"Slow mode is {state}.")
     _record(context, at, "slow", room.name, word, f"slow mode is {state}.")

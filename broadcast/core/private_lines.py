@@ -38,7 +38,7 @@ class PrivateLines:
 
     def __init__(self, records: Records) -> None:
         self._records = records
-        self._next_id = 1
+        self._next_id = self._step = 1
         self._waiting: dict[int, dict[int, Hashable]] = {}
         """The senders of the lines that wait, by the number of the recipient's account and by the line's id."""
         self._storing: set[int] = set()
@@ -50,11 +50,22 @@ class PrivateLines:
 
     def load(self, stored: StoredRecords) -> None:
         """Take over the number of lines that wait. Called once, first."""
-        self._next_id = stored.next_private
+        self._next_id, self._step = stored.next_private, stored.step
         for (recipient, sender), number in stored.waiting.items():
             waiting = self._waiting.setdefault(recipient, {})
             for _ in range(number):
                 waiting[-len(waiting)] = sender  # the ids are not known, but lower than those of new lines
+
+    def take_over(self, change: AddPrivate | MarkDelivered) -> None:
+        """Take over *change*, which another node of a cluster has stored."""
+        if isinstance(change, MarkDelivered):
+            self._stop_waiting(change.recipient_account, lambda number: number <= change.up_to_id)
+            return
+        line = change.line
+        while self._next_id <= line.id:  # so that the ids of all nodes rise together
+            self._next_id += self._step
+        if not line.delivered:
+            self._waiting.setdefault(line.recipient_account, {})[line.id] = line.sender_account
 
     # Storing
 
@@ -88,7 +99,7 @@ class PrivateLines:
         line = PrivateLine(
             self._next_id, at, sender, member.nick, recipient.id, recipient.name, text, delivered=not waits, uid=uid
         )
-        self._next_id += 1
+        self._next_id += self._step
         if waits:
             self._waiting.setdefault(recipient.id, {})[line.id] = _key(member)
         self._storing.add(line.id)

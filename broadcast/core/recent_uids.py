@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from broadcast.core.errors import JournalError, UidReused
-from broadcast.core.events import Shared, Stored, StoreFailed
+from broadcast.core.events import Repeated, Shared, Stored, StoreFailed
 
 if TYPE_CHECKING:
     from broadcast.core.interfaces import Callback, ReadCallback, UidsCallback
@@ -38,7 +38,10 @@ class RecentUids:
         self._log = log
         self._waiting_for_load: list[Callable[[JournalError | None], None]] | None = None
         self._pending: dict[str, list[tuple[Stored, Answer]]] = {}
-        """The repetitions that wait until the line with their uid is stored, or has failed, by this uid."""
+        """The lines that wait until the line with their uid is stored, or has failed, by this uid.
+
+        The first one is the line of this server, unless only other nodes of a cluster know the uid.
+        """
         self._recent: dict[str, int] = {}
         """Numbers by uid, of the lines since ``_generation_start``."""
         self._older: dict[str, int] = {}
@@ -70,7 +73,7 @@ class RecentUids:
         """
         if self.answer_repetition(event, answer):
             return True
-        self._pending[event.uid] = []
+        self._pending[event.uid] = [(event, answer)]
         return False
 
     def answer_repetition(self, event: Stored, answer: Answer) -> bool:
@@ -90,11 +93,22 @@ class RecentUids:
         if event.seq - self._generation_start > REMEMBERED_LINES:
             self._older, self._recent, self._generation_start = self._recent, {}, event.seq
         self._recent[event.uid] = event.seq
-        return [partial(_compare, repetition, answer, [event]) for repetition, answer in self._pending.pop(event.uid)]
+        pending = self._pending.pop(event.uid, ())
+        return [partial(_compare, other, answer, [event]) for other, answer in pending if other is not event]
 
     def forget(self, failure: StoreFailed, uid: str) -> list[Callback]:
         """Note that the line with *uid* was not stored. Return the calls for its repetitions. It may be sent again."""
-        return [partial(answer, failure) for _, answer in self._pending.pop(uid)]
+        return [partial(answer, failure) for other, answer in self._pending.pop(uid) if other is not failure.event]
+
+    def repeat(self, event: Repeated) -> list[Callback]:
+        """Note that *event* was stored by another node. Return the calls for the line, if this node had forgotten it.
+
+        Usually ``record`` has answered, because the first line has come from the other node meanwhile.
+        """
+        pending = self._pending.pop(event.event.uid, ())
+        return [
+            partial(self._log.read, event.seq, event.seq, partial(_compare, other, answer)) for other, answer in pending
+        ]
 
 
 def _compare(event: Stored, answer: Answer, found: Sequence[Stored] | JournalError) -> None:

@@ -151,3 +151,5 @@ class StoredRecords:
     """Id of the next private line."""
     waiting: Mapping[tuple[int, int], int] = field(default_factory=dict)
     """Number of lines that wait, by the ids of the recipient's and the sender's account."""
+    step: int = 1
+    """Distance between the ids that this server gives. The other nodes of a cluster give those in between."""

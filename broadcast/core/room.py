@@ -33,6 +33,7 @@ from broadcast.core.events import (
     OnStored,
     PrivateMessage,
     Renamed,
+    Repeated,
     ReplayLine,
     Stored,
     StoreFailed,
@@ -220,9 +221,9 @@ class Room:
         """Change the topic to *text*, one sanitized line; empty for none."""
         self._append(TopicChanged(member.id, member.nick, text, on_stored), len(text))
 
-    def announce(self, text: str) -> None:
-        """Append an announcement of the server to everybody."""
-        self._append(Announced(text))
+    def announce(self, text: str, *, is_local: bool = False) -> None:
+        """Append an announcement of the server to everybody, or to everybody on this node of a cluster."""
+        self._append(Announced(text, is_local))
 
     def after_barrier(self, call: Callable[[], None]) -> None:
         """Call *call* once all events appended so far have been delivered."""
@@ -357,6 +358,8 @@ class Room:
         for event in events:
             if isinstance(event, TopicChanged) and event.on_stored is not None:
                 answers.append(partial(event.on_stored, event))
+            elif isinstance(event, Repeated):
+                answers.extend(self._uids.repeat(event))
             elif isinstance(event, StoreFailed):
                 if event.event.on_stored is not None:
                     answers.append(partial(event.event.on_stored, event))

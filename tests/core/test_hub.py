@@ -123,7 +123,7 @@ def test_close_announces_the_end_and_then_calls_back(world: World, hub: Hub) -> 
     hub.close(lambda: calls.append(ann.read()))
     assert not calls
     world.settle()
-    assert calls == [[Announced(GOING_DOWN)]]
+    assert calls == [[Announced(GOING_DOWN, is_local=True)]]
 
 
 def test_nickname_that_looks_like_that_of_a_member_is_rejected() -> None:

@@ -28,6 +28,7 @@ from broadcast.core.events import (
     Prompt,
     Receipt,
     Renamed,
+    Repeated,
     ReplayLine,
     RoomEntered,
     ServerNotice,
@@ -132,7 +133,7 @@ class LineEncoder:
                 return f"-> Error: not kept: {reason}{END}"
             case HistoryLine(event=stored):
                 return f"-> #{stored.seq} [{self._time(stored.at)}] {self._format_stored(stored)}{END}"
-            case Barrier() | AwayChanged() | PasswordPrompt() | PasswordTyped():
+            case Barrier() | AwayChanged() | Repeated() | PasswordPrompt() | PasswordTyped():
                 return ""  # of the last two, ``encode`` makes bytes that are no text
             case Prompt(text=text):
                 return f"{text} "

@@ -36,11 +36,11 @@ class PostgresRoomLog:
         """The state that belongs to the ``Merger``."""
         self._queue = queue
         self._threads = threads
-        self._listener: Callable[[Sequence[Event]], None] | None = None
+        self._listener: Callable[..., None] | None = None
         self._appended: list[Event] = []
         """Events that have not been passed to the commit thread yet."""
 
-    def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
+    def subscribe(self, listener: Callable[..., None]) -> None:
         """Call *listener* with each batch of committed events."""
         self._listener = listener
 
@@ -59,7 +59,11 @@ class PostgresRoomLog:
         """Pass committed *events* to the listener."""
         # The delivery may take a while. Meanwhile, the commit thread stores the events of the next delivery.
         self._queue.hand_over()
-        if self._listener is not None:
+        if self._listener is None:
+            return
+        if foreign := self.stream.take_foreign(events):
+            self._listener(events, foreign)
+        else:
             self._listener(events)
 
     def read(self, first: int, last: int, on_result: ReadCallback) -> None:

@@ -12,6 +12,9 @@ function load(env) {
   }
 }
 
+/** Return the nicknames, in lower case, as which this browser is logged in. @param {any} env */
+export const loggedIn = (env) => Object.keys(load(env));
+
 /** Return the login for a nickname; empty if there is none. @param {any} env @param {string} nick */
 export function loginOf(env, nick) {
   const logins = load(env);

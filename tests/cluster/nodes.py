@@ -1,0 +1,535 @@
+"""Several servers in one process that share a database in memory, which is in the place of PostgreSQL.
+
+``Cluster`` is all of it. A ``Node`` is one server: a ``World`` whose journal and directory commit to the database. What
+a node appends, takes and releases is committed in its order, in a later turn of this node. What the database has
+committed reaches each node in a later turn of that node.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from broadcast.core.errors import JournalError, NicknameRejected, NotHere, RejectedError
+from broadcast.core.events import (
+    STORED,
+    Action,
+    Announced,
+    AwayChanged,
+    Event,
+    Joined,
+    Left,
+    Message,
+    Renamed,
+    Repeated,
+    Stored,
+    TopicChanged,
+)
+from broadcast.core.interfaces import (
+    Decision,
+    Directory,
+    EventListener,
+    Journal,
+    NodeListener,
+    NodeMessage,
+    OnDirectory,
+    OpenedRoom,
+    Person,
+    ReadCallback,
+    RoomLog,
+    UidsCallback,
+)
+from broadcast.core.nicknames import casefold_key, skeleton
+from broadcast.core.records import RecordChange, SaveAccount, StoredRecords
+from broadcast.core.stats import CommitStats
+from broadcast.journals.memory_records import MemoryRecords
+from tests.doors.jsonrpc.programs import ProgramWorld
+from tests.harness import World
+
+if TYPE_CHECKING:
+    from broadcast.core.search_query import SearchQuery
+    from broadcast.core.time_slice import CallSoon
+
+CONNECTION_LOST = "connection lost"
+_SHARED = (Joined, Left, Renamed, AwayChanged, TopicChanged)
+
+
+class SharedRoom:
+    """A room in the database: its stream, its stored lines and its members."""
+
+    def __init__(self) -> None:
+        self.stream: list[tuple[Node | None, Event]] = []
+        """The events with the node that has appended each, None for the one that has removed a dead node."""
+        self.lines: list[Stored] = []
+        self.topic = ""
+        self.members: dict[int, tuple[Node, Joined]] = {}
+
+    def commit(self, node: Node | None, event: Event) -> None:
+        """Store *event* of *node*, and note its effect on the members."""
+        if isinstance(event, STORED):
+            first = next((line.seq for line in self.lines if event.uid and line.uid == event.uid), 0)
+            if first:
+                self.stream.append((node, Repeated(event, first)))
+                return
+            event.seq = len(self.lines) + 1
+            self.lines.append(_copy(event))
+        elif isinstance(event, TopicChanged):
+            self.topic = event.text
+        elif isinstance(event, Joined):
+            assert node is not None
+            self.members[event.session] = node, event
+        elif isinstance(event, Left):
+            del self.members[event.session]
+        elif isinstance(event, Renamed):
+            self.members[event.session] = self.members[event.session][0], Joined(event.session, event.new)
+        self.stream.append((node, event))
+
+
+def _copy(line: Stored) -> Stored:
+    """Return *line* as another node reads it."""
+    copy = replace(line, on_stored=None)
+    if isinstance(copy, (Message, Action)):
+        copy.receipt = False
+    return copy
+
+
+class Database:
+    """The database of all nodes. *unicode* is whether nicknames must not look alike."""
+
+    def __init__(self, *, unicode: bool) -> None:
+        self.rooms: dict[str, SharedRoom] = {}
+        self.people: dict[str, tuple[Node, Person]] = {}
+        """The people of all nodes, by the keys of their nicknames."""
+        self.nodes: list[Node] = []
+        self.records: NodeRecords | None = None
+        """The records of the first node, whose values the others share."""
+        self._unicode = unicode
+
+    def room(self, name: str) -> SharedRoom:
+        """Return the room *name*, which exists from now on."""
+        return self.rooms.setdefault(name, SharedRoom())
+
+    def take(self, node: Node, person: Person) -> RejectedError | None:
+        """Give a nickname to *person* on *node*, or return the reason why not."""
+        key = casefold_key(person.nick)
+        for other_key, (_, other) in self.people.items():
+            if other.session != person.session:
+                if other_key == key:
+                    return NicknameRejected(f"{person.nick} is taken.", "taken")
+                if self._unicode and skeleton(other.nick) == skeleton(person.nick):
+                    text = f"{person.nick} looks too much like {other.nick}, who is here."
+                    return NicknameRejected(text, "looks-like")
+        self.people[key] = node, person
+        self.notify(node, lambda listener: listener.person_changed(person))
+        return None
+
+    def update(self, node: Node, person: Person) -> None:
+        """Store new values of *person* on *node*."""
+        key = casefold_key(person.nick)
+        if self.people.get(key, (None, None))[0] is node:
+            self.people[key] = node, person
+            self.notify(node, lambda listener: listener.person_changed(person))
+
+    def release(self, session: int, nick: str) -> None:
+        """Free *nick*, if *session* has it."""
+        key = casefold_key(nick)
+        if key in self.people and self.people[key][1].session == session:
+            node, _ = self.people.pop(key)
+            self.notify(node, lambda listener: listener.person_left(session, nick))
+
+    def notify(self, but: Node | None, call: Callable[[NodeListener], None]) -> None:
+        """Let *call* reach all nodes but one."""
+        for node in self.nodes:
+            if node is not but:
+                node.directory.notify(call)
+
+    def remove(self, node: Node) -> None:
+        """Remove the dead *node* and its people."""
+        self.nodes.remove(node)
+        for room in self.rooms.values():
+            for member, joined in list(room.members.values()):
+                if member is node:
+                    room.commit(None, Left(joined.session, joined.nick, CONNECTION_LOST))
+        for owner, person in list(self.people.values()):
+            if owner is node:
+                self.release(person.session, person.nick)
+        for other in self.nodes:
+            other.shared.wake()
+
+    def node_of(self, session: int) -> Node | None:
+        """Return the node on which *session* is."""
+        return next((node for node, person in self.people.values() if person.session == session), None)
+
+
+ID_STEP = 16
+"""Maximum number of nodes."""
+
+
+class NodeRecords(MemoryRecords):
+    """The records of one node, which are those of all nodes."""
+
+    def __init__(self, node: Node, call_soon: CallSoon) -> None:
+        super().__init__(call_soon, call_soon, 1000)  # type: ignore[arg-type]  # nothing needs its result
+        self._node = node
+        self._shared = database = node.cluster.database
+        self._link(database.records or self)
+        if database.records is None:
+            database.records = self
+
+    def _link(self, records: NodeRecords) -> None:
+        """Share the values of *records*."""
+        self._accounts, self._bans = records._accounts, records._bans
+        self._private, self._audit = records._private, records._audit
+
+    def load(self) -> StoredRecords:
+        """Return the records, and a sequence of ids that no other node uses."""
+        stored = super().load()
+        last = max([*self._accounts, *(ban.id for ban in self._bans.values()), *self._private, 0])
+        first = (last // ID_STEP + 1) * ID_STEP + self._node.number
+        return replace(stored, next_account=first, next_ban=first, next_private=first, step=ID_STEP)
+
+    def write(self, changes: Sequence[RecordChange], on_done: Callable[[JournalError | None], None]) -> None:
+        """Make *changes* in a later turn, and notify the other nodes."""
+
+        def commit() -> None:
+            for change in changes:
+                if isinstance(change, SaveAccount) and any(
+                    casefold_key(other.name) == casefold_key(change.account.name) and other.id != change.account.id
+                    for other in self._accounts.values()
+                ):
+                    self._node.soon(lambda: on_done(JournalError("another node has registered the nickname")))
+                    return
+            for change in changes:
+                self._make(change)
+            for node in self._shared.nodes:
+                node.shared.records._link(self)
+            self._node.soon(lambda: on_done(None))
+            self._shared.notify(self._node, lambda listener: listener.records_changed(changes))
+
+        self._node.shared.enqueue(commit)
+
+
+class NodeJournal:
+    """The journal of one node: its queue of changes, and the tails of the rooms that are open on it."""
+
+    def __init__(self, node: Node, call_soon: CallSoon) -> None:
+        self.id = "shared"
+        self.commit_stats = CommitStats()
+        self.is_cut = False
+        """Whether the node cannot reach the database. Everything waits then."""
+        self._node = node
+        self._call_soon = call_soon
+        self._queue: deque[Callable[[], None]] = deque()
+        self._logs: dict[str, NodeLog] = {}
+        self._is_awake = False
+        self.records = NodeRecords(node, call_soon)
+
+    @property
+    def database(self) -> Database:
+        """The database."""
+        return self._node.cluster.database
+
+    def open(self, name: str, tail: int) -> OpenedRoom:
+        """Open the room *name*."""
+        room = self.database.room(name)
+        log = self._logs[name] = NodeLog(self, self._node, room, name)
+        return OpenedRoom(log, len(room.lines), room.topic, room.lines[-tail:] if tail else [])
+
+    def open_room(self, name: str, tail: int, on_result: Callable[[OpenedRoom | JournalError], None]) -> None:
+        """Open the room *name* in a later turn."""
+        self.enqueue(lambda: on_result(self.open(name, tail)))
+
+    def close(self) -> None:
+        """Stop."""
+        self._queue.clear()
+
+    def close_room(self, name: str) -> None:
+        """Stop reading the tail of *name*."""
+        del self._logs[name]
+
+    def enqueue(self, change: Callable[[], None]) -> None:
+        """Make *change* in its turn."""
+        self._queue.append(change)
+        self._wake_self()
+
+    def _wake_self(self) -> None:
+        if not self._is_awake and not self.is_cut:
+            self._is_awake = True
+            self._call_soon(self._run)
+
+    def wake(self) -> None:
+        """Read the tails in a later turn."""
+        self._wake_self()
+
+    def _run(self) -> None:
+        self._is_awake = False
+        if self.is_cut:
+            return
+        changes, self._queue = self._queue, deque()
+        for change in changes:
+            change()
+        if changes:
+            for node in self.database.nodes:
+                node.shared.wake()
+        for log in list(self._logs.values()):
+            log.read_tail()
+
+
+class NodeLog:
+    """The log of one room on one node."""
+
+    def __init__(self, journal: NodeJournal, node: Node, room: SharedRoom, name: str) -> None:
+        self._journal = journal
+        self._node = node
+        self._room = room
+        self._name = name
+        self._place = len(room.stream)
+        self._listener: EventListener | None = None
+        self._first = [joined for other, joined in room.members.values() if other is not node]
+
+    def subscribe(self, listener: EventListener) -> None:
+        """Call *listener* with the events, at first with the joins of the members on other nodes."""
+        self._listener = listener
+        self._journal.wake()
+
+    def append(self, event: Event) -> None:
+        """Commit *event* in a later turn."""
+        self._journal.enqueue(lambda: self._room.commit(self._node, event))
+
+    def read_tail(self) -> None:
+        """Return everything that was committed since the last call."""
+        events: list[Event] = [*self._first]
+        foreign: list[Event] = [*self._first]
+        self._first = []
+        stream, self._place = self._room.stream[self._place :], len(self._room.stream)
+        for node, event in stream:
+            if node is self._node:
+                events.append(event)
+            elif isinstance(event, STORED):
+                foreign.append(_copy(event))
+                events.append(foreign[-1])
+            elif isinstance(event, _SHARED) or (isinstance(event, Announced) and not event.is_local):
+                foreign.append(replace(event, on_stored=None) if isinstance(event, TopicChanged) else event)
+                events.append(foreign[-1])
+        if events and self._listener is not None:
+            self._listener(events, foreign)
+
+    def read(self, first: int, last: int, on_result: ReadCallback) -> None:
+        """Read the lines *first* to *last*."""
+        lines = self._room.lines[max(first, 1) - 1 : max(last, 0)]
+        self._journal.enqueue(lambda: on_result(lines))
+
+    def search(self, query: SearchQuery, last: int, limit: int, on_result: ReadCallback) -> None:
+        """Find nothing."""
+        self._journal.enqueue(lambda: on_result([]))
+
+    def read_files(self, last: int, limit: int, on_result: ReadCallback) -> None:
+        """Find nothing."""
+        self._journal.enqueue(lambda: on_result([]))
+
+    def read_uids(self, first: int, last: int, on_result: UidsCallback) -> None:
+        """Read the uids of the lines *first* to *last*."""
+        uids = [(line.uid, line.seq) for line in self._room.lines[first - 1 : last] if line.uid]
+        self._journal.enqueue(lambda: on_result(uids))
+
+    def close(self) -> None:
+        """Close the room."""
+        self._listener = None
+        self._journal.close_room(self._name)
+
+
+class NodeDirectory:
+    """The directory of one node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._listener: NodeListener | None = None
+        self._known: dict[str, Person] = {}
+        """The people of other nodes that the listener knows, by key."""
+
+    @property
+    def _database(self) -> Database:
+        return self._node.cluster.database
+
+    def watch(self, listener: NodeListener) -> None:
+        """Call *listener*, at first with all people of other nodes."""
+        self._listener = listener
+        self.compare()
+
+    def compare(self) -> None:
+        """Notify the listener of all differences to the database."""
+        people = {key: person for key, (node, person) in self._database.people.items() if node is not self._node}
+        for key, person in self._known.items():
+            if key not in people or people[key].session != person.session:
+                self._call(_leaver(person))
+        for key, person in people.items():
+            if self._known.get(key) != person:
+                self._call(_comer(person))
+        self._known = people
+
+    def notify(self, call: Callable[[NodeListener], None]) -> None:
+        """Let *call* reach the listener, unless the node is cut off."""
+        if not self._node.shared.is_cut:
+            self._known = {
+                key: person for key, (node, person) in self._database.people.items() if node is not self._node
+            }
+            self._call(call)
+
+    def _call(self, call: Callable[[NodeListener], None]) -> None:
+        assert self._listener is not None
+        listener = self._listener
+        self._node.soon(lambda: call(listener))
+
+    def take(self, person: Person, on_taken: OnDirectory) -> None:
+        """Take a nickname in a later turn."""
+
+        def commit() -> None:
+            error = self._database.take(self._node, person)
+            self._node.soon(lambda: on_taken(error))
+
+        self._node.shared.enqueue(commit)
+
+    def update(self, person: Person) -> None:
+        """Store new values of *person* in a later turn."""
+        self._node.shared.enqueue(lambda: self._database.update(self._node, person))
+
+    def release(self, session: int, nick: str) -> None:
+        """Free *nick* in a later turn."""
+        self._node.shared.enqueue(lambda: self._database.release(session, nick))
+
+    def publish(self, decision: Decision) -> None:
+        """Pass *decision* to the other nodes in a later turn."""
+        self._node.shared.enqueue(
+            lambda: self._database.notify(self._node, lambda listener: listener.carry_out(decision))
+        )
+
+    def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
+        """Pass *message* to the other node, and its answer back."""
+
+        def answer(error: RejectedError | None) -> None:
+            self._node.soon(lambda: on_taken(error))
+
+        def commit() -> None:
+            node = self._database.node_of(message.to)
+            if node is None:
+                answer(NotHere("nobody is there."))
+            else:
+                node.directory.notify(lambda listener: listener.receive(message, answer))
+
+        self._node.shared.enqueue(commit)
+
+
+def _leaver(person: Person) -> Callable[[NodeListener], None]:
+    return lambda listener: listener.person_left(person.session, person.nick)
+
+
+def _comer(person: Person) -> Callable[[NodeListener], None]:
+    return lambda listener: listener.person_changed(person)
+
+
+class Node(ProgramWorld):
+    """One server of *cluster*."""
+
+    def __init__(self, cluster: Cluster, number: int, **options: Any) -> None:  # noqa: ANN401 - those of World
+        self.cluster = cluster
+        self.number = number
+        self.directory = NodeDirectory(self)
+        cluster.database.nodes.append(self)
+        super().__init__(journal=self._make_journal, **options)
+
+    def _make_journal(self, call_soon: CallSoon) -> Journal:
+        self.shared = NodeJournal(self, call_soon)
+        return self.shared
+
+    def hub_options(self) -> dict[str, Any]:
+        """Return the directory, and a range of session ids."""
+        return {"first_session": self.number << 32, "directory": self.directory}
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Run *call* in a later turn of this node."""
+        self._soon.append(call)
+
+    def turn_alone(self) -> bool:
+        """Run one turn of this node. Return whether there was anything to do."""
+        return World.turn(self)
+
+    def turn(self) -> bool:
+        """Run one turn of each node, because the people of one wait for the others."""
+        return self.cluster.turn()
+
+
+class Cluster:
+    """Several nodes with one database."""
+
+    def __init__(self, count: int = 2, **options: Any) -> None:  # noqa: ANN401 - those of World
+        settings = options.get("settings")
+        self.database = Database(unicode=settings is not None and settings.unicode_nicknames)
+        self._options = options
+        self._started = 0
+        self.nodes: list[Node] = []
+        for _ in range(count):
+            self.start()
+
+    def start(self) -> Node:
+        """Start a further node."""
+        self._started += 1
+        node = Node(self, self._started, **self._options)
+        self.nodes.append(node)
+        self.settle()
+        return node
+
+    def turn(self) -> bool:
+        """Run one turn of each node that lives. Return whether there was anything to do."""
+        busy = [node for node in self.nodes if node.turn_alone()]
+        return bool(busy)
+
+    def settle(self) -> None:
+        """Run turns until nothing is left to do."""
+        while self.turn():
+            pass
+
+    def kill(self, node: Node) -> None:
+        """Kill *node*: it runs no turn any more, and others do not know it yet."""
+        self.nodes.remove(node)
+
+    def bury(self, node: Node) -> None:
+        """Let the others remove the people of a dead *node*, as they do when its lease has run out."""
+        self.database.remove(node)
+        self.settle()
+
+    def cut(self, node: Node) -> None:
+        """Cut *node* off from the database."""
+        node.shared.is_cut = True
+
+    def join(self, node: Node) -> None:
+        """Connect *node* with the database again, before its lease has run out."""
+        node.shared.is_cut = False
+        node.directory.compare()
+        node.shared.wake()
+        self.settle()
+
+    def presence(self) -> list[dict[str, set[str]]]:
+        """Return, for each node, the nicknames in its open rooms, as people read them there."""
+        return [
+            {
+                name: {membership.announced_nick for membership in room.members.values()}
+                for name, room in node.hub.rooms.items()
+            }
+            for node in self.nodes
+        ]
+
+    def people(self) -> list[set[str]]:
+        """Return, for each node, the nicknames of all people."""
+        return [{member.nick for member in node.hub.members.values()} for node in self.nodes]
+
+
+def texts(events: Iterable[Event] | Sequence[Any]) -> list[str]:
+    """Return the texts of the lines among *events*."""
+    return [event.text for event in events if isinstance(event, STORED)]
+
+
+_journal: type[Journal] = NodeJournal
+_log: type[RoomLog] = NodeLog
+_directory: type[Directory] = NodeDirectory
