@@ -29,8 +29,8 @@ box => {
 """
 """What a browser does while an input method composes: Enter accepts a candidate, in some browsers after the end."""
 PASSWORD_TYPED = (
-    "Others could read a password in this text, so it is not sent. These commands work on telnet and in the client. "
-    "To log in here, quit and join again."
+    "Others could read a password in this text, so it is not sent. "
+    "Type /login, /register or /passwd alone: a form asks for the password."
 )
 
 

@@ -40,7 +40,10 @@ MAX_LOGINS: Final = 10_000
 """Maximum number of logins that wait. Above it, the oldest are forgotten."""
 MAX_PARAMETERS: Final = 20
 LATE: Final = "the login has expired, or was begun in another browser. Log in again."
-ADDRESS_UNKNOWN: Final = "The login needs the address of the page: its administrator can set it with --web-url."
+ADDRESS_UNKNOWN: Final = "The login needs the address of the page: the administrator can set it with --web-url."
+NOT_ENCRYPTED: Final = (
+    "The login would go on without encryption: the administrator can set the https address of the page with --web-url."
+)
 _AT_HOME: Final = "here"
 """The query of ``/login`` after a redirect to the address of the page. A proxy may hide that it has arrived there."""
 _NO_STORE: Final = (b"Cache-Control", b"no-store")
@@ -86,6 +89,9 @@ class LoginPages:
         home = urlsplit(url)
         host = request.headers.get(b"host", b"").decode("latin-1").lower()
         is_at_home = host == home.netloc.lower() and request.is_secure == (home.scheme == "https")
+        if request.is_secure and home.scheme != "https":
+            respond_text(reply, 503, NOT_ENCRYPTED)
+            return
         if not is_at_home and request.query != _AT_HOME:
             _redirect(reply, f"{url}login?{_AT_HOME}")  # a cookie of another host would not come back
             return

@@ -66,15 +66,11 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     def is_open(self) -> bool:
         """Return whether the connection is not known to be lost. A call that is not sent has no unknown outcome."""
         try:
+            self.pgconn.consume_input()  # perhaps the server's last words
             self.pgconn.consume_input()
         except psycopg.Error:
             return False
         return not self.closed
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether the connection was lost, so that the outcome of the last call is not known."""
-        return self.closed
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,10 +29,11 @@ SERVER_LOCK = MIGRATION_LOCK + 2**33
 """The key of the advisory lock that all servers share. The hash of the schema's name is added."""
 
 _TABLES = """
-CREATE TABLE journal (id text NOT NULL, version integer NOT NULL);
+CREATE TABLE journal (id text NOT NULL, version integer NOT NULL, home text NOT NULL DEFAULT '');
 COMMENT ON TABLE journal IS 'The journal as a whole: one row.';
 COMMENT ON COLUMN journal.id IS 'A random identifier. It is another one if stored lines were lost.';
 COMMENT ON COLUMN journal.version IS 'The version of this schema.';
+COMMENT ON COLUMN journal.home IS 'Cluster, database and table. After a restore, these are others.';
 INSERT INTO journal VALUES (replace(gen_random_uuid()::text, '-', ''), 0);
 
 CREATE TABLE rooms (
@@ -326,6 +327,12 @@ COMMENT ON FUNCTION append IS
     'Return where the events begin in each room, and the lines that had the same uid, by the index of the event.';
 """
 
+_HOME = """
+SELECT concat_ws('/', system_identifier, (SELECT oid FROM pg_database WHERE datname = current_database()),
+    'journal'::regclass::oid) FROM pg_control_system()
+"""
+_NEW_ID = "UPDATE journal SET id = replace(gen_random_uuid()::text, '-', ''), home = %s WHERE home <> %s"
+
 MIGRATIONS: list[str] = [
     _TABLES + _RECORDS + _FUNCTIONS + record_schema.FUNCTIONS + search_schema.TABLES + file_schema.TABLES
 ]
@@ -354,7 +361,23 @@ def open_schema(db: Connection[Any], schema: str) -> str:
         raise JournalTooNew(msg)
     if journal_id.startswith(COPY_OF):
         raise JournalError(INCOMPLETE.format(schema))
-    return journal_id
+    return _renew_copied_id(db) or journal_id
+
+
+def _renew_copied_id(db: Connection[Any]) -> str:
+    """Give the journal a new id if its tables were restored from a dump, which may lack the last lines.
+
+    Return this id, or an empty text if the tables are where they were. Another server may do the same at once.
+    """
+    home = _value(db, _HOME)
+    if _value(db, "SELECT home = %s FROM journal", home):
+        return ""
+    try:
+        db.execute(_NEW_ID, (home, home))
+    except InsufficientPrivilege as error:
+        msg = "the journal is a copy and needs a new identifier: start the server once as the owner of the tables"
+        raise JournalError(msg) from error
+    return str(_value(db, "SELECT id FROM journal"))
 
 
 def read_version(db: Connection[Any], schema: str) -> tuple[int, str]:

@@ -600,7 +600,7 @@ def test_the_end_skips_the_slow_way_out_of_the_interpreter() -> None:
     code = "import atexit; from broadcast.client.__main__ import main; atexit.register(print, 'slow')\n"
     command = [sys.executable, "-c", f"{code}main(['unix:/no/such', '--send', 'x'])"]
     environment = {**os.environ, "PYTHONPATH": str(Path(broadcast.__file__).parents[1])}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=200)  # noqa: S603
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("broadcast-client: no connection to unix:/no/such: ")
 
@@ -610,7 +610,9 @@ def test_the_start_imports_nothing_slow() -> None:
     code = "import sys, broadcast.client.__main__, broadcast.client.batch.send; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(Path(broadcast.__file__).parents[1])}
     command = [sys.executable, "-S", "-c", code]
-    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()  # noqa: S603
+    found = subprocess.run(  # noqa: S603
+        command, env=environment, capture_output=True, text=True, check=True, timeout=200
+    ).stdout.split()
     assert "broadcast.client.batch.send" in found
     slow = {"argparse", "asyncio", "dataclasses", "inspect", "msgspec", "prompt_toolkit", "socket", "twisted", "typing"}
     assert not slow & set(found)

@@ -378,7 +378,7 @@ def test_unknown_person_gets_no_account_where_registration_is_closed(
 
 def test_login_moves_to_the_address_of_the_page_once() -> None:
     world = LoginWorld(WebSettings(url="http://chat.example.com:8080/"))
-    browser = Browser(world, "", "localhost:8080")
+    browser = Browser(world, "", "localhost:8080")  # no trusted proxy says that it is encrypted
     moved = browser.open("/login")
     assert moved.headers["location"] == "http://chat.example.com:8080/login?here"
     assert browser.cookie is None
@@ -388,6 +388,13 @@ def test_login_moves_to_the_address_of_the_page_once() -> None:
     world.settle()
     browser.reply()
     assert browser.attributes == ["Path=/login", "Max-Age=600", "HttpOnly", "SameSite=Lax"]
+
+
+def test_login_does_not_move_from_https_to_http() -> None:
+    world = LoginWorld(WebSettings(url="http://chat.example.com/", proxies=("127.0.0.1",)))
+    response = Browser(world, "", "chat.example.com").open("/login")
+    assert response.status == 503
+    assert "without encryption" in response.text
 
 
 def test_login_needs_the_address_of_the_page() -> None:

@@ -212,7 +212,7 @@ def test_killed_database_loses_no_confirmed_line(server: PostgresServer, monkeyp
 def test_database_that_is_away_refuses_lines_and_passes_other_events(server: PostgresServer) -> None:
     with open_postgres(server.url()) as run:
         run.append_texts("a")
-        server.kill()
+        server.stop()
         began = time.monotonic()
         assert run.append(message("b"), Joined(1, "ann")) == [StoreFailed(message("b"), UNREACHABLE), Joined(1, "ann")]
         assert run.append_texts("c") == [StoreFailed(message("c"), UNREACHABLE)]
@@ -289,4 +289,4 @@ def test_call_that_takes_too_long_closes_its_connection(postgres_url: str, monke
         with pytest.raises(psycopg.OperationalError):
             db.execute("SELECT pg_sleep(60)")
         assert isinstance(db, Connection)
-        assert db.is_lost
+        assert db.closed

@@ -110,9 +110,13 @@ export class Account {
     const submit = async () => {
       for (const { input, note } of rows) showError(input, note, "");
       const values = rows.map(({ input }) => input.value);
+      const button = elements["confirm-yes"];
+      const setWaiting = (/** @type {boolean} */ isWaiting) =>
+        Object.assign(button, { disabled: isWaiting, textContent: isWaiting ? "Please wait…" : heading });
       try {
         const last = values.length - 1;
         check(values, fields[last].label === "Once more" ? last : -1);
+        setWaiting(true); // the server may take a while for a password
         await send(values);
       } catch (error) {
         const { input, note } = rows[fieldOf(error, fields)];
@@ -120,12 +124,17 @@ export class Account {
         input.focus();
         input.select();
         throw new Error("");
+      } finally {
+        if (rows[0].input.isConnected) setWaiting(false); // otherwise, the button belongs to another question
       }
     };
     const warning = passwords === "readable" ? [make("p", "error", NOT_ENCRYPTED)] : [];
     const done = ask(elements, { heading, yes: heading, body: [...warning, ...rows.map(({ row }) => row), ...more], submit });
-    rows.find(({ input }) => !input.readOnly)?.input.select();
+    const first = /** @type {any} */ (rows.find(({ input }) => !input.readOnly)).input;
+    first.focus();
+    first.select();
     await done;
+    elements["confirm-yes"].disabled = false;
     elements["confirm-body"].replaceChildren(); // with the passwords
   }
 }

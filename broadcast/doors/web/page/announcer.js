@@ -30,7 +30,6 @@ export class Announcer {
     this.region.textContent = "";
   }
 
-  /** Announce the lines that have come, then pause. */
   speak() {
     this.isPausing = this.count > 0;
     if (!this.isPausing) return;

@@ -216,7 +216,6 @@ export class Chat extends EventTarget {
     });
   }
 
-  /** Try to connect at once. */
   reconnect() {
     this.connection.askedDelay = null;
     if (this.state === "lost") this.connection.connect();
@@ -261,7 +260,6 @@ export class Chat extends EventTarget {
     this.post(conversation, line);
   }
 
-  /** Remove a failed line. */
   discard(line) {
     this._takeFailed(line);
     this.saveSoon();
@@ -539,7 +537,6 @@ export class Chat extends EventTarget {
     else this.report(error);
   }
 
-  /** End the session. */
   end(reason) {
     this.endReason = reason;
     this.token = NO_TOKEN; // the old one would take the session from the tab that has it now
@@ -555,7 +552,6 @@ export class Chat extends EventTarget {
     this._saveTimer ??= this.env.setTimeout(() => this.save(), SAVE_MS);
   }
 
-  /** Save the session now. */
   save() {
     this.env.clearTimeout(this._saveTimer);
     this._saveTimer = undefined;

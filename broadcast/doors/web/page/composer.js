@@ -199,7 +199,6 @@ export class Composer {
     this.saveDrafts();
   }
 
-  /** Store the drafts for a reload. */
   saveDrafts() {
     if (this.current.key !== null) this.drafts.set(this.current.key, this.box.value);
     store(this.chat.env.session, DRAFTS, [...this.drafts].filter(([, text]) => text));
@@ -240,7 +239,6 @@ export class Composer {
     this.box.setAttribute("aria-activedescendant", options[this.chosen]?.id ?? "");
   }
 
-  /** Put a suggestion into the text. */
   complete(index) {
     if (!this.suggested || index < 0) return;
     const { from, words } = this.suggested;

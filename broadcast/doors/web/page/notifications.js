@@ -8,7 +8,6 @@ const CHOICES = "broadcast:notify";
 const LONGEST_TEXT = 200;
 const ICON = 64; // pixels
 
-/** Return the title of the page. */
 export function titleOf(unread, key, server) {
   return `${unread ? `(${unread}) ` : ""}${key ? `${key} - ` : ""}${server}`;
 }
@@ -97,7 +96,6 @@ export class Notifications {
     }
   }
 
-  /** Play a short tone. */
   play() {
     this.audio ??= new AudioContext();
     const { currentTime, destination } = this.audio;
@@ -130,7 +128,6 @@ export class Notifications {
     if (unread === this.iconCount) icon.href = this.icons.get(label);
   }
 
-  /** Return the address of an icon with a label. */
   async makeIcon(label) {
     const image = make("img");
     image.src = "icon.svg";

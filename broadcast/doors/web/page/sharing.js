@@ -67,7 +67,6 @@ class Upload {
     this.onCancel();
   }
 
-  /** Show how many bytes have been sent. */
   progress(sent) {
     this.bar.value = sent;
     this.words.textContent = `${sizeOf(sent)} of ${sizeOf(this.content.size)}`;
