@@ -8,14 +8,14 @@ from functools import partial
 from typing import Any, TypeVar
 
 from broadcast.core.errors import JournalError
-from broadcast.core.events import Stored
+from broadcast.core.events import Joined, Stored
 from broadcast.core.interfaces import Journal, OpenedRoom
 from broadcast.core.stats import CommitStats
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.batch_queue import BatchQueue
 from broadcast.journals.commit_queue import CommittedQueue
 from broadcast.journals.postgres.commit_thread import CommitThread
-from broadcast.journals.postgres.database import MINIMUM_VERSION, Connection, Database
+from broadcast.journals.postgres.database import MINIMUM_VERSION, Connection, Database, from_text
 from broadcast.journals.postgres.merging import Merger
 from broadcast.journals.postgres.queries import RoomRow, read_room, start_query_thread
 from broadcast.journals.postgres.records import PostgresRecords
@@ -96,7 +96,8 @@ class PostgresJournal:
         self.submit(Kind.OPEN, partial(read_room, name=name, tail=tail), receive)
 
     def _opened(self, name: str, room: RoomRow, recent: list[Stored]) -> OpenedRoom:
-        log = PostgresRoomLog(self._queue, self, name, (room.last, room.place))
+        members = [Joined(session, from_text(nick)) for session, nick in room.members]
+        log = PostgresRoomLog(self._queue, self, name, (room.last, room.place), members)
         if self._tail is not None:
             self._tail.open(log)
         return OpenedRoom(log, room.last, room.topic, recent)

@@ -46,6 +46,8 @@ class MergedStream:
         """Events that were read, some of which may be those of a segment."""
         self.in_flight = False
         """Whether a batch with events of this room was sent, and its result is not known."""
+        self.foreign: set[int] = set()
+        """The identities of events of other servers that the room has not received."""
 
     def drain(self) -> list[Event]:
         """Remove the events that follow the position and return them."""
@@ -57,6 +59,7 @@ class MergedStream:
                 position, event = self.others.popleft()
                 if position > self.position:
                     ready.append(event)
+                    self.foreign.add(id(event))
                     self.position = position
             elif segment is not None and self.read_to >= segment.begin:
                 self.segments.popleft()

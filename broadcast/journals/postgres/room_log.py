@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from broadcast.core.events import Event
-from broadcast.core.interfaces import ReadCallback, RoomLog, UidsCallback
+from broadcast.core.events import Event, Joined
+from broadcast.core.interfaces import EventListener, ReadCallback, RoomLog, UidsCallback
 from broadcast.core.search_query import SearchQuery
 from broadcast.journals.batch_queue import BatchQueue
 from broadcast.journals.postgres.database import Connection
@@ -28,19 +28,30 @@ class Threads(Protocol):
 
 
 class PostgresRoomLog:
-    """The log of the room *name*, whose events up to *position* have been read."""
+    """The log of the room *name*, whose events up to *position* have been read.
 
-    def __init__(self, queue: BatchQueue[PostgresRoomLog], threads: Threads, name: str, position: Position) -> None:
+    At that place, the room had *members* on other servers. Their joins are delivered with the first events.
+    """
+
+    def __init__(
+        self,
+        queue: BatchQueue[PostgresRoomLog],
+        threads: Threads,
+        name: str,
+        position: Position,
+        members: Sequence[Joined] = (),
+    ) -> None:
         self.name = name
         self.stream: MergedStream = MergedStream(position)
         """The state that belongs to the ``Merger``."""
+        self._first: Sequence[Event] = members
         self._queue = queue
         self._threads = threads
-        self._listener: Callable[[Sequence[Event]], None] | None = None
+        self._listener: EventListener | None = None
         self._appended: list[Event] = []
         """Events that have not been passed to the commit thread yet."""
 
-    def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
+    def subscribe(self, listener: EventListener) -> None:
         """Call *listener* with each batch of committed events."""
         self._listener = listener
 
@@ -59,8 +70,14 @@ class PostgresRoomLog:
         """Pass committed *events* to the listener."""
         # The delivery may take a while. Meanwhile, the commit thread stores the events of the next delivery.
         self._queue.hand_over()
+        foreign: Sequence[Event] = ()
+        if self.stream.foreign:
+            foreign = [event for event in events if id(event) in self.stream.foreign]
+            self.stream.foreign.difference_update(map(id, foreign))
+        if self._first:
+            events, foreign, self._first = [*self._first, *events], [*self._first, *foreign], ()
         if self._listener is not None:
-            self._listener(events)
+            self._listener(events, foreign)
 
     def read(self, first: int, last: int, on_result: ReadCallback) -> None:
         """Find the events numbered *first* to *last*. All are in memory at once: ask for thousands, not millions."""

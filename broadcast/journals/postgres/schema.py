@@ -14,7 +14,7 @@ from psycopg import Connection, sql
 from psycopg.errors import InsufficientPrivilege
 
 from broadcast.core.errors import JournalError, JournalTooNew
-from broadcast.journals.postgres import record_schema, search_schema
+from broadcast.journals.postgres import people_schema, record_schema, search_schema
 
 STALE = "BC001"
 """The SQLSTATE, raised by ``begin_batch``, of a batch with an epoch or a number that is no longer valid."""
@@ -257,7 +257,15 @@ COMMENT ON FUNCTION append IS
     'Return where the events begin in each room, and the lines that had the same uid, by the index of the event.';
 """
 
-MIGRATIONS: list[str] = [_TABLES + _RECORDS + _FUNCTIONS + record_schema.FUNCTIONS + search_schema.TABLES]
+MIGRATIONS: list[str] = [
+    _TABLES
+    + _RECORDS
+    + _FUNCTIONS
+    + record_schema.FUNCTIONS
+    + search_schema.TABLES
+    + people_schema.TABLES
+    + people_schema.FUNCTIONS
+]
 """Entry n (from 0) migrates schema version n to n + 1."""
 
 
