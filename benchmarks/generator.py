@@ -7,11 +7,15 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from itertools import cycle
+from typing import Any, Final
 
 from benchmarks.peers import Started
 from benchmarks.processes import BenchmarkError
 from benchmarks.tools import Tools
+
+_first_numbers: Final = cycle((0, 50_000))
+"""The number in the first nickname of a run. The server may not have noticed yet that the people before have left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,9 @@ class Generator:
 def generate(tools: Tools, started: Started, **settings: float) -> Iterator[Generator]:
     """Run the load generator against *started* with *settings* (see load.c), and kill it at the end."""
     peer = started.peer
+    first = next(_first_numbers)
     everything = {
-        "port": started.port, "pid": started.server.pid, "echo": int(peer.echo), "settle": peer.settle,
+        "port": started.port, "pid": started.server.pid, "first": first, "echo": int(peer.echo), "settle": peer.settle,
         "arriving": peer.arriving, "websocket": int(peer.websocket),
         "limit": 300,
     }  # fmt: skip

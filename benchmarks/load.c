@@ -55,6 +55,7 @@ static struct setting { const char *name; double value; const char *meaning; } s
     X(port, 0, "of the server, on 127.0.0.1")                                                                         \
     X(pid, 0, "the server's process, whose CPU time is read; 0: none")                                                \
     X(people, 10, "connections that read")                                                                            \
+    X(first, 0, "the number in the first nickname: those of earlier people may not be free yet")                      \
     X(rooms, 1, "the people are spread over them in turn")                                                            \
     X(apart, 0, "1: a single room is not the one in which the server lets them arrive")                                \
     X(senders, 1, "of them talk, in turn")                                                                            \
@@ -228,7 +229,7 @@ static void say_hello(struct person *who) {
     char text[256], framed[sizeof text + 8];
     int size = snprintf(text, sizeof text,
                         "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"hello\",\"params\":{\"protocol\":1,\"client\":\"load/1\","
-                        "\"nick\":\"u%05d\",\"replay\":0,\"grace\":0}}\n", (int)(who - people));
+                        "\"nick\":\"u%05d\",\"replay\":0,\"grace\":0}}\n", (int)(who - people) + (int)GET(first));
     if (GET(websocket)) size = frame(framed, text, size);
     if (send_bytes(who, GET(websocket) ? framed : text, size) != size) lost(who);
 }
@@ -241,6 +242,7 @@ static void is_in(struct person *who) {
 
 static void arrive(int number) {
     struct person *who = &people[number];
+    int nick = number + (int)GET(first);
     int on = 1, segment = 1448, buffer = 16384;
     struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + number / 4000)};
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(GET(port)),
@@ -267,8 +269,8 @@ static void arrive(int number) {
         return;
     }
     if (dialect == PLAIN) is_in(who);
-    if (dialect == BROADCAST) say_raw(who, "u%05d\r\n", number);
-    if (dialect == IRC) say_raw(who, "NICK u%05d\r\nUSER u%05d 0 * :u\r\n", number, number);
+    if (dialect == BROADCAST) say_raw(who, "u%05d\r\n", nick);
+    if (dialect == IRC) say_raw(who, "NICK u%05d\r\nUSER u%05d 0 * :u\r\n", nick, nick);
     if (dialect == NATS)
         say_raw(who, "CONNECT {\"verbose\":false,\"pedantic\":false,\"echo\":false}\r\nSUB b 1\r\nPING\r\n");
     if (dialect == JSON) say_hello(who);
@@ -289,6 +291,7 @@ static void look(struct person *who, char *text, size_t size) {
         if (dialect == NATS) say_raw(who, "PONG\r\n");
         else say_raw(who, "PONG%.*s", (int)(end + 1 - ping - 4), ping + 4);
     }
+    if (who->state == NEW && dialect == BROADCAST && memmem(text, size, "-> Error: ", 10)) fail("a nickname was refused");
     if (who->state == JOINING && dialect == BROADCAST && memmem(text, size, " * You are in r", 15)) is_in(who);
     if (who->state == NEW && dialect == BROADCAST && memmem(text, size, " * You are ", 11)) {
         if (GET(rooms) == 1 && !GET(apart)) is_in(who);

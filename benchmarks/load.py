@@ -15,8 +15,9 @@ from time import monotonic, process_time
 from typing import NoReturn
 
 SETTINGS: dict[str, float] = {
-    "port": 0, "pid": 0, "people": 10, "senders": 1, "stalled": 0, "arriving": 256, "size": 64, "echo": 0, "settle": 0,
-    "fill": 0, "window": 1, "rate": 0, "warm": 0.5, "seconds": 0, "lines": 0, "mark": 0, "hold": 0, "limit": 120,
+    "port": 0, "pid": 0, "people": 10, "first": 0, "senders": 1, "stalled": 0, "arriving": 256, "size": 64, "echo": 0,
+    "settle": 0, "fill": 0, "window": 1, "rate": 0, "warm": 0.5, "seconds": 0, "lines": 0, "mark": 0, "hold": 0,
+    "limit": 120,
 }  # fmt: skip
 CHUNK = 1 << 18
 
@@ -66,6 +67,7 @@ class Load:
     def arrive(self) -> None:
         """Open one more connection."""
         number = len(self.people)
+        nick = number + int(self.given["first"])
         connection = socket.create_connection(("127.0.0.1", int(self.given["port"])))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setblocking(False)
@@ -73,8 +75,8 @@ class Load:
         self.people.append(person)
         self.selector.register(connection, selectors.EVENT_READ, person)
         greetings = {
-            "broadcast": f"u{number:05}\r\n",
-            "irc": f"NICK u{number:05}\r\nUSER u{number:05} 0 * :u\r\n",
+            "broadcast": f"u{nick:05}\r\n",
+            "irc": f"NICK u{nick:05}\r\nUSER u{nick:05} 0 * :u\r\n",
             "nats": 'CONNECT {"verbose":false,"pedantic":false,"echo":false}\r\nSUB b 1\r\nPING\r\n',
         }
         if self.dialect == "plain":

@@ -19,6 +19,7 @@ from pathlib import Path
 from socket import gethostname
 from time import monotonic, thread_time, time
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from urllib.parse import urlsplit
 
 from twisted.internet.tcp import Port
 from twisted.internet.threads import deferToThreadPool
@@ -87,9 +88,9 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort
 
     from broadcast.core.interfaces import Journal
-    from broadcast.core.limits import Limits
     from broadcast.core.time_slice import CallSoon
     from broadcast.doors.web.door import WebDoor
+    from broadcast.journals.postgres.database import Database
     from broadcast.net.endpoints import Listener
     from broadcast.net.writers import StreamTransport, Writer
     from broadcast.server.certificate_keeper import CertificateKeeper
@@ -373,8 +374,10 @@ def makeService(options: Options) -> Server:
         factory.hand_over = partial(take_over, programs)
         certificate = _make_certificate(config, reactor) if config.tls or config.web_tls else None
         web = _make_web_door(config, programs, hub, reactor, make_writer) if config.web or config.web_tls else None
+        if web is not None and config.oidc is not None:
+            _offer_login(config.oidc, web, hub)
         entrances = _make_entrances(config, reactor, connections, hub, factory, web, certificate)
-        files = None if web is None else _make_file_store(config.data, web, hub, limits, reactor)
+        files = None if web is None else _make_file_store(config, web, hub, reactor)
         monitor = None
         if config.metrics is not None:
             monitor = _make_monitor(reactor, config.metrics, connections, hub, dispatcher, journal)
@@ -467,18 +470,27 @@ def _make_journal(config: Config, call_soon: CallSoon) -> tuple[Journal, str]:
     """Return the journal, and a line for the log about where it stores messages. Raises ``StartupError``."""
     stats = CommitStats(monotonic, lambda error: call_soon(partial(_log_storage_change, error)))
     if config.database is not None:
-        return _make_shared_journal(config, config.database, call_soon, stats)
+        return _make_shared_journal(config, call_soon, stats)
     if config.data is None:
         return MemoryJournal(call_soon), "Nothing is kept (--ephemeral): what is said is gone when the server stops."
     journal = SqliteJournal(config.data, call_soon, stats, _log_missing_lines)
     return journal, f"What is said is kept in {sanitize(str(config.data))}."
 
 
-def _make_shared_journal(config: Config, url: str, call_soon: CallSoon, stats: CommitStats) -> tuple[Journal, str]:
-    """Return the journal in the PostgreSQL database at *url*, and a line about it. Raises ``StartupError``."""
+def _make_shared_journal(config: Config, call_soon: CallSoon, stats: CommitStats) -> tuple[Journal, str]:
+    """Return the journal in the PostgreSQL database, and a line about it. Raises ``StartupError``."""
+    database = _make_database(config)
+    from broadcast.journals.postgres.journal import PostgresJournal  # noqa: PLC0415 - optional
+
+    kept = f"What is said is kept in {sanitize(database.description)}."
+    note = f"{kept} The name of this server there is {database.node}."
+    return PostgresJournal(database, call_soon, stats, _log_risk), note
+
+
+def _make_database(config: Config) -> Database:
+    """Return the PostgreSQL database that *config* names. Raises ``StartupError``."""
     try:
-        from broadcast.journals.postgres.database import Database  # noqa: PLC0415 - optional, as below
-        from broadcast.journals.postgres.journal import PostgresJournal  # noqa: PLC0415 - likewise
+        from broadcast.journals.postgres.database import Database  # noqa: PLC0415 - optional
     except ImportError as error:
         if (error.name or "psycopg").partition(".")[0] != "psycopg":  # without a name if there is no libpq
             raise
@@ -488,11 +500,10 @@ def _make_shared_journal(config: Config, url: str, call_soon: CallSoon, stats: C
         ) from error
     number = re.search(r"(?:^|\btcp6?:)(\d+)", config.ports[0])
     node = config.node or sanitize(f"{gethostname()}:{number[1] if number else config.ports[0]}")
-    database = Database(url, config.schema, node)
+    database = Database(config.database or "", config.schema, node)
     if problem := database.find_problem():
         raise StartupError(f"--journal is not a URL that PostgreSQL understands: {problem}.")
-    note = f"What is said is kept in {sanitize(database.description)}. The name of this server there is {node}."
-    return PostgresJournal(database, call_soon, stats, _log_risk), note
+    return database
 
 
 def _pip_install(*packages: str) -> str:
@@ -545,21 +556,37 @@ def _make_web_door(
     return WebDoor(programs, hub, reactor, reactor.callFromThread, time, make_writer, settings, gethostname())
 
 
+def _offer_login(issuer: str, web: WebDoor, hub: Hub) -> None:
+    """Let people log in on the page with the provider *issuer*."""
+    from broadcast.doors.web.login import LoginPages  # noqa: PLC0415 - optional, as above
+
+    pages = LoginPages(hub, web.address, monotonic, secrets.token_urlsafe)
+    web.offer_login(pages, urlsplit(issuer).hostname or issuer)
+
+
 def _make_file_store(
-    directory: Path | None,
+    config: Config,
     web: WebDoor,
     hub: Hub,
-    limits: Limits,
     reactor: Any,  # noqa: ANN401 - as in makeService
 ) -> FileStore | None:
-    """Let people share files, which are stored in *directory*. Return None if the server takes no files."""
-    if directory is None or not limits.files_total:
+    """Let people share files. Return None if the server takes no files.
+
+    They are stored in the data folder, or in the database. Then only unfinished uploads are in the folder.
+    """
+    limits = config.limits
+    if config.data is None or not limits.files_total:
         return None
     from broadcast.doors.web.uploads import files_handler  # noqa: PLC0415 - optional, as above
 
+    contents = None
+    if config.database is not None:
+        from broadcast.journals.postgres.files import PostgresContents  # noqa: PLC0415 - optional
+
+        contents = PostgresContents(_make_database(config))
     threads = WorkerThreads(reactor.callFromThread, "files", FILE_THREADS, FILE_NICENESS)
-    folder = directory / FILES_FOLDER
-    store = FileStore(folder, threads, reactor.callLater, time, days=limits.file_days, report=_log_file_fault)
+    folder, days = config.data / FILES_FOLDER, limits.file_days
+    store = FileStore(folder, threads, reactor.callLater, time, days=days, report=_log_file_fault, contents=contents)
     clock = UploadClock(monotonic, time, reactor.callLater)
     uploads = Uploads(hub.rooms, hub.moderation, store, limits, clock, partial(secrets.token_urlsafe, TOKEN_BYTES))
     hub.uploads = uploads

@@ -1,10 +1,11 @@
-"""A journal that works on threads of its own, for a server in memory: a test can wait for the results."""
+"""A journal that works on threads of its own, for a server in memory: its results come at the same time in each run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from threading import Event as Signal
+from itertools import count
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from broadcast.core.events import Event
@@ -14,14 +15,20 @@ from tests.real.programs import PATIENCE
 
 
 class AwaitedJournal:
-    """The journal that *make* returns. It counts the calls whose results have not come yet."""
+    """The journal that *make* returns. It calls back in the next turn, in the order of the calls, as that in memory.
+
+    *soon* are the calls for the next turn. ``collect`` waits until each result is among them.
+    """
 
     def __init__(self, make: Callable[[CallSoon], Journal], soon: list[Callable[[], None]]) -> None:
         self._soon = soon
-        self._has_come = Signal()
-        self._journal = make(self._call_soon)
-        self.pending = 0
-        """Number of events and answers that have not returned."""
+        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        """The calls of the journal's threads."""
+        self._journal = make(self._calls.put)
+        self._tickets = count()
+        self._awaited: set[int] = set()
+        """The tickets of calls whose results have not come yet."""
+        self._results: dict[int, Callable[[], None]] = {}
         self.commit_stats = self._journal.commit_stats
         self.records: Records = _Awaited(self, self._journal.records)
 
@@ -30,25 +37,33 @@ class AwaitedJournal:
         """The identifier of the journal."""
         return self._journal.id
 
-    def _call_soon(self, call: Callable[[], None]) -> None:
-        self._soon.append(call)
-        self._has_come.set()
+    def collect(self) -> None:
+        """Wait until all results have come, and put them among the calls for the next turn."""
+        while self._awaited:
+            try:
+                self._calls.get(timeout=PATIENCE)()
+            except Empty:
+                raise AssertionError("the journal does not answer") from None
+        while not self._calls.empty():
+            self._calls.get()()
+        self._soon += [result for _, result in sorted(self._results.items())]
+        self._results.clear()
 
-    def wait(self) -> None:
-        """Wait until there is a call for the reactor, if a result is awaited."""
-        while self.pending and not self._soon:
-            assert self._has_come.wait(PATIENCE), "the journal does not answer"
-            self._has_come.clear()
+    def take_ticket(self) -> int:
+        """Return the number of a call, whose result is awaited from now on."""
+        ticket = next(self._tickets)
+        self._awaited.add(ticket)
+        return ticket
+
+    def add_result(self, ticket: int, call: Callable[[], None]) -> None:
+        """Note what to call because of the result of the call *ticket*."""
+        self._awaited.discard(ticket)
+        self._results[ticket] = call
 
     def expect(self, on_result: Callable[..., None]) -> Callable[..., None]:
         """Return *on_result* for a call that has exactly one result."""
-        self.pending += 1
-
-        def receive(*result: object) -> None:
-            self.pending -= 1
-            on_result(*result)
-
-        return receive
+        ticket = self.take_ticket()
+        return lambda *result: self.add_result(ticket, partial(on_result, *result))
 
     def open(self, name: str, tail: int) -> OpenedRoom:
         """Open the journal."""
@@ -72,7 +87,7 @@ class _Awaited:
 
     def __init__(self, journal: AwaitedJournal, awaited: Records | RoomLog) -> None:
         self._owner = journal
-        self._awaited = awaited
+        self._awaited: Any = awaited
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- a method
         return partial(self._call, getattr(self._awaited, name))
@@ -84,18 +99,39 @@ class _Awaited:
 
 
 class _AwaitedLog(_Awaited):
-    """The log of a room."""
+    """The log of a room. All events that have come are delivered together."""
+
+    def __init__(self, journal: AwaitedJournal, log: RoomLog) -> None:
+        super().__init__(journal, log)
+        self._tickets: list[int] = []
+        """The tickets of the events that have not come yet."""
+        self._come: list[Event] = []
+        self._foreign: list[Event] = []
+        self._ticket = -1
+        """The ticket of the first event that has come, and was not delivered."""
 
     def append(self, event: Event) -> None:
-        self._owner.pending += 1
-        self._awaited.append(event)  # type: ignore[union-attr]  # a room's log
+        self._tickets.append(self._owner.take_ticket())
+        self._awaited.append(event)
 
     def subscribe(self, listener: EventListener) -> None:
-        def receive(events: Sequence[Event], foreign: Sequence[Event] = ()) -> None:
-            self._owner.pending -= len(events) - len(foreign)
-            listener(events, foreign)
+        def deliver() -> None:
+            come, self._come, foreign, self._foreign = self._come, [], self._foreign, []
+            if come:
+                listener(come, foreign)
 
-        self._awaited.subscribe(receive)  # type: ignore[union-attr]  # likewise
+        def receive(events: Sequence[Event], foreign: Sequence[Event] = ()) -> None:
+            own = len(events) - len(foreign)
+            tickets, self._tickets = self._tickets[:own], self._tickets[own:]
+            if not self._come:
+                self._ticket = tickets[0] if tickets else self._owner.take_ticket()
+            self._come += events
+            self._foreign += foreign
+            for ticket in tickets:
+                self._owner.add_result(ticket, lambda: None)
+            self._owner.add_result(self._ticket, deliver)
+
+        self._awaited.subscribe(receive)
 
 
 _conforms: type[Journal] = AwaitedJournal

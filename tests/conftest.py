@@ -77,15 +77,18 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test that uses a PostgreSQL server, and measure no coverage of tests with random examples.
+    """Mark each test that uses a PostgreSQL server, and measure no coverage where it would only double a test's time.
 
-    It would double their time.
+    A test with random examples executes the same lines many times. The scenarios execute the same lines of the core
+    over each kind of writer.
     """
     for item in items:
         if "postgres" in getattr(item, "fixturenames", ()):
             item.add_marker("postgres")
-        if isinstance(item, pytest.Function) and getattr(item.obj, "is_hypothesis_test", False):
-            item.add_marker("no_cover")
+        if isinstance(item, pytest.Function):
+            door = item.callspec.params.get("open_world") if hasattr(item, "callspec") else None
+            if getattr(item.obj, "is_hypothesis_test", False) or door in {"line, direct", "line, TLS"}:
+                item.add_marker("no_cover")
 
 
 @pytest.fixture(autouse=True)

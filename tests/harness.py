@@ -482,12 +482,9 @@ class World:
         return self._encoders.setdefault(view, TokenEncoder(self.encoded))
 
     def turn(self) -> bool:
-        """Run one turn of the reactor. Return whether there was anything to do.
-
-        If there is nothing to do before a journal with threads has answered, wait for it.
-        """
-        if not self._soon and isinstance(self.journal, AwaitedJournal):
-            self.journal.wait()
+        """Run one turn of the reactor. Return whether there was anything to do."""
+        if isinstance(self.journal, AwaitedJournal):
+            self.journal.collect()
         now, self._soon[:] = list(self._soon), []
         for call in now:
             call()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from broadcast.core.errors import Busy, RejectedError
-from broadcast.core.interfaces import DeviceCode, Identity, IdentityProvider
+from broadcast.core.interfaces import DeviceCode, Identity, IdentityProvider, PageLogin
 
 if TYPE_CHECKING:
     from broadcast.core.interfaces import Callback
@@ -22,10 +22,15 @@ def identity(subject: str, name: str | None = None) -> Identity:
 
 
 class FakeProvider:
-    """A provider without a network. ``logins`` holds the logins that were begun, the last one at the end."""
+    """A provider without a network. ``logins`` holds the logins that were begun, the last one at the end.
+
+    ``urls`` and ``answers`` hold the same for logins on a page: those that wait for the address, and for the person.
+    """
 
     def __init__(self) -> None:
         self.logins: list[FakeLogin] = []
+        self.urls: list[tuple[PageLogin, Callable[[str | RejectedError], None]]] = []
+        self.answers: list[tuple[PageLogin, Mapping[str, str], Callable[[Identity | RejectedError], None]]] = []
         self.is_busy = False
 
     def begin(
@@ -36,6 +41,18 @@ class FakeProvider:
         login = FakeLogin(on_code, on_identity)
         self.logins.append(login)
         return login.cancel
+
+    def begin_on_page(self, login: PageLogin, on_url: Callable[[str | RejectedError], None]) -> None:
+        if self.is_busy:
+            raise Busy
+        self.urls.append((login, on_url))
+
+    def finish_on_page(
+        self, login: PageLogin, answer: Mapping[str, str], on_identity: Callable[[Identity | RejectedError], None]
+    ) -> None:
+        if self.is_busy:
+            raise Busy
+        self.answers.append((login, answer, on_identity))
 
     @property
     def last(self) -> FakeLogin:

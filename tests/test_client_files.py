@@ -149,7 +149,7 @@ def test_zsh_completes_options_and_servers(typed: str, completed: str, environme
         read_until(main, "", f": broadcast-client; broadcast-client {typed}\t", f"broadcast-client {completed}")
     finally:
         shell.kill()
-        shell.wait()
+        shell.wait(60)
         os.close(main)
 
 

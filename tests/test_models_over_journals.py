@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 import tests.harness
@@ -35,6 +35,7 @@ FEW = settings(
     max_examples=100 if LONG else 4,
     stateful_step_count=50 if LONG else 25,
     deadline=None,
+    phases=[Phase.explicit, Phase.generate],  # what a thread does in the next try is never quite the same
     suppress_health_check=list(HealthCheck),
 )
 

@@ -35,6 +35,7 @@ from broadcast.core.errors import StartupError
 from broadcast.core.limits import Limits
 from broadcast.delivery.fanout import Fanout
 from broadcast.doors.line.protocol import BroadcastFactory
+from broadcast.doors.web.door import WebDoor
 from broadcast.journals.memory import MemoryJournal
 from broadcast.journals.sqlite.journal import SqliteJournal
 from broadcast.net.endpoints import close_now
@@ -320,6 +321,16 @@ def test_provider_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit, match=rf"^broadcast: --oidc needs PyJWT: {PIP} install 'PyJWT\[crypto\]'$"):
         make_service(command_line)
     assert make_service("--ephemeral")._hub.authenticator.provider is None
+
+
+@pytest.mark.parametrize(("options", "offered"), [("--web 0", ["login.example"]), ("", [])])
+def test_page_offers_the_login_with_the_provider(
+    monkeypatch: pytest.MonkeyPatch, options: str, offered: list[str]
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(WebDoor, "offer_login", lambda _door, _pages, provider: seen.append(provider))
+    make_service(f"--ephemeral --oidc https://login.example:444/x --oidc-client-id chat {options}")
+    assert seen == offered
 
 
 def test_failure_of_the_provider_is_a_warning() -> None:

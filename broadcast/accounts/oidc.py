@@ -1,4 +1,4 @@
-"""The client of an OpenID Connect provider: its documents, device codes (RFC 8628), and the check of ID tokens.
+"""The client of an OpenID Connect provider: its documents, both ways to log in, and the check of ID tokens.
 
 The methods of ``OidcClient`` block, so they run on threads of their own. Every answer of the provider is limited in
 size and in time, and no redirect is followed.
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from hmac import compare_digest
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from ipaddress import ip_address
@@ -27,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from msgspec import Struct
 
 from broadcast.core.errors import LoginFailed
-from broadcast.core.interfaces import DeviceCode, Identity
+from broadcast.core.interfaces import DeviceCode, Identity, PageLogin
 
 REQUEST_SECONDS: Final = 10.0
 """Maximum duration of one request to the provider, with its answer."""
@@ -49,6 +50,7 @@ MAX_CODE_SECONDS: Final = 900
 MAX_CODE_CHARS: Final = 32
 MAX_PAGE_CHARS: Final = 300
 MAX_SUBJECT_CHARS: Final = 255
+SCOPE: Final = "openid profile email"
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _T = TypeVar("_T", bound=Struct)
 
@@ -76,6 +78,7 @@ class _Documents(Struct):
     issuer: str
     jwks_uri: str
     token_endpoint: str
+    authorization_endpoint: str = ""
     device_authorization_endpoint: str = ""
     userinfo_endpoint: str = ""
     token_endpoint_auth_methods_supported: Sequence[str] = ("client_secret_basic",)
@@ -154,12 +157,14 @@ class OidcClient:
         """The provider's description of itself, and the time of the request for it."""
         self._keys: tuple[float, Sequence[jwt.PyJWK]] | None = None
 
+    # Logins with a device code (RFC 8628)
+
     def begin(self) -> DeviceLogin:
         """Return a new login. Raises ``ProviderError``."""
         documents = self._get_documents()
         if not documents.device_authorization_endpoint:
             raise ProviderError("it does not support device codes")
-        form = {"scope": "openid profile email"}
+        form = {"scope": SCOPE}
         answer = self._post(documents.device_authorization_endpoint, documents, form, _DeviceAnswer)
         page = check_url(answer.verification_uri or answer.verification_url)
         user_code = answer.user_code
@@ -194,6 +199,52 @@ class OidcClient:
                 raise LoginFailed("the code has expired. /oidc shows another one.")
             case error:
                 raise ProviderError(f"it answers with the error {error[:64]!r}")
+
+    # Logins on a page (RFC 6749, 7636 and 9700)
+
+    def authorization_url(self, login: PageLogin) -> str:
+        """Return the address of the provider's page for *login*. Raises ``ProviderError``."""
+        endpoint = self._get_documents().authorization_endpoint
+        if not endpoint:
+            raise ProviderError("it has no page for logins")
+        challenge = base64.urlsafe_b64encode(sha256(login.verifier.encode()).digest()).rstrip(b"=").decode()
+        query = {
+            "response_type": "code",
+            "client_id": self._client_id,
+            "redirect_uri": login.redirect_uri,
+            "scope": SCOPE,
+            "state": login.state,
+            "nonce": login.nonce,
+            "code_challenge": challenge,
+            "code_challenge_method": "S256",
+        }
+        return f"{check_url(endpoint)}{'&' if '?' in endpoint else '?'}{urlencode(query)}"
+
+    def redeem(self, login: PageLogin, answer: Mapping[str, str]) -> Identity:
+        """Return the user who has confirmed *login*. The browser has come back with the parameters *answer*.
+
+        Raises ``ProviderError``, or ``LoginFailed`` with a text for the user.
+        """
+        if answer.get("iss", self.issuer) != self.issuer:  # RFC 9207
+            raise ProviderError("the browser comes back from another provider")
+        error = answer.get("error", "")
+        if error == "access_denied":
+            raise LoginFailed("the login was refused at the provider. Log in again, or join without an account.")
+        if not error:
+            form = {
+                "grant_type": "authorization_code",
+                "code": answer.get("code", ""),
+                "redirect_uri": login.redirect_uri,
+                "code_verifier": login.verifier,
+            }
+            documents = self._get_documents()
+            token = self._post(documents.token_endpoint, documents, form, _TokenAnswer)
+            error = token.error
+            if not error:
+                return self.identify(token.id_token, login.nonce, token.access_token)
+        if error == "invalid_grant":
+            raise LoginFailed("the login has expired. Log in again.")
+        raise ProviderError(f"it answers with the error {error[:64]!r}")
 
     # ID tokens
 

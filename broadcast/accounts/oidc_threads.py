@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from broadcast.accounts.oidc import MAX_POLL_SECONDS, DeviceLogin, OidcClient, ProviderError, SlowDown
 from broadcast.core.errors import Busy, LoginFailed, RejectedError
-from broadcast.core.interfaces import Callback, CallLater, DeviceCode, Identity, IdentityProvider
+from broadcast.core.interfaces import Callback, CallLater, DeviceCode, Identity, IdentityProvider, PageLogin
 from broadcast.core.time_slice import CallSoon
 from broadcast.threads import WorkerThreads
 
@@ -23,6 +23,7 @@ SLOW_DOWN_SECONDS: Final = 5.0
 """Time by which ``slow_down`` lengthens the interval (RFC 8628, section 3.5)."""
 
 Answer: TypeAlias = DeviceLogin | Identity | Exception | None
+_T = TypeVar("_T")
 
 
 def unavailable() -> LoginFailed:
@@ -65,16 +66,52 @@ class OidcProvider:
         login.start()
         return login.cancel
 
+    def begin_on_page(self, login: PageLogin, on_url: Callable[[str | RejectedError], None]) -> None:
+        """Find the provider's page for *login*; see ``IdentityProvider``."""
+        self._ask_once(partial(self.client.authorization_url, login), on_url)
+
+    def finish_on_page(
+        self, login: PageLogin, answer: Mapping[str, str], on_identity: Callable[[Identity | RejectedError], None]
+    ) -> None:
+        """Redeem the code in *answer*; see ``IdentityProvider``."""
+        self._ask_once(partial(self.client.redeem, login, answer), on_identity)
+
+    def _ask_once(self, request: Callable[[], _T], on_result: Callable[[_T | RejectedError], None]) -> None:
+        """Call *on_result* once: with the result of *request*, or with the reason for the user why there is none."""
+        if self._unanswered >= MAX_LOGINS:
+            raise Busy
+        waiting = [on_result]
+
+        def receive(answer: _T | Exception) -> None:
+            if not waiting:
+                return
+            deliver = waiting.pop()
+            if isinstance(answer, Exception) and not isinstance(answer, RejectedError):
+                deliver(self.explain(answer))
+            else:
+                deliver(answer)
+
+        self.ask(request, receive)
+        self.call_later(ANSWER_SECONDS, partial(receive, ProviderError("it does not answer")))
+
+    def explain(self, answer: object) -> LoginFailed:
+        """Return the error for the user about *answer*, which the log shows.
+
+        No other text is logged, because it might hold a secret.
+        """
+        self.report(str(answer) if isinstance(answer, ProviderError) else type(answer).__name__)
+        return unavailable()
+
     def end_login(self) -> None:
         """Count a login no longer."""
         self._logins -= 1
 
-    def ask(self, request: Callable[[], Answer], on_answer: Callable[[Answer], None]) -> None:
+    def ask(self, request: Callable[[], _T], on_answer: Callable[[_T | Exception], None]) -> None:
         """Run *request* on a thread, and call *on_answer* with its result, or with the error that it raises."""
         self._unanswered += 1
         self._threads.run(request, partial(self._deliver, on_answer))
 
-    def _deliver(self, on_answer: Callable[[Answer], None], answer: Answer) -> None:
+    def _deliver(self, on_answer: Callable[[_T | Exception], None], answer: _T | Exception) -> None:
         self._unanswered -= 1
         on_answer(answer)
 
@@ -158,9 +195,7 @@ class _Login:
         self._wait(login)
 
     def _fail(self, answer: Answer) -> None:
-        """End because of *answer*, which the log shows. No other text is logged, because it might hold a secret."""
-        self._provider.report(str(answer) if isinstance(answer, ProviderError) else type(answer).__name__)
-        self._finish(unavailable())
+        self._finish(self._provider.explain(answer))
 
     def _finish(self, result: Identity | RejectedError) -> None:
         self.cancel()

@@ -43,6 +43,7 @@ class PostgresWriter:
         self._rooms: dict[str, int] = {}
         """The ids of the rooms by their names."""
         db.execute("CREATE TEMPORARY TABLE added (LIKE lines)")
+        db.execute("SET enable_seqscan = off")  # the planner does not know how large the tables are
 
     def last_line(self, room: RoomSize) -> int:
         """Return the number of the last line that the copy of *room* has, and give it the topic."""

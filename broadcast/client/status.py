@@ -29,7 +29,7 @@ STATUSES: Final = {
     DONE: "success; with --send or --upload, everything is stored",
     USAGE: "wrong usage, or client.toml or the file of an option cannot be used",
     NO_CONNECTION: "no connection, or no server that this client can talk to",
-    NICKNAME_REFUSED: "the server refused the nickname or its password",
+    NICKNAME_REFUSED: "the server refused the nickname or its password, or has banned the user",
     LOST: "the connection was lost; with --send or --upload, before the confirmation",
     REFUSED: "the server refused the room, a line of --send, or the file of --upload",
     STREAM: "the standard output cannot be written, or the standard input cannot be read",

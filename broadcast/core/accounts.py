@@ -22,6 +22,7 @@ from broadcast.core.errors import (
 )
 from broadcast.core.interfaces import Identity, IdentityProvider, PasswordHasher, Records
 from broadcast.core.nicknames import casefold_key
+from broadcast.core.one_time_logins import OneTimeLogins
 from broadcast.core.passwords import Password
 from broadcast.core.records import AccountRecord, DeleteAccount, SaveAccount, StoredRecords
 from broadcast.core.remembered_logins import add_login, is_login, remove_login
@@ -265,6 +266,8 @@ class Authenticator:
         self._codes = CodeLimiter()
         self.provider: IdentityProvider | None = None
         """The OpenID Connect provider, if there is one."""
+        self.one_time = OneTimeLogins(now, make_secret)
+        """The logins of pages whose users have come back from the provider."""
 
     @property
     def time_of_day(self) -> float:
@@ -384,7 +387,7 @@ class Authenticator:
             on_result(error)
 
     def check_code(self, source: Source) -> IdentityProvider:
-        """Count a device code for *source*, and return the OpenID Connect provider. Raises ``RejectedError``."""
+        """Count a login from *source*, and return the OpenID Connect provider. Raises ``RejectedError``."""
         if self.provider is None:
             raise NotPermitted("this server knows no OpenID Connect provider.")
         self._codes.count(source.address, self._now())

@@ -7,7 +7,7 @@ the call that asked: the result arrives in a later turn of the reactor.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
 from broadcast.core.errors import JournalError, RejectedError
@@ -282,6 +282,20 @@ class Identity:
     """A text from which to make a nickname. Other people may have the same."""
 
 
+@dataclass(frozen=True, slots=True)
+class PageLogin:
+    """A login on a page of the provider, with the authorization code flow and PKCE (RFC 6749 and 7636)."""
+
+    redirect_uri: str
+    """The address of this server to which the provider sends the browser back."""
+    state: str = field(repr=False)
+    """A random text that comes back with the browser."""
+    nonce: str = field(repr=False)
+    """A random text that comes back in the ID token."""
+    verifier: str = field(repr=False)
+    """A random text whose hash the provider gets first. It redeems the code."""
+
+
 class IdentityProvider(Protocol):
     """An OpenID Connect provider. All work with the network happens on other threads."""
 
@@ -294,6 +308,17 @@ class IdentityProvider(Protocol):
 
         In later turns, *on_code* is called with the code to show, then *on_identity* with the result. After a failure,
         *on_identity* is called with the reason, perhaps without a call of *on_code*.
+        """
+
+    def begin_on_page(self, login: PageLogin, on_url: Callable[[str | RejectedError], None]) -> None:
+        """Call *on_url* in a later turn with the address of the provider's page for *login*. Raises ``Busy``."""
+
+    def finish_on_page(
+        self, login: PageLogin, answer: Mapping[str, str], on_identity: Callable[[Identity | RejectedError], None]
+    ) -> None:
+        """Call *on_identity* in a later turn with the user who has confirmed *login*. Raises ``Busy``.
+
+        *answer* holds the parameters with which the provider has sent the browser back.
         """
 
 

@@ -1,4 +1,4 @@
-"""A login with an OpenID Connect provider, from the code to the account. No network.
+"""Logins with an OpenID Connect provider, from the code or the person to the account. No network.
 
 The account is found by the provider and its identifier of the person, never by a name. Therefore a login takes over no
 account that exists. A user who is logged in joins the account to the identity instead.
@@ -27,52 +27,27 @@ class UnknownIdentity(RegistrationClosed):
         RejectedError.__init__(self, "your identity belongs to no account here: log in with a password, then join it.")
 
 
-class OidcLogin:
-    """One login. *member* is the user, None before the nickname. Raises ``RejectedError``.
+class IdentityLogin:
+    """The login of a person whom an OpenID Connect provider knows. *member* is the user, None before the nickname.
 
-    *on_code* is called with the code to show. *on_account* is called with the account, to which *member* is logged in
-    then, or with the reason of a failure. Neither is called after ``cancel``.
+    *on_account* is called once, with the account, to which *member* is logged in then, or with the reason of a failure.
     """
 
-    def __init__(
-        self,
-        hub: Hub,
-        source: Source,
-        member: Member | None,
-        on_code: Callable[[DeviceCode], None],
-        on_account: OnAccount,
-    ) -> None:
-        if member is not None and member.cancel_login is not None:
-            raise RejectedError("a login is under way already: use its code, or wait until that expires.")
+    def __init__(self, hub: Hub, member: Member | None, on_account: OnAccount) -> None:
         self._hub = hub
         self._member = member
         self._account = None if member is None else member.account
         """The account to join to the identity."""
-        self._on_code = on_code
         self._on_account = on_account
         self._is_over = False
-        provider = hub.authenticator.check_code(source)
-        self._cancel_provider = provider.begin(self._show_code, self._identify)
-        if member is not None:
-            member.cancel_login = self.cancel
 
     @property
     def is_join(self) -> bool:
         """Whether the login joins the account of the user to an identity."""
         return self._account is not None
 
-    def cancel(self) -> None:
-        """End the login. Nothing is called any more."""
-        self._is_over = True
-        self._cancel_provider()
-        if self._member is not None:
-            self._member.cancel_login = None
-
-    def _show_code(self, code: DeviceCode) -> None:
-        if not self._is_over:
-            self._on_code(code)
-
-    def _identify(self, identity: Identity | RejectedError) -> None:
+    def identify(self, identity: Identity | RejectedError) -> None:
+        """Go on with *identity*, the person, or with the reason why the provider has not confirmed who it is."""
         if self._is_over:
             return
         try:
@@ -84,8 +59,11 @@ class OidcLogin:
             self._end(error)
 
     def _check_member(self) -> None:
-        """Raise ``RejectedError`` if the user has logged in or out meanwhile."""
-        if self._member is not None and self._member.account is not self._account:
+        """Raise ``RejectedError`` if the user has left, or has logged in or out meanwhile."""
+        member = self._member
+        if member is None:
+            return
+        if member.account is not self._account or self._hub.members.get(member.id) is not member:
             raise RejectedError("you have logged in or out meanwhile: nothing was changed.")
 
     def _find_account(self, identity: Identity) -> None:
@@ -139,10 +117,49 @@ class OidcLogin:
     def _end(self, result: Account | RejectedError) -> None:
         if self._is_over:
             return
+        self._close()
+        self._on_account(result)
+
+    def _close(self) -> None:
         self._is_over = True
+
+
+class OidcLogin(IdentityLogin):
+    """A login that the user confirms with a code, while it goes on here. Raises ``RejectedError``.
+
+    *on_code* is called with the code to show. Nothing is called after ``cancel``.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        source: Source,
+        member: Member | None,
+        on_code: Callable[[DeviceCode], None],
+        on_account: OnAccount,
+    ) -> None:
+        if member is not None and member.cancel_login is not None:
+            raise RejectedError("a login is under way already: use its code, or wait until that expires.")
+        super().__init__(hub, member, on_account)
+        self._on_code = on_code
+        provider = hub.authenticator.check_code(source)
+        self._cancel_provider = provider.begin(self._show_code, self.identify)
+        if member is not None:
+            member.cancel_login = self.cancel
+
+    def cancel(self) -> None:
+        """End the login. Nothing is called any more."""
+        self._close()
+        self._cancel_provider()
+
+    def _close(self) -> None:
+        super()._close()
         if self._member is not None:
             self._member.cancel_login = None
-        self._on_account(result)
+
+    def _show_code(self, code: DeviceCode) -> None:
+        if not self._is_over:
+            self._on_code(code)
 
 
 def describe_code(code: DeviceCode) -> tuple[str, str, str]:

@@ -29,7 +29,7 @@ ADDRESS_REGISTRATIONS: Final = 3
 REGISTRATIONS: Final = 1_000
 """Maximum number of new accounts a day."""
 ADDRESS_CODES: Final = 5
-"""Maximum number of device codes a minute from one address, for logins with OpenID Connect."""
+"""Maximum number of logins with OpenID Connect that begin in a minute at one address."""
 MAX_KEYS: Final = 10_000
 """Maximum number of addresses, accounts or pairs of them that are known. The least recently used ones are forgotten."""
 
@@ -155,13 +155,13 @@ class TryLimiter:
 
 
 class CodeLimiter:
-    """The limit on device codes from each address. This machine has none, as in ``TryLimiter``."""
+    """The limit on logins with OpenID Connect from each address. This machine has none, as in ``TryLimiter``."""
 
     def __init__(self) -> None:
         self._sources: _Counter[Hashable] = _Counter(ADDRESS_CODES, MINUTE)
 
     def count(self, host: str | None, now: float) -> None:
-        """Count a device code for *host* at the time *now*. Raises ``TooManyLogins``."""
+        """Count a login that begins at *host* at the time *now*. Raises ``TooManyLogins``."""
         source = find_source(host)
         if source is None:
             return

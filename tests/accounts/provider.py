@@ -93,7 +93,7 @@ class Provider:
         self.released.set()
         self.server.shutdown()
         self.server.server_close()
-        self._thread.join()
+        self._thread.join(60)
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("Content-Length", 0))).decode()

@@ -12,6 +12,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import jwt
 import pytest
@@ -30,10 +31,13 @@ from broadcast.accounts.oidc import (
     check_url,
 )
 from broadcast.core.errors import LoginFailed
-from broadcast.core.interfaces import DeviceCode, Identity
+from broadcast.core.interfaces import DeviceCode, Identity, PageLogin
 from tests.accounts.provider import CLIENT, KEY, SECRET, Provider, basic, jwk, pem, rsa_key, send
 from tests.certificates import Pair
 
+PAGE = PageLogin(
+    "https://chat.example/login/callback", "the-state", "the-nonce", "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+)
 LOGIN = DeviceLogin(DeviceCode("WDJB-MJHT", "https://login.example/device", 600), "secret-device-code", 5)
 
 
@@ -162,6 +166,90 @@ def test_poll_tells_the_answers_of_the_provider_apart(provider: Provider, client
         provider.answers["/token"] = 400, {"error": error}
         with pytest.raises(kind, match=text):
             client.poll(LOGIN)
+
+
+# Logins on a page
+
+
+def on_page(provider: Provider) -> dict[str, str]:
+    """Let *provider* have a page for logins, and return an answer of it."""
+    provider.documents["authorization_endpoint"] = f"{provider.issuer}/authorize?tenant=1"
+    provider.confirm(provider.token(nonce="the-nonce", preferred_username="ann"))
+    return {"code": "the code", "state": "the-state", "iss": provider.issuer}
+
+
+def test_page_of_the_provider_gets_the_hash_of_the_verifier(provider: Provider, client: OidcClient) -> None:
+    on_page(provider)
+    url, _, query = client.authorization_url(PAGE).partition("&")
+    assert url == f"{provider.issuer}/authorize?tenant=1"
+    assert dict(parse_qsl(query)) == {
+        "response_type": "code",
+        "client_id": CLIENT,
+        "redirect_uri": "https://chat.example/login/callback",
+        "scope": "openid profile email",
+        "state": "the-state",
+        "nonce": "the-nonce",
+        "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",  # RFC 7636, appendix B
+        "code_challenge_method": "S256",
+    }
+    provider.documents["authorization_endpoint"] = f"{provider.issuer}/authorize"
+    assert (
+        OidcClient(provider.issuer, CLIENT, "", Time())
+        .authorization_url(PAGE)
+        .startswith(f"{provider.issuer}/authorize?response_type=code")
+    )
+
+
+def test_code_is_redeemed_with_the_verifier(provider: Provider, client: OidcClient) -> None:
+    answer = on_page(provider)
+    assert client.redeem(PAGE, answer) == Identity(provider.issuer, "ann-1", "ann")
+    _, form, authorization = next(request for request in provider.requests if request[0] == "/token")
+    assert form == {
+        "grant_type": "authorization_code",
+        "code": "the code",
+        "redirect_uri": "https://chat.example/login/callback",
+        "code_verifier": "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+        "client_id": CLIENT,
+    }
+    assert authorization == basic("broadcast", "hush%20%26%20hush")
+
+
+@pytest.mark.parametrize("nonce", ["another", None])
+def test_token_of_another_login_is_refused(provider: Provider, client: OidcClient, nonce: str | None) -> None:
+    answer = on_page(provider)
+    provider.confirm(provider.token(nonce=nonce))
+    with pytest.raises(ProviderError, match="another nonce"):
+        client.redeem(PAGE, answer)
+
+
+def test_answer_of_another_provider_is_not_redeemed(provider: Provider, client: OidcClient) -> None:
+    answer = on_page(provider)
+    with pytest.raises(ProviderError, match="another provider"):
+        client.redeem(PAGE, {**answer, "iss": "https://evil.example"})
+    assert provider.requests == []
+
+
+def test_errors_of_a_login_on_a_page_are_told_apart(provider: Provider, client: OidcClient) -> None:
+    answer = on_page(provider)
+    with pytest.raises(LoginFailed, match="refused at the provider"):
+        client.redeem(PAGE, {"error": "access_denied"})
+    with pytest.raises(ProviderError, match="server_error"):
+        client.redeem(PAGE, {"error": "server_error"})
+    assert provider.requests == []
+    provider.answers["/token"] = 400, {"error": "invalid_grant"}
+    with pytest.raises(LoginFailed, match="has expired"):
+        client.redeem(PAGE, answer)
+    provider.answers["/token"] = 401, {"error": "invalid_client"}
+    with pytest.raises(ProviderError, match="invalid_client"):
+        client.redeem(PAGE, answer)
+
+
+@pytest.mark.parametrize("endpoint", [None, "", "http://login.example/authorize", "javascript:alert(1)"])
+def test_page_that_is_not_safe_is_refused(provider: Provider, client: OidcClient, endpoint: str | None) -> None:
+    if endpoint is not None:
+        provider.documents["authorization_endpoint"] = endpoint
+    with pytest.raises(ProviderError):
+        client.authorization_url(PAGE)
 
 
 # Names

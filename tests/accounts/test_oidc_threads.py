@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from broadcast.accounts.oidc import DeviceLogin, OidcClient, ProviderError, SlowDown
 from broadcast.accounts.oidc_threads import ANSWER_SECONDS, MAX_FAILURES, MAX_LOGINS, OidcProvider
 from broadcast.core.errors import Busy, LoginFailed, RejectedError
-from broadcast.core.interfaces import DeviceCode, Identity
+from broadcast.core.interfaces import DeviceCode, Identity, PageLogin
 from tests.accounts.provider import CLIENT, Provider
 from tests.journals.contract import ReactorCalls
 
@@ -28,12 +28,19 @@ class ScriptedClient:
     def __init__(self) -> None:
         self.code: Any = DeviceLogin(CODE, "secret", 5)
         self.polls: list[Any] = []
+        self.page: Any = ANN
         self.times: list[float] = []
         """The times of the polls."""
         self.clock = Clock()
 
     def begin(self) -> DeviceLogin:
         return cast(DeviceLogin, _result(self.code))
+
+    def authorization_url(self, _login: PageLogin) -> str:
+        return "https://login.example/authorize"
+
+    def redeem(self, _login: PageLogin, _answer: Mapping[str, str]) -> Identity:
+        return cast(Identity, _result(self.page))
 
     def poll(self, _login: DeviceLogin) -> Identity | None:
         self.times.append(self.clock.seconds())
@@ -55,6 +62,7 @@ class Harness:
         self.calls = ReactorCalls()
         self.reports: list[str] = []
         self.codes: list[DeviceCode] = []
+        self.urls: list[str] = []
         self.results: list[Identity | RejectedError] = []
         self.provider = OidcProvider(
             client or cast(OidcClient, self.script),
@@ -190,3 +198,50 @@ def test_number_of_logins_and_of_requests_is_limited(slow: tuple[Harness, Provid
         cancel()
     with pytest.raises(Busy):  # the threads still wait for the provider
         harness.begin()
+
+
+# Logins on a page
+
+PAGE = PageLogin("https://chat.example/login/callback", "state", "nonce", "verifier")
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown", "reports"),
+    [
+        (ANN, ANN, []),
+        (LoginFailed("it was refused."), "it was refused.", []),
+        (ProviderError("down"), DOWN, ["down"]),
+        (ValueError("secret"), DOWN, ["ValueError"]),
+    ],
+)
+def test_login_on_a_page_is_one_request_with_one_result(
+    harness: Harness, answer: object, shown: object, reports: list[str]
+) -> None:
+    harness.script.page = answer
+    harness.provider.begin_on_page(PAGE, lambda url: harness.urls.append(str(url)))
+    harness.provider.finish_on_page(PAGE, {"code": "c"}, harness.results.append)
+    harness.until_answered()
+    harness.clock.advance(ANSWER_SECONDS)
+    (result,) = harness.results
+    assert (str(result) if isinstance(result, RejectedError) else result) == shown
+    assert harness.urls == ["https://login.example/authorize"]
+    assert harness.reports == reports
+
+
+def test_login_on_a_page_does_not_wait_for_a_slow_provider(slow: tuple[Harness, Provider]) -> None:
+    harness, provider = slow
+    harness.provider.begin_on_page(PAGE, lambda url: harness.urls.append(str(url)))
+    harness.clock.advance(ANSWER_SECONDS)
+    assert harness.urls == [DOWN]
+    assert harness.reports == ["it does not answer"]
+    provider.released.set()
+    harness.until_answered()
+    assert len(harness.urls) == 1
+
+
+def test_number_of_requests_of_pages_is_limited(slow: tuple[Harness, Provider]) -> None:
+    harness, _ = slow
+    for _ in range(MAX_LOGINS):
+        harness.provider.begin_on_page(PAGE, lambda _url: None)
+    with pytest.raises(Busy):
+        harness.provider.finish_on_page(PAGE, {}, harness.results.append)

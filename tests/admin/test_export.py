@@ -120,7 +120,7 @@ def test_a_full_disk_is_reported(folder: Path) -> None:
         pytest.skip("this system has no /dev/full")
     command = [sys.executable, "-m", "broadcast.admin", "--data", str(folder), "export"]
     with Path("/dev/full").open("wb") as full:
-        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)  # noqa: S603
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, timeout=200)  # noqa: S603
     assert ended.returncode == 6
     assert ended.stderr == b"broadcast-admin: the standard output cannot be written: No space left on device\n"
 
@@ -128,7 +128,11 @@ def test_a_full_disk_is_reported(folder: Path) -> None:
 def test_the_output_is_utf_8_in_any_locale(folder: Path) -> None:
     command = [sys.executable, "-X", "utf8=0", "-m", "broadcast.admin", "--data", str(folder), "export"]
     ended = subprocess.run(  # noqa: S603
-        command, env=os.environ | {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}, capture_output=True, check=False
+        command,
+        env=os.environ | {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"},
+        capture_output=True,
+        check=False,
+        timeout=200,
     )
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert "schön ☺" in ended.stdout.decode()

@@ -32,7 +32,8 @@ def find_browser() -> str | None:
     return next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "google-chrome"))), None)
 
 
-def _require(condition: object, reason: str) -> None:
+def require(condition: object, reason: str) -> None:
+    """Skip the test unless *condition* is true, or fail where all programs must be there."""
     if not condition:
         if os.environ.get("BROADCAST_REQUIRE_PROGRAMS"):
             pytest.fail(reason)
@@ -43,11 +44,11 @@ def _require(condition: object, reason: str) -> None:
 def browser() -> Iterator[Browser]:
     """Chromium. While it runs, this thread has a running event loop, which tests elsewhere must not find."""
     path = find_browser()
-    _require(path, "chromium is not installed")
+    require(path, "chromium is not installed")
     try:
         from playwright.sync_api import expect, sync_playwright  # noqa: PLC0415 -- it may be missing
     except ImportError:
-        _require(None, "playwright is not installed")
+        require(None, "playwright is not installed")
         raise
     expect.set_options(timeout=PATIENCE * 1000)
     with sync_playwright() as playwright:

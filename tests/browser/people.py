@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.real.programs import PATIENCE, TWISTD
+from tests.real.zygote import start_server
 
 
 def free_port() -> int:
@@ -33,7 +34,7 @@ class Server:
         self.port = free_port()
         self.web_port = free_port()
         self._options = options
-        self._process: subprocess.Popen[bytes] | None = None
+        self._pid = 0
 
     @property
     def address(self) -> str:
@@ -42,24 +43,18 @@ class Server:
 
     def start(self) -> None:
         """Start, and wait until both ports listen."""
-        command = [TWISTD, "-n", "--pidfile=", "broadcast", "--port", f"tcp:{self.port}:interface=127.0.0.1"]
+        command = ["-n", "--pidfile=", "broadcast", "--port", f"tcp:{self.port}:interface=127.0.0.1"]
         data = ["--data", str(self.folder / "data")]
         web = ["--web", f"tcp:{self.web_port}:interface=127.0.0.1"]
         with (self.folder / "output").open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603 -- the test's own command
-                [*command, *data, *web, *self._options],
-                stdout=output,
-                stderr=output,
-                stdin=subprocess.DEVNULL,
-                cwd=self.folder,
-            )
+            arguments = [TWISTD, *command, *data, *web, *self._options]
+            self._pid = start_server(arguments, os.environ, str(self.folder), output.fileno())
         for port in (self.port, self.web_port):
             self._wait_for(port)
 
     def _wait_for(self, port: int) -> None:
         def listens() -> bool:
-            assert self._process is not None
-            assert self._process.poll() is None, self.output()
+            assert not self._has_ended(), self.output()
             with socket.socket() as connection:
                 return connection.connect_ex(("127.0.0.1", port)) == 0
 
@@ -71,15 +66,14 @@ class Server:
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """End the process with a signal, and wait until it has ended."""
-        if self._process is None:
-            return
-        self._process.send_signal(number)
-        try:
-            self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
+        if self._pid:
+            os.kill(self._pid, number)
+            wait_until(self._has_ended, lambda: f"the server does not end: {self.output()}")
+
+    def _has_ended(self) -> bool:
+        if self._pid and os.waitpid(self._pid, os.WNOHANG) != (0, 0):
+            self._pid = 0
+        return not self._pid
 
 
 def wait_until(is_true: Callable[[], bool], problem: Callable[[], str] = lambda: "it did not happen") -> None:

@@ -29,8 +29,8 @@ box => {
 """
 """What a browser does while an input method composes: Enter accepts a candidate, in some browsers after the end."""
 PASSWORD_TYPED = (
-    "Others could read a password in this text, so it is not sent. These commands work on telnet and in the client. "
-    "To log in here, quit and join again."
+    "Others could read a password in this text, so it is not sent. "
+    "Type /login, /register or /passwd alone: a form asks for the password."
 )
 
 
@@ -235,6 +235,8 @@ def test_a_line_that_the_server_refuses_stays_with_its_reason(pages: Pages, robo
     box(ann).fill("\u200b")
     box(ann).press("Enter")
     expect(ann.get_by_role("log").get_by_text("Not sent")).to_be_visible()
+    ann.set_viewport_size({"width": 320, "height": 600})
+    expect(ann.get_by_role("button", name="Discard")).to_be_in_viewport(ratio=1)
     box(ann).fill("/say /quit")
     box(ann).press("Enter")
     assert robot.said("/quit")["seq"] == 1

@@ -217,6 +217,22 @@ def test_a_phone_has_targets_for_fingers(offline: OfflinePages) -> None:
     assert wide_as_the_screen(page)
 
 
+def test_a_line_has_the_direction_of_its_first_word_and_an_address_its_own(offline: OfflinePages) -> None:
+    page = offline.chat()
+    run(page, "() => { server.say('bob', 'مرحبا https://example.org/'); server.say('bob', 'then English: שלום.'); }")
+    page.get_by_text("then English").wait_for()
+    sides = page.evaluate(
+        """() => [...document.querySelectorAll(".text")].map((text) => {
+          const range = document.createRange();
+          range.selectNodeContents(text);
+          const [inner, outer] = [range.getBoundingClientRect(), text.getBoundingClientRect()];
+          return ["left", "right"].filter((side) => Math.abs(inner[side] - outer[side]) < 1).join();
+        })"""
+    )
+    assert sides == ["right", "left"]
+    assert page.evaluate("getComputedStyle(document.querySelector('.text a')).direction") == "ltr"
+
+
 def test_forced_colours_and_reduced_motion_are_followed(offline: OfflinePages) -> None:
     context = offline.context(forced_colors="active", reduced_motion="reduce", color_scheme="dark")
     page = offline.chat(context=context)

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.actions import expect_shown, say
-from tests.browser.conftest import Pages, _require, find_browser
+from tests.browser.conftest import Pages, find_browser, require
 from tests.browser.people import Program, wait_until
 from tests.real.networks import NEAR, why_not
 from tests.real.programs import PATIENCE, TWISTD
@@ -69,7 +69,7 @@ class Lan:
 @pytest.fixture
 def lan(tmp_path: Path) -> Iterator[Lan]:
     """A network of its own, where namespaces are allowed."""
-    _require(shutil.which("unshare") and shutil.which("nsenter") and shutil.which("ip"), "iproute2 is not installed")
+    require(shutil.which("unshare") and shutil.which("nsenter") and shutil.which("ip"), "iproute2 is not installed")
     if reason := why_not():
         pytest.skip(reason)
     lan = Lan(tmp_path)

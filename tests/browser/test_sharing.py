@@ -202,15 +202,14 @@ def test_a_cancelled_upload_gives_its_place_back(pages: Pages, bob: Person) -> N
     assert download(bob, "fifth.bin") == b"y"
 
 
-def test_a_refusal_says_its_limit_and_can_be_closed(browser: Browser, make_server: Callable[..., Server]) -> None:
+def test_too_large_a_file_is_refused_before_the_question(browser: Browser, make_server: Callable[..., Server]) -> None:
     server = make_server("--file-bytes", "1024")
     pages = Pages(browser, server)
     ann = pages.join("ann")
     choose(ann, "huge.bin", b"x" * 2000)
-    confirm(ann)
     row = ann.get_by_role("list", name="Uploads").get_by_role("listitem")
-    expect(row).to_contain_text("Not shared: ")
-    expect(row).to_contain_text(re.compile(r"1(\.0|,024)?\D"))
+    expect(row).to_contain_text("Not shared: it has 2.0 kB, and a file here has at most 1.0 kB.")
+    expect(ann.get_by_role("dialog")).to_be_hidden()
     row.get_by_role("button", name="Close").click()
     expect(row).to_have_count(0)
     pages.close()

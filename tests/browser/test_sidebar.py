@@ -200,6 +200,8 @@ def test_on_a_phone_the_lists_are_a_drawer(pages: Pages, bob: Person) -> None:
     people(ann).get_by_role("button", name="bob").tap()
     expect(ann.get_by_role("heading", name="bob")).to_be_visible()
     expect(rooms(ann)).to_be_hidden()
+    bob.say("ann: tea?")
+    expect(opener).to_have_accessible_name("Rooms and people, 1 unread")
     assert ann.evaluate("document.documentElement.scrollWidth") <= 360
 
 

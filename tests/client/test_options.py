@@ -207,7 +207,9 @@ def test_wrong_usage_has_its_reason(arguments: list[str], reason: str) -> None:
 def test_wrong_usage_is_one_line_and_status_1(arguments: list[str], encoding: str, shown: str) -> None:
     command = [sys.executable, "-m", "broadcast.client", *arguments]
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
-    ended = subprocess.run(command, cwd=CHECKOUT, env=environment, input=b"", capture_output=True, check=False)  # noqa: S603
+    ended = subprocess.run(  # noqa: S603
+        command, cwd=CHECKOUT, env=environment, input=b"", capture_output=True, check=False, timeout=200
+    )
     assert (ended.returncode, ended.stdout) == (1, b"")
     assert ended.stderr.decode(encoding) == f"broadcast-client: {shown}\n"
 
@@ -236,7 +238,7 @@ def test_python_without_twisted_says_what_to_start(tmp_path: Path) -> None:
     (clone / "twisted").mkdir(parents=True)  # as in a clone, a package without modules
     (clone / "broadcast").symlink_to(Path(broadcast.__file__).parent, target_is_directory=True)
     command = [sys.executable, "-S", "-m", "broadcast.client"]  # -S hides the installed packages
-    ended = subprocess.run(command, cwd=clone, input="", capture_output=True, text=True, check=False)  # noqa: S603 -- constant
+    ended = subprocess.run(command, cwd=clone, input="", capture_output=True, text=True, check=False, timeout=200)  # noqa: S603 -- constant
     assert ended.returncode == 1
     assert ended.stderr == (
         "broadcast-client: this Python has no twisted: start .venv/bin/broadcast-client, or pip install twisted\n"
@@ -247,7 +249,7 @@ def imported(script: str) -> set[str]:
     """Return the modules of others that *script* imports."""
     script = f"import os, sys; before = set(sys.modules); {script}; print(*(sys.modules.keys() - before))"
     command = [sys.executable, "-c", script]
-    ended = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)  # noqa: S603 -- constant
+    ended = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True, timeout=200)  # noqa: S603 -- constant
     return {name for name in ended.stdout.split() if name.partition(".")[0] != "broadcast"}
 
 

@@ -43,7 +43,7 @@ class PortInThread:
         self.do(self.port.abort)
         self.do(self.port.close)
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
+        self._thread.join(60)
         self.loop.close()
 
 

@@ -60,7 +60,7 @@ class FullDisk:
         if shutil.which("unshare") is None:
             pytest.skip("unshare is not installed")
         data.mkdir()
-        trial = subprocess.run([*mount, "true"], capture_output=True, text=True, check=False)  # noqa: S603
+        trial = subprocess.run([*mount, "true"], capture_output=True, text=True, check=False, timeout=200)  # noqa: S603
         if trial.returncode:
             pytest.skip(f"no file system can be mounted here: {trial.stderr.strip()}")
         self.command: Sequence[str] = (*mount, TWISTD)

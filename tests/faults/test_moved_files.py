@@ -96,7 +96,7 @@ async def test_lines_after_the_removal_of_the_index_of_the_log_survive_a_kill(
     server, ann = await start(programs, data)
     (data / "journal.sqlite-shm").unlink()
     checkpoint = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('PRAGMA wal_checkpoint(TRUNCATE)')"
-    subprocess.run([sys.executable, "-c", checkpoint, str(data / "journal.sqlite")], check=True)  # noqa: S603
+    subprocess.run([sys.executable, "-c", checkpoint, str(data / "journal.sqlite")], check=True, timeout=200)  # noqa: S603
     await until_confirmed(programs, ann, "after")
     assert await lines_after_restart(programs, server, data) == ["before", "after"]
 
@@ -157,7 +157,7 @@ class Mounted:
         if shutil.which("unshare") is None or shutil.which("nsenter") is None:
             pytest.skip("unshare or nsenter is not installed")
         data.mkdir()
-        trial = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)  # noqa: S603
+        trial = subprocess.run([*command, "true"], capture_output=True, text=True, check=False, timeout=200)  # noqa: S603
         if trial.returncode:
             pytest.skip(f"no file system can be mounted here: {trial.stderr.strip()}")
         self.command = (*command, TWISTD)
@@ -165,7 +165,7 @@ class Mounted:
     def run(self, server: Server, *command: str) -> None:
         """Run *command* where the server sees the file system."""
         enter = ("nsenter", f"--target={server.pid}", "--user", "--mount", "--preserve-credentials")
-        subprocess.run([*enter, *command], capture_output=True, text=True, check=True)  # noqa: S603
+        subprocess.run([*enter, *command], capture_output=True, text=True, check=True, timeout=200)  # noqa: S603
 
 
 @ensureDeferred

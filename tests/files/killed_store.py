@@ -49,7 +49,7 @@ def main(folder: str) -> None:
     for _ in range(UPLOADS):
         begin()
     while True:
-        turns.get()()
+        turns.get(timeout=60)()
 
 
 if __name__ == "__main__":

@@ -52,16 +52,16 @@ def test_delivery_to_many_rooms_takes_several_turns(calls: ReactorCalls) -> None
     queue: CommittedQueue[Recorder] = CommittedQueue(calls.queue.put, lambda: next(times) * SLICE_SECONDS / 2)
     rooms = [Recorder() for _ in range(5)]
     queue.add((room, [message("a")]) for room in rooms)
-    calls.queue.get()()
+    calls.queue.get(timeout=60)()
     assert [len(room.delivered) for room in rooms] == [0, 0, 1, 1, 1]
     queue.add((room, [message("b")]) for room in rooms)
-    calls.queue.get()()
+    calls.queue.get(timeout=60)()
     assert [len(room.delivered) for room in rooms] == [1, 1, 1, 1, 1]
     calls.run_pending()
     assert [room.delivered for room in rooms] == [[[message("a")], [message("b")]]] * 5
 
     queue.add((room, [message("c")]) for room in rooms)
-    calls.queue.get()()
+    calls.queue.get(timeout=60)()
     queue.stop()
     calls.run_pending()
     assert sum(len(room.delivered) == 3 for room in rooms) == 3

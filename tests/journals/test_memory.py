@@ -47,7 +47,7 @@ def test_search_in_several_turns_covers_what_is_still_remembered(count: int, lat
         answers: list[Sequence[Stored] | JournalError] = []
         run.log.search(parse_query("line"), 99, 99, answers.append)
         if not run.calls.queue.empty():
-            run.calls.queue.get()()
+            run.calls.queue.get(timeout=60)()
         run.append_texts(["later"] * later)  # the journal forgets events while the search is running
         run.calls.run_until(lambda: bool(answers))
         assert not isinstance(answers[0], JournalError)
@@ -66,7 +66,7 @@ def test_each_turn_runs_one_step_of_one_query() -> None:
         turns = 0
         while len(order) < 3:
             assert run.calls.queue.qsize() == 1
-            run.calls.queue.get()()
+            run.calls.queue.get(timeout=60)()
             turns += 1
         assert (order, turns) == (["read", "first", "second"], 5)
 
@@ -81,8 +81,8 @@ def test_error_of_one_query_does_not_stop_the_others() -> None:
         run.log.read(1, 1, fail)
         run.log.read(1, 1, answers.append)
         with pytest.raises(LookupError):
-            run.calls.queue.get()()
-        run.calls.queue.get()()
+            run.calls.queue.get(timeout=60)()
+        run.calls.queue.get(timeout=60)()
         assert answers == [[]]
 
 

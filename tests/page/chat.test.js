@@ -109,9 +109,21 @@ test("joining a server that cannot be reached says so, and does not try for ever
 });
 
 test("the nickname is remembered in the browser", () => {
-  const { env, chat } = join(welcome({ nick: "Ann" }));
-  assert.equal(env.local.getItem("broadcast.nickname"), "Ann");
-  assert.equal(chat.rememberedNick, "Ann");
+  assert.equal(join(welcome({ nick: "Ann" })).chat.rememberedNick, "Ann");
+});
+
+test("a full or damaged storage keeps nobody from joining", async () => {
+  const all = make();
+  all.env.local.setItem("broadcast.nickname", "{");
+  all.env.session.setItem("broadcast:/ws", "{");
+  all.env.local.setItem = all.env.session.setItem = () => {
+    throw new Error("QuotaExceededError");
+  };
+  assert.deepEqual([all.chat.rememberedNick, await all.chat.start()], ["", false]);
+  all.chat.join({ nick: "ann" });
+  all.env.socket.open();
+  all.env.socket.answer("hello", welcome());
+  assert.equal(all.chat.state, "open");
 });
 
 test("the password is stored nowhere", () => {

@@ -19,8 +19,10 @@ from random import Random
 from typing import Any, NamedTuple
 
 from broadcast.client.aio import Chat, Emoted, Gap, Reconnected, Said
+from broadcast.client.protocol.errors import Rejected
 from broadcast.client.protocol.session import Backoff, Session
 from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS
+from tests.postgres import SHARED, PostgresServer
 from tests.real.programs import TWISTD
 from tests.relay import Relay
 
@@ -33,8 +35,15 @@ MAX_LINE = 1 << 19
 """Maximum length of a line from the server, in bytes; a message of the program protocol has up to 256 KiB."""
 PAGE = 1000
 """Number of lines that are asked for at once."""
+NOT_KEPT = 1001, -32603
+"""The codes of the errors that a line was not stored, or that the server cannot find out whether it was before."""
 SOON = 0.01
 """Time until the next attempt to connect, in seconds."""
+
+
+_STORED = """
+SELECT name, seq, nick, text, uid FROM broadcast.lines JOIN broadcast.rooms ON rooms.id = lines.room ORDER BY seq
+"""
 
 
 class Line(NamedTuple):
@@ -53,18 +62,22 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 class Server:
-    """The installed server with its journal in *folder*. It is started and ended many times."""
+    """The installed server with its journal in *folder* or *postgres*. It is started and ended many times."""
 
-    def __init__(self, folder: Path, relay: Relay) -> None:
+    def __init__(self, folder: Path, relay: Relay, postgres: PostgresServer | None = None) -> None:
         self.output = b""
         """The output of all processes."""
+        self.postgres = postgres
+        """Where the journal is; None for a file in the folder."""
         self._folder = folder
         self._relay = relay
         self._process: Process | None = None
 
     async def start(self) -> None:
         """Start the server, and wait until it listens."""
-        options = "--port", "0", "--data", "data", "--limits", "off"
+        options = ["--port", "0", "--data", "data", "--limits", "off"]
+        if self.postgres is not None:
+            options += ["--journal", self.postgres.url(), "--node", "one"]
         command = TWISTD, "-n", "--pidfile=", "broadcast", *options
         self._process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT, cwd=self._folder)
         assert self._process.stdout is not None
@@ -91,6 +104,10 @@ class Server:
     def stored(self) -> dict[str, dict[int, Line]]:
         """Return all lines of the journal by room and number."""
         lines: dict[str, dict[int, Line]] = {room: {} for room in ROOMS}
+        if self.postgres is not None:
+            for room, seq, *line in self.postgres.execute(_STORED, database=SHARED):
+                lines[room][seq] = Line(*line)
+            return lines
         with closing(sqlite3.connect(self._folder / "data" / "journal.sqlite")) as db:
             names = dict(db.execute("SELECT id, name FROM rooms"))
             for key, *line in db.execute("SELECT seq, nick, text, uid FROM events ORDER BY seq"):
@@ -102,6 +119,8 @@ class Client:
     """A reader, and what it has read: each line once, under its number."""
 
     rooms: Sequence[str] = ROOMS
+    may_refuse = False
+    """Whether the server may be unable to store a line."""
 
     def __init__(self, nick: str, port: int, random: Random) -> None:
         self.nick = nick
@@ -143,6 +162,8 @@ class Speaker(Client):
         """Room and text of each line by its uid, in the order of saying."""
         self.seqs: dict[str, int] = {}
         """The numbers of the confirmed lines by uid."""
+        self.refused: set[str] = set()
+        """The uids of the lines that the server could not store at first, so that later lines may come before them."""
         self.unconfirmed: dict[str, None] = {}
         """The uids of the lines that the server has not confirmed, in the order of saying."""
 
@@ -176,8 +197,11 @@ class Program(Speaker):
         self._asked: set[tuple[str, int, int]] = set()
         self._answers: dict[int, Callable[[dict[str, Any]], None]] = {}
         self._last_id = 0
+        self._to_repeat: list[str] = []
+        """The uids of lines that were not stored."""
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._to_repeat.clear()
         self._answers.clear()
         self._asked.clear()
         params: dict[str, Any] = {"protocol": 1, "nick": self.nick, "rooms": ROOMS, "replay": 0}
@@ -209,6 +233,9 @@ class Program(Speaker):
                 self._go_on(writer)
 
     def _go_on(self, writer: asyncio.StreamWriter) -> None:
+        repeated, self._to_repeat = self._to_repeat, []
+        for uid in repeated:
+            self._say(writer, uid)
         for hole in self._holes - self._asked:
             self._ask(writer, *hole)
         while not self.is_quiet and len(self.unconfirmed) < MOST_UNCONFIRMED:
@@ -243,7 +270,8 @@ class Program(Speaker):
                 self._seen[room] = last
                 self._holes.add((room, first, last))
             case "refused":
-                raise AssertionError(params)
+                assert params["code"] in NOT_KEPT, params
+                self._note_refusal(params["uid"])
 
     def _take_line(self, params: dict[str, Any]) -> None:
         uid = params.get("uid")
@@ -266,11 +294,20 @@ class Program(Speaker):
         number = self._send(writer, "say", {"room": room, "text": text, "uid": uid}, notify=is_notification)
 
         def answer(message: dict[str, Any]) -> None:
-            assert "result" in message, message
-            self.confirm(uid, message["result"]["seq"])
+            if "error" in message:
+                assert message["error"]["code"] in NOT_KEPT, message
+                self._note_refusal(uid)
+            else:
+                self.confirm(uid, message["result"]["seq"])
 
         if not is_notification:
             self._answers[number] = answer
+
+    def _note_refusal(self, uid: str) -> None:
+        """Note that the line was not stored. It is said again soon."""
+        assert self.may_refuse
+        self.refused.add(uid)
+        self._to_repeat.append(uid)
 
     def _ask(self, writer: asyncio.StreamWriter, room: str, first: int, last: int) -> None:
         hole = room, first, last
@@ -311,7 +348,14 @@ class Bot(Speaker):
         while not self.is_quiet:
             uid = self.new_line()
             room, text = self.said[uid]
-            self.confirm(uid, await chat.say(text, room, uid=uid))
+            while uid in self.unconfirmed:
+                try:
+                    self.confirm(uid, await chat.say(text, room, uid=uid))
+                except Rejected as error:
+                    if not self.may_refuse or error.code not in NOT_KEPT:
+                        raise
+                    self.refused.add(uid)
+                    await asyncio.sleep(SOON)
 
 
 class Person(Client):
@@ -345,6 +389,8 @@ class Person(Client):
                     self._ask(writer, base)
                 else:
                     self._take(seq, old_text)
+            elif text.startswith(("-> Error: ", "-> nothing was said yet")):
+                return  # and ask again on another connection
             elif said := re.fullmatch(r"(?:Nickname: )?(?:\[[^]]+\] )?(\w+: line \d+ .+)", text):
                 live.append(said[1])
                 if base is not None:
@@ -368,10 +414,10 @@ class Person(Client):
 class World:
     """A server and its clients."""
 
-    def __init__(self, folder: Path, random: Random) -> None:
+    def __init__(self, folder: Path, random: Random, postgres: PostgresServer | None = None) -> None:
         self.random = random
         self.relay = Relay(random)
-        self.server = Server(folder, self.relay)
+        self.server = Server(folder, self.relay, postgres)
         self.clients: list[Client] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -384,6 +430,7 @@ class World:
         """Let a client come."""
         random = Random(self.random.random())  # noqa: S311 -- what it says is no secret
         client = kind(f"p{len(self.clients)}", self.relay.port, random)
+        client.may_refuse = self.server.postgres is not None
         self.clients.append(client)
         self._tasks.append(tasks.create_task(client.run()))
 
@@ -418,8 +465,10 @@ class World:
         assert sum(map(len, stored.values())) == len(expected), "no line is stored twice"
         for speaker in self.speakers:
             for room in ROOMS:
-                numbers = [speaker.seqs[uid] for uid, (said_in, _) in speaker.said.items() if said_in == room]
-                assert numbers == sorted(numbers), f"{room} has the lines of {speaker.nick} in their order"
+                seqs = {uid: speaker.seqs[uid] for uid, (said_in, _) in speaker.said.items() if said_in == room}
+                numbers = [*seqs.values()]
+                in_order = [seq for uid, seq in seqs.items() if uid not in speaker.refused]
+                assert in_order == sorted(in_order), f"{room} has the lines of {speaker.nick} in their order"
                 assert {stored[room][seq].uid for seq in numbers} == {
                     uid for uid, (said_in, _) in speaker.said.items() if said_in == room
                 }
@@ -433,9 +482,11 @@ class World:
 
 
 @asynccontextmanager
-async def running(folder: Path, random: Random, clients: Sequence[type[Client]]) -> AsyncIterator[World]:
+async def running(
+    folder: Path, random: Random, clients: Sequence[type[Client]], postgres: PostgresServer | None = None
+) -> AsyncIterator[World]:
     """Run a server and its *clients*. At the end, everything that they have said is confirmed, read, and checked."""
-    world = World(folder, random)
+    world = World(folder, random, postgres)
     await world.relay.listen()
     try:
         async with asyncio.TaskGroup() as tasks:

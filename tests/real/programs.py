@@ -29,6 +29,7 @@ from twisted.python.failure import Failure
 
 from broadcast.server.lifecycle import Server as Room
 from broadcast.service import Options, makeService
+from tests.real.zygote import IS_LINUX, ForkedProcess
 
 TWISTD = str(Path(sys.executable).with_name("twistd"))
 PATIENCE = 60
@@ -170,8 +171,7 @@ class Talker(Protocol):
     def __init__(self, nick: str, clock: IReactorTime) -> None:
         self.nick = nick
         self.seen = b""
-        self.lost: Deferred[None] = Deferred()
-        """Fires when the connection is gone."""
+        self._is_lost = False
         self._conditions = Conditions(clock)
 
     def say(self, *lines: str) -> None:
@@ -196,7 +196,13 @@ class Talker(Protocol):
         self._conditions.check()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.lost.callback(None)
+        self._is_lost = True
+        self._conditions.check()
+
+    @property
+    def lost(self) -> Deferred[None]:
+        """Fires when the connection is gone; it fails after ``PATIENCE``."""
+        return self._conditions.add(lambda: self._is_lost, lambda: f"{self.nick} is still connected")
 
     async def until(self, text: str) -> None:
         """Wait until *text* has been received."""
@@ -275,14 +281,17 @@ class Programs:
         *descriptors* gives by its numbers.
         """
         program = Program(command[0], self.clock)
-        home = {"HOME": str(self.folder), "XDG_CONFIG_HOME": str(self.folder / "config")}
-        env = {**os.environ, **home, "TERM": "dumb", "PYTHONUNBUFFERED": "1", **(environment or {})}
+        env = {**self._environment(), **(environment or {})}
         files: dict[int, int | str] | None = {0: "w", 1: "r", 2: "r", **descriptors} if descriptors else None
         cast(IReactorProcess, self.reactor).spawnProcess(
             program, command[0], command, env=env, path=str(self.folder), usePTY=pty, childFDs=files
         )
         self._all.append(program)
         return program
+
+    def _environment(self) -> dict[str, str]:
+        home = {"HOME": str(self.folder), "XDG_CONFIG_HOME": str(self.folder / "config")}
+        return {**os.environ, **home, "TERM": "dumb", "PYTHONUNBUFFERED": "1"}
 
     def own(self, program: Program) -> None:
         """End *program* with the test."""
@@ -296,8 +305,16 @@ class Programs:
         environment: Mapping[str, str] | None = None,
         descriptors: Mapping[int, int] | None = None,
     ) -> Program:
-        """Start the installed server; *command* runs twistd. See ``run`` for *environment* and *descriptors*."""
+        """Start the installed server; *command* runs twistd. See ``run`` for *environment* and *descriptors*.
+
+        Without these three, the server comes from the zygote, if the system is Linux.
+        """
         arguments = ("-n", "--pidfile=", "broadcast", "--port", str(port), *options)
+        if IS_LINUX and command == (TWISTD,) and not environment and not descriptors:
+            program = Program(TWISTD, self.clock)
+            ForkedProcess(self.reactor, TWISTD, (TWISTD, *arguments), self._environment(), str(self.folder), program)  # type: ignore[no-untyped-call]
+            self._all.append(program)
+            return program
         return self.run(*command, *arguments, environment=environment, descriptors=descriptors)
 
     async def server(self, *options: str, **how: Any) -> Server:  # noqa: ANN401 -- the arguments of ``start``

@@ -20,7 +20,7 @@ from tests.client.test_aio import until
 from tests.real.programs import PATIENCE, TWISTD
 from tests.test_examples import post, running
 
-MOMENTS = 200 if os.environ.get("BROADCAST_LONG") else 2
+MOMENTS = 200 if os.environ.get("BROADCAST_LONG") else 1
 BOTS = 3
 LINES = 150
 LINES_AT_ONCE = 10

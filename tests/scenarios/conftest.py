@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias, cast
 
 import pytest
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 
+import tests.harness
+from broadcast.core.interfaces import Journal
+from broadcast.core.time_slice import CallSoon
+from broadcast.journals.postgres.database import Database
+from broadcast.journals.postgres.journal import PostgresJournal
 from tests.harness import DirectWorld, Person, World
+from tests.postgres import PostgresServer
 from tests.tls import TlsWorld
 
 Opens: TypeAlias = Callable[..., World]
@@ -16,12 +23,32 @@ Opens: TypeAlias = Callable[..., World]
 
 DOORS: dict[str, Opens] = {"line": World, "line, direct": DirectWorld, "line, TLS": TlsWorld}
 """Every scenario runs once for each of these doors, and over both kinds of writer."""
+ON_POSTGRES = "line, PostgreSQL"
+"""With ``BROADCAST_LONG=1``, the scenarios also run at the line door with a journal in PostgreSQL."""
+LONG = bool(os.environ.get("BROADCAST_LONG"))
 
 
-@pytest.fixture(params=DOORS)
-def open_world(request: pytest.FixtureRequest) -> Opens:
+@pytest.fixture(params=[*DOORS, *[ON_POSTGRES] * LONG])
+def open_world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opens]:
     """Start a server behind the door under test."""
-    return DOORS[request.param]
+    if request.param != ON_POSTGRES:
+        yield DOORS[request.param]
+        return
+    if request.node.get_closest_marker("one_turn"):
+        pytest.skip("this journal answers in a later turn")
+    postgres: PostgresServer = request.getfixturevalue("postgres")
+    opened: list[Journal] = []
+
+    def make(call_soon: CallSoon) -> Journal:
+        if not opened:
+            postgres.empty()
+        opened.append(PostgresJournal(Database(postgres.url()), call_soon))
+        return opened[-1]
+
+    monkeypatch.setattr(tests.harness, "make_threaded_journal", make)
+    yield World
+    for journal in opened:
+        journal.close()
 
 
 @pytest.fixture

@@ -105,6 +105,7 @@ def test_register_is_refused_to_a_user_with_an_account_and_where_nobody_register
     assert bob.lines() == ["-> Error: nobody can register here: ask the administrator for an account."]
 
 
+@pytest.mark.one_turn
 def test_nickname_whose_user_left_during_the_registration_is_free_for_its_owner_only(world: World) -> None:
     ann, bob = world.join("ann", "bob")
     ann.put(f"/register\r\n{PASSWORD}\r\n{PASSWORD}\r\n")

@@ -53,6 +53,7 @@ def test_history_holds_the_lines_of_its_batch(ann: Person, bob: Person) -> None:
     ]
 
 
+@pytest.mark.one_turn
 @pytest.mark.parametrize("question", ["/history", "/search line"])
 def test_answer_holds_no_line_that_was_not_delivered_before_it(
     world: World, ann: Person, bob: Person, question: str

@@ -11,6 +11,9 @@ from tests.harness import Person, World
 from tests.operators import address, audit, give_account, join, join_operator, make_account, member_of
 from tests.scenarios.conftest import Opens, newcomer
 
+pytestmark = pytest.mark.one_turn
+"""An operator's notice and the answer to the operator come from different tables."""
+
 FAR = "203.0.113.7"
 DAY = 86_400
 

@@ -32,7 +32,7 @@ def process(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]
     process = subprocess.Popen([*SLEEP, name])  # noqa: S603 -- the test's own text
     yield process
     process.kill()
-    process.wait()
+    process.wait(60)
 
 
 def error(path: Path) -> str:
@@ -82,7 +82,7 @@ def test_pid_file_without_a_number_is_refused_and_kept(path: Path, content: byte
 
 def test_pid_file_of_a_dead_process_is_removed(path: Path, process: subprocess.Popen[bytes]) -> None:
     process.kill()
-    process.wait()
+    process.wait(60)
     path.write_text(f"{process.pid}\n")
     assert removed(path) == f"process {process.pid} does not exist."
 

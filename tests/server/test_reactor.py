@@ -344,7 +344,7 @@ def test_call_of_another_thread_ends_the_wait_of_the_reactor(reactor: EpollReact
         reactor.runUntilCurrent()
         if not called:
             reactor.doIteration(None)
-    thread.join()
+    thread.join(60)
 
 
 def test_reactor_that_does_not_wait_is_not_woken(reactor: EpollReactor) -> None:

@@ -40,13 +40,15 @@ STDIN: Final = 0
 class Lost(Exception):
     """The connection is lost, or there is none. The text is the reason.
 
-    The next attempt follows after a pause of *after* seconds, or after the usual one. None follows if it *is_final*.
+    The next attempt follows after a pause of *after* seconds, or after the usual one. None follows if it *is_final*, as
+    that of an address that *is_banned* always is.
     """
 
-    def __init__(self, reason: str, after: float = 0.0, *, is_final: bool = False) -> None:
+    def __init__(self, reason: str, after: float = 0.0, *, is_final: bool = False, is_banned: bool = False) -> None:
         super().__init__(reason)
         self.after = after
-        self.is_final = is_final
+        self.is_final = is_final or is_banned
+        self.is_banned = is_banned
 
 
 class Connection:
@@ -149,7 +151,7 @@ class Connection:
     def _lost(self, reason: str) -> Lost:
         if self._greeting is not None:
             self._greeting.add(self._rest)
-            return Lost(self._greeting.explain(reason))
+            return Lost(self._greeting.explain(reason), is_banned=self._greeting.is_ban)
         goodbye = self._goodbye
         if goodbye is None:
             return Lost(reason)

@@ -26,7 +26,7 @@ from broadcast.client.certificates import CertificateError
 from broadcast.client.known_hosts import known_keys, refusal
 from broadcast.client.nicknames import of_user
 from broadcast.client.password_file import PASSWORD_HINT, read_password
-from broadcast.client.protocol.greeting import TLS_HINT
+from broadcast.client.protocol.greeting import BAN, TLS_HINT
 from broadcast.client.status import (
     DONE,
     INTERRUPTED,
@@ -166,7 +166,7 @@ class Pipe(TwistedProtocol):
                 self._result = NICKNAME_REFUSED, f"the nickname was refused: {self._refusal}"
             else:
                 self._result = (
-                    NO_CONNECTION,
+                    NICKNAME_REFUSED if self._notice.startswith(BAN) else NO_CONNECTION,
                     f"no connection to {self._server}: {self._notice.rstrip('.') or why}{self.hint}",
                 )
         self._console.close(self._report)

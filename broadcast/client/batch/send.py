@@ -243,7 +243,7 @@ class Sender:
         pause = lost.after or min(jitter * min(LONGEST_PAUSE, 2.0 ** (self._failures - 1)), left / 2)
         is_late = lost.is_final or left < SHORTEST_ATTEMPT or pause > left
         if not self._limit and (is_late or self._options.timeout is None):
-            raise End(NO_CONNECTION, f"no connection to {server}: {lost}")
+            raise End(NICKNAME_REFUSED if lost.is_banned else NO_CONNECTION, f"no connection to {server}: {lost}")
         if is_late:
             raise End(LOST, self._add_count(f"the connection to {server} was lost: {lost}"))
         sleep(pause)

@@ -176,6 +176,7 @@ NICK_REFUSED: Final = 1003
 TOO_LONG: Final = 1008
 OTHER_JOURNAL: Final = 1010
 GOING_DOWN: Final = 1011
+BANNED: Final = 1026
 FILE_REJECTED: Final = 1030
 
 _CLASSES: Final[Mapping[int, type[Rejected]]] = {
@@ -192,7 +193,7 @@ _CLASSES: Final[Mapping[int, type[Rejected]]] = {
     1023: RegistrationClosed,
     1024: NotPermitted,
     1025: Muted,
-    1026: Banned,
+    BANNED: Banned,
     1028: Busy,
     FILE_REJECTED: FileRejected,
 }

@@ -20,6 +20,8 @@ _ALERT: Final = b"\x15\x03"
 _PROMPT: Final = b"Nickname: "
 _ERROR: Final = b"-> Error: "
 _NOTICE: Final = b" * "
+BAN: Final = "You are banned"
+"""The start of the notice with which a server rejects a connection from a banned address."""
 _MAX_BYTES: Final = 400
 
 
@@ -30,6 +32,11 @@ class Greeting:
         self.text = b""
         self.is_line_protocol = False
         """Whether the other side has read the first request as a nickname, as servers of version 0.1 do."""
+
+    @property
+    def is_ban(self) -> bool:
+        """Whether the server has rejected the connection because the address is banned."""
+        return self.text.startswith(_NOTICE + BAN.encode())
 
     def add(self, line: bytes) -> None:
         """Add a line, which may lack its end if it is the last one."""

@@ -315,6 +315,8 @@ class Session:
             self._end(errors.Ended(reason))
         elif self._credentials.refusal is not None:
             self.retry_after = 0.0
+        elif self._lines.greeting.is_ban:
+            self._end(errors.Banned(errors.BANNED, self._lines.explain_end(reason), {"reason": "banned"}))
         elif self.welcome is None:
             self._end(errors.Unreachable(self._lines.explain_end(reason)))
         else:

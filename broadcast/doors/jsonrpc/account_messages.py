@@ -46,8 +46,14 @@ class PasswordParams(WithSecret, frozen=True, kw_only=True):
 class LoginParams(WithSecret, frozen=True, kw_only=True):
     """The parameters of ``login``."""
 
-    nick: Annotated[str | UnsetType, Meta(description="The registered nickname; by default the own one.")] = UNSET
-    password: Secret
+    nick: Annotated[
+        str | UnsetType, Meta(description="The registered nickname; by default the own one. Not used with login.")
+    ] = UNSET
+    password: Annotated[Secret | UnsetType, Meta(description="Needed unless there is login.")] = UNSET
+    login: Annotated[RememberedLogin | UnsetType, Meta(description="A one-time login, in place of the password.")] = (
+        UNSET
+    )
+    remember: Annotated[bool, Meta(description="Whether the result has a new remembered login.")] = False
 
 
 class LogoutParams(WithSecret, frozen=True, kw_only=True):
@@ -63,11 +69,12 @@ class SetPasswordParams(WithSecret, frozen=True, kw_only=True):
     new: Secret
 
 
-class AccountResult(Struct, frozen=True, kw_only=True):
+class AccountResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The own nickname and account after ``register``, ``login``, ``logout`` or ``drop``."""
 
     nick: Annotated[str, Meta(description="The own nickname.")]
     account: AccountName
+    login: RememberedLogin | UnsetType = UNSET
 
 
 class LoginCode(Struct, frozen=True, kw_only=True):

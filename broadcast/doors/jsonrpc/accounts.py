@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
-from broadcast.core.errors import NotPermitted, RejectedError
-from broadcast.core.oidc_login import OidcLogin
+from broadcast.core.errors import NameRejected, NotPermitted, RejectedError, WrongPassword
+from broadcast.core.oidc_login import IdentityLogin, OidcLogin
 from broadcast.core.passwords import Password
 from broadcast.core.sanitize import sanitize
 from broadcast.doors.jsonrpc.account_messages import AccountResult, LoginCode, LoginEnded
@@ -72,6 +72,14 @@ def _own_account(connection: Connection) -> Account:
     account = connection.session.member.account
     if account is None:
         raise NotPermitted("you are not logged in.")
+    return account
+
+
+def _own_password(connection: Connection) -> Account:
+    """Return the own account, which has a password. Raises ``RejectedError``."""
+    account = _own_account(connection)
+    if not account.queued.password_hash:
+        raise NameRejected(f"{account.name} has no password: ask the administrator for one.")
     return account
 
 
@@ -138,23 +146,67 @@ def register(connection: Connection, call: Call, params: PasswordParams) -> None
 
 
 def login(connection: Connection, call: Call, params: LoginParams) -> None:
-    """Log in, and take the registered nickname."""
+    """Log in, and take the registered nickname. A one-time login may also make an account, or join the own one."""
     hub, session = connection.sessions.hub, connection.session
     member = session.member
     check_safety(hub, member.source)
-    nick = member.nick if isinstance(params.nick, UnsetType) else sanitize(params.nick)
+    is_once = not isinstance(params.login, UnsetType)
+    secrets: list[str] = []
+    """The remembered login that was made for the client, if there is one."""
 
     def logged_in(account: Account, on_done: OnRenamed) -> None:
         if session.connection is not connection or connection.is_gone:
             raise session_gone()
-        hub.log_in(member, account, on_done)
+        if is_once:
+            on_done(None)
+        else:
+            hub.log_in(member, account, on_done)
 
     def describe() -> AccountResult:
         call.on_sent = session.send_waiting
-        return _describe(member)
+        return AccountResult(nick=member.nick, account=account_name(member), login=secrets[0] if secrets else UNSET)
 
-    begin = partial(hub.authenticator.login, nick, parse_existing(params.password), member.source)
+    begin: Callable[[OnAccount], None]
+    if not isinstance(params.login, UnsetType):
+        begin = partial(_log_in_once, connection, params.login)
+    elif not isinstance(params.password, UnsetType):
+        nick = member.nick if isinstance(params.nick, UnsetType) else sanitize(params.nick)
+        begin = partial(hub.authenticator.login, nick, parse_existing(params.password), member.source)
+    else:
+        raise RpcError(Code.INVALID_PARAMS, "Object missing required field `password`.")
+    if params.remember:
+        begin = partial(_begin_and_remember, hub, begin, secrets.append)
     _check(connection, call, begin, logged_in, describe)
+
+
+def _log_in_once(connection: Connection, secret: str, on_account: OnAccount) -> None:
+    """Log in with *secret*, a one-time login. Raises ``WrongPassword``."""
+    hub, member = connection.sessions.hub, connection.session.member
+    identity = hub.authenticator.one_time.take(secret)
+    if identity is None:
+        raise WrongPassword
+    connection.sessions.call_soon(partial(IdentityLogin(hub, member, on_account).identify, identity))
+
+
+def _begin_and_remember(
+    hub: Hub, begin: Callable[[OnAccount], None], on_secret: Callable[[str], None], on_account: OnAccount
+) -> None:
+    """Run *begin*, and make a remembered login for its account, before *on_account* is called."""
+
+    def begun(outcome: Account | RejectedError) -> None:
+        def made(secret: str | RejectedError) -> None:
+            if isinstance(secret, str):
+                on_secret(secret)
+            on_account(outcome)
+
+        try:
+            if isinstance(outcome, RejectedError):
+                raise outcome
+            hub.authenticator.remember(outcome, made)
+        except RejectedError as error:  # the account may have been deleted meanwhile
+            on_account(error)
+
+    begin(begun)
 
 
 def begin_oidc(connection: Connection, call: Call, _params: Empty) -> None:
@@ -209,7 +261,7 @@ def set_password(connection: Connection, call: Call, params: SetPasswordParams) 
         on_done(None)
 
     old, new = parse_existing(params.old), Password.parse(params.new)
-    begin = partial(hub.authenticator.set_password, _own_account(connection), old, new, member.source)
+    begin = partial(hub.authenticator.set_password, _own_password(connection), old, new, member.source)
     _check(connection, call, begin, changed, Empty)
 
 
@@ -231,5 +283,5 @@ def drop(connection: Connection, call: Call, params: PasswordParams) -> None:
         return _describe(member)
 
     password = parse_existing(params.password)
-    begin = partial(hub.authenticator.drop, _own_account(connection), password, member.source)
+    begin = partial(hub.authenticator.drop, _own_password(connection), password, member.source)
     _check(connection, call, begin, dropped, describe)

@@ -118,6 +118,8 @@ METHODS: Final[Mapping[str, Method]] = {
             "not-permitted",
             "busy",
             "banned",
+            "registration-closed",
+            "not-kept",
         ),
     ),
     "join": Method(
@@ -180,7 +182,16 @@ METHODS: Final[Mapping[str, Method]] = {
         LoginParams,
         AccountResult,
         "Log in, and take the registered nickname. Another session that uses it ends.",
-        ("nick-refused", "wrong-password", "too-many-tries", "not-permitted", "busy"),
+        (
+            "nick-refused",
+            "wrong-password",
+            "too-many-tries",
+            "not-permitted",
+            "busy",
+            "banned",
+            "registration-closed",
+            "not-kept",
+        ),
     ),
     "oidc": Method(
         Empty,

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from broadcast.core.errors import PasswordNeeded, RejectedError, WrongPassword
 from broadcast.core.hub import fold_room_name
 from broadcast.core.nicknames import reject_controls
+from broadcast.core.oidc_login import IdentityLogin
 from broadcast.core.sanitize import sanitize
 from broadcast.core.session import CONNECTION_LOST
 from broadcast.doors.jsonrpc.accounts import (
@@ -147,6 +148,10 @@ class Hello:
                 return
             if not isinstance(login, UnsetType):
                 check_safety(self._hub, source)
+                identity = authenticator.one_time.take(login)
+                if identity is not None:
+                    IdentityLogin(self._hub, None, self._on_account).identify(identity)
+                    return
                 self._account = authenticator.login_remembered(sanitize(nick), login)
         except RejectedError as error:
             raise explain_rejection(error) from error

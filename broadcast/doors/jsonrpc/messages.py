@@ -121,9 +121,9 @@ class HelloParams(WithSecret, frozen=True, kw_only=True):
     password: Annotated[
         Secret | UnsetType, Meta(description="The password of a registered nickname. Not used if the token is valid.")
     ] = UNSET
-    login: Annotated[RememberedLogin | UnsetType, Meta(description="A remembered login, in place of the password.")] = (
-        UNSET
-    )
+    login: Annotated[
+        RememberedLogin | UnsetType, Meta(description="A remembered or one-time login, in place of the password.")
+    ] = UNSET
     remember: Annotated[
         bool, Meta(description="Whether the result has a new remembered login. Without a password, it has none.")
     ] = False

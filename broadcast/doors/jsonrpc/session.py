@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from broadcast.core.records import PrivateLine
     from broadcast.core.room import Room
     from broadcast.core.source import Source
+    from broadcast.core.time_slice import CallSoon
     from broadcast.delivery.multi_room_peer import MultiRoomPeer
     from broadcast.doors.jsonrpc.directory import Directory
     from broadcast.doors.jsonrpc.encoder import RoomEncoder
@@ -92,6 +93,7 @@ class SessionRegistry(Protocol):
 
     hub: Hub
     clock: IReactorTime
+    call_soon: CallSoon
     wall_clock: Callable[[], float]
     directory: Directory
 

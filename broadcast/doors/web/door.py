@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from twisted.internet.address import IPv4Address, IPv6Address
 
 from broadcast.core.limits import SERVER_FULL
+from broadcast.doors.web import login
 from broadcast.doors.web.connection import HttpFactory
 from broadcast.doors.web.http import plain_response
 from broadcast.doors.web.origins import Origins, TrustedProxies
 from broadcast.doors.web.page_address import PageAddress, PageListener
 from broadcast.doors.web.site import WEBSOCKET, Site
-from broadcast.doors.web.static import load_files
+from broadcast.doors.web.static import INDEX, load_files, make_file
 from broadcast.doors.web.websocket import websocket_handler
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from broadcast.net.writers import StreamTransport, Writer
 
 _PAGE: Final = Path(__file__).with_name("page")
+_LOGIN_LINK: Final = b'href="login" hidden>Log in</a>'
+"""The end of the link in the page that is shown if there is a provider."""
 
 
 class WebSettings(NamedTuple):
@@ -65,8 +69,10 @@ class WebDoor:
     ) -> None:
         self.address = PageAddress(settings.url, settings.path, machine)
         origins = (*settings.origins, self.address.origin) if settings.url else settings.origins
+        files = load_files(_PAGE)
+        self._index = files["/"]
         self.site = Site(
-            dict(load_files(_PAGE)),
+            files,
             Origins(origins, machine),
             hub.check_address,
             hub.rejections,
@@ -101,6 +107,13 @@ class WebDoor:
         page = f": {self.address.url} is the page" if self.address.url else ""
         where = "another port" if self._line_port is None else f"port {self._line_port}"
         return f"This port is for browsers{page}. telnet and nc connect to {where} of this server."
+
+    def offer_login(self, pages: login.LoginPages, provider: str) -> None:
+        """Let people log in through *pages*. The page shows a link with the name of the *provider*."""
+        link = f'href="login">Log in with {escape(provider)}</a>'.encode()
+        index = make_file(self._index.content.replace(_LOGIN_LINK, link), self._index.headers)
+        routes = {login.BEGIN: pages.begin, login.CALLBACK: pages.finish, login.RESULT: pages.show_result}
+        self.site.routes |= {"/": index.handle, f"/{INDEX}": index.handle, **routes}
 
     def serve_at(self, listener: Listener, scheme: str) -> PageListener:
         """Return *listener* for the page. Its line in the log shows the address of the page."""

@@ -1,6 +1,8 @@
 """The frames of a WebSocket (RFC 6455): input becomes lines, and lines become frames; no Twisted.
 
-``websockets`` parses the frames. The server's own frames are made here, because a line for many clients is framed once.
+``websockets`` parses the frames, except those that hold a whole short message: most lines come in such a frame, for
+which the library needs almost three times as long. The server's own frames are made here, because a line for many
+clients is framed once.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from websockets.exceptions import PayloadTooBig
 from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
+from websockets.utils import apply_mask
 
 from broadcast.doors.jsonrpc.framing import LineSplitter, LineTooLong
 from broadcast.doors.jsonrpc.messages import MAX_REQUEST_BYTES
@@ -33,6 +36,14 @@ _TOO_BIG: Final = Close(CloseCode.MESSAGE_TOO_BIG, f"A message holds at most {MA
 _LF: Final = b"\n"
 _TEXT: Final = 0x81
 """The first byte of a text frame that is a whole message."""
+_MASKED: Final = 0x80
+"""The mask bit of the second byte of a frame. The other bits are the size, if it is less than 126."""
+_LONG: Final = _MASKED | 126
+"""The second byte of a frame whose size is in the next two bytes."""
+_SHORT_HEAD: Final = 6
+"""Number of bytes before the payload of a short frame: two, and the mask."""
+_LONG_HEAD: Final = 8
+"""The same with a size of two bytes."""
 
 
 def frame_line(line: bytes) -> bytes:
@@ -62,6 +73,12 @@ def frame_close(close: Close) -> bytes:
     return Frame(Opcode.CLOSE, payload).serialize(mask=False)
 
 
+def _minimal_size(frame: Frame) -> int:
+    """Return the number of bytes that a client needs at least for *frame*."""
+    size = len(frame.data)
+    return size + (_SHORT_HEAD if size < 126 else _LONG_HEAD if size < 65536 else _LONG_HEAD + 6)
+
+
 class MessageDecoder:
     """The input of a WebSocket after its handshake: a ``LineDecoder``.
 
@@ -75,6 +92,8 @@ class MessageDecoder:
         """The answer to the end of the input: to a close frame, or to a violation of the protocol. None before that."""
         # The library counts a control frame toward the message in which it comes.
         self._protocol = ServerProtocol(state=OPEN, max_size=MAX_MESSAGE_BYTES + MAX_CONTROL_BYTES)
+        self._unparsed_bytes = 0
+        """Number of bytes that the library has, less those of its frames. At 0, the next byte begins a frame."""
         self._input = bytearray()
         """The bytes that have not been parsed."""
         self._message = bytearray()
@@ -105,6 +124,9 @@ class MessageDecoder:
         """Parse input until there is a line or the end. Return False as soon as there are frames without a line."""
         has_frames = False
         while self._input and not self._lines.buffered_bytes and not has_frames:
+            if self._take_message():
+                has_frames = True
+                continue
             data = bytes(self._input[:SLICE_BYTES])
             del self._input[:SLICE_BYTES]
             has_frames = self._parse(data)
@@ -116,11 +138,31 @@ class MessageDecoder:
         self._replies.clear()
         return replies
 
+    def _take_message(self) -> bool:
+        """Take a whole message of one short frame from the input, and return whether it begins with one.
+
+        All other frames, and those that violate the protocol, are left to the library.
+        """
+        data = self._input
+        if self._unparsed_bytes or self._utf8 is not None or len(data) < 8 or data[0] != _TEXT:
+            return False
+        head, size = (_SHORT_HEAD, data[1] - _MASKED) if data[1] != _LONG else (_LONG_HEAD, data[2] << 8 | data[3])
+        is_minimal = 0 <= size < 126 if head == _SHORT_HEAD else 126 <= size <= MAX_REQUEST_BYTES
+        end = head + size
+        if not is_minimal or len(data) < end:
+            return False
+        message = apply_mask(bytes(data[head:end]), bytes(data[head - 4 : head]))
+        del data[:end]
+        self._receive_fragment(message, is_last=True)
+        return True
+
     def _parse(self, data: bytes) -> bool:
         """Parse *data*, and return whether there was a frame."""
         protocol = self._protocol
         protocol.receive_data(data)
         frames = [event for event in protocol.events_received() if isinstance(event, Frame)]
+        # Frames whose size takes more bytes than necessary leave a rest, so that the library gets all further input.
+        self._unparsed_bytes += len(data) - sum(map(_minimal_size, frames))
         pongs = iter(protocol.data_to_send())
         for frame in frames:
             if frame.opcode is Opcode.PING:

@@ -14,7 +14,7 @@ from broadcast.doors.web.http import respond_not_allowed
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from broadcast.doors.web.http import Reply, Request
+    from broadcast.doors.web.http import Headers, Reply, Request
 
 INDEX: Final = "index.html"
 _TYPES: Final = {
@@ -40,7 +40,7 @@ class StaticFile:
 
     content: bytes
     compressed: bytes | None
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: Headers
     """The headers that are the same in each reply."""
     etag: str
     """The hash of the content."""
@@ -85,13 +85,14 @@ def load_files(folder: Path) -> dict[str, StaticFile]:
 
 
 def _make_file(name: str, content: bytes, *headers: tuple[bytes, bytes]) -> StaticFile:
+    return make_file(content, ((b"Content-Type", _TYPES[PurePath(name).suffix].encode()), *headers))
+
+
+def make_file(content: bytes, headers: Headers) -> StaticFile:
+    """Return the file with *content*."""
     compressed = gzip.compress(content, mtime=0)
-    return StaticFile(
-        content,
-        compressed if len(compressed) < len(content) else None,
-        ((b"Content-Type", _TYPES[PurePath(name).suffix].encode()), *headers),
-        sha256(content).hexdigest()[:32],
-    )
+    etag = sha256(content).hexdigest()[:32]
+    return StaticFile(content, compressed if len(compressed) < len(content) else None, headers, etag)
 
 
 def accepts_gzip(accepted: str) -> bool:

@@ -12,13 +12,13 @@ from contextlib import suppress
 from queue import Empty
 from threading import Event as Flag
 from threading import Thread
-from time import sleep
+from time import monotonic, sleep
 from typing import Any, TypeAlias
 
 import psycopg
 
 from broadcast.core.errors import JournalError
-from broadcast.core.events import STORED, Event, StoreFailed
+from broadcast.core.events import STORED, Event, Repeated, StoreFailed
 from broadcast.core.stats import CommitStats
 from broadcast.journals.batch_queue import COMMITTED, BatchQueue, Item, RecordWrite, failed
 from broadcast.journals.commit_queue import storage_problem
@@ -34,7 +34,7 @@ from broadcast.journals.postgres.database import (
 from broadcast.journals.postgres.merging import Merger, Segment
 from broadcast.journals.postgres.records import CHANGE_RECORDS, encode_changes
 from broadcast.journals.postgres.room_log import PostgresRoomLog
-from broadcast.journals.postgres.rows import DURABLE, STREAMED, Row, encode, to_row
+from broadcast.journals.postgres.rows import DURABLE, Row, encode, is_streamed, to_row
 
 MAX_EVENTS = 512
 """Maximum number of events in one batch."""
@@ -45,7 +45,7 @@ RETRY_SECONDS = 4.0
 PAUSE = 0.2
 """Seconds between two tries."""
 
-_LATE = (*COMMITTED, StoreFailed)
+_LATE = (*COMMITTED, StoreFailed, Repeated)
 """The events that wait for the outcome of a batch in doubt."""
 
 Chunk: TypeAlias = tuple[PostgresRoomLog, Sequence[Event]]
@@ -53,7 +53,6 @@ Chunk: TypeAlias = tuple[PostgresRoomLog, Sequence[Event]]
 _APPEND = "SELECT append(%s, %s, %s, %s::text[], %s::jsonb)"
 _NOTHING: tuple[object, ...] = ([], "[]")
 """The rest of the parameters of a batch without events."""
-_REPEATED = "the same line is already stored, through another server"
 
 
 class _NotStoredError(Exception):
@@ -94,6 +93,8 @@ class CommitThread:
         """Time before which no other connection is tried."""
         self._waiting: Sequence[Chunk] = ()
         """The events of the batch in flight. It is empty if none but lines and topics wait for its result."""
+        self._owed: list[Chunk] = []
+        """Joins, leaves and the like that could not be stored. Other servers receive them later."""
         self._closing = Flag()
         # A daemon thread, so that a process that exits without closing the journal does not hang.
         self._thread = Thread(target=self._run, name="journal writer", daemon=True)
@@ -123,6 +124,8 @@ class CommitThread:
                 self._call(_APPEND, *_NOTHING)
                 if self._stats.last_error:
                     self._stats.record_success(self._stats.now() - began)
+                if self._owed:
+                    self._store(())
 
     def _store_records(self, writes: Sequence[RecordWrite]) -> None:
         """Make the changes of records in *writes* and report the result. Never raises another error than the end."""
@@ -139,74 +142,52 @@ class CommitThread:
 
     def _store(self, batch: Sequence[Chunk]) -> None:
         """Store *batch*, and give its events to the merger."""
-        rooms: dict[PostgresRoomLog, int] = {}
+        rooms: dict[str, int] = {}
         rows: list[Row] = []
         chunks: list[tuple[PostgresRoomLog, list[Event]]] = []
-        for log, events in batch:
+        for log, events in (*self._owed, *batch):
+            index = rooms.get(log.name, len(rooms))
             returned: list[Event] = []
             for event in events:
                 if isinstance(event, COMMITTED) and (reason := storage_problem(event)):
                     self._stats.failed_events += 1
                     returned.append(StoreFailed(event, reason))
                     continue
-                if row := to_row(rooms.get(log, len(rooms)), event):
-                    rooms.setdefault(log, len(rooms))
+                if row := to_row(index, event):
+                    rooms[log.name] = index
                     rows.append(row)
                 returned.append(event)
-            if returned:
-                chunks.append((log, returned))
+            chunks.append((log, returned))
         if not rows:
-            self._merger.add_own(chunks)
+            self._merger.pass_on(chunks)
             return
-        self._merger.begin(rooms)
-        self._waiting = chunks
+        owed = len(self._owed)
+        logs = {log for log, _ in chunks}
+        self._merger.begin(logs)
+        self._waiting = chunks[owed:]
         began = self._stats.now()
         try:
-            answer = self._call(_APPEND, [to_text(log.name) for log in rooms], encode(rows))
+            answer = self._call(_APPEND, [*map(to_text, rooms)], encode(rows))
         except _NotStoredError as error:
-            self._merger.end(rooms)
-            self._merger.add_own(self._fail([(log, self._still_waiting(events)) for log, events in chunks], str(error)))
+            self._merger.end(logs)
+            self._owe(chunks[owed:])
+            waiting = [(log, self._still_waiting(events)) for log, events in chunks[owed:]]
+            self._merger.pass_on(self._fail(waiting, str(error)))
             return
         if self._stats.last_error or any(row[1] in DURABLE for row in rows):
             self._stats.record_success(self._stats.now() - began)
-        self._finish(rooms, chunks, answer)
-
-    def _finish(
-        self,
-        rooms: Iterable[PostgresRoomLog],
-        chunks: Sequence[tuple[PostgresRoomLog, list[Event]]],
-        answer: Mapping[str, Any],
-    ) -> None:
-        """Number the events of *chunks* by the *answer* of ``append``, and give them to the merger."""
-        positions = {log: (last, place) for log, (last, place) in zip(rooms, answer["rooms"], strict=True)}
-        repeated: dict[str, int] = answer["repeated"]
-        segments: list[tuple[PostgresRoomLog, Segment | list[Event]]] = []
-        row = 0
-        for log, events in chunks:
-            if log not in positions:
-                segments.append((log, events))
-                continue
-            begin = seq, place = positions[log]
-            for index, event in enumerate(events):
-                if isinstance(event, STORED):
-                    if repeated and str(row) in repeated:
-                        events[index] = StoreFailed(event, _REPEATED)
-                    else:
-                        seq += 1
-                        event.seq = seq
-                    row += 1
-                elif isinstance(event, STREAMED):
-                    place += 1
-                    row += 1
-            positions[log] = seq, place
-            segments.append((log, Segment(begin, positions[log], self._still_waiting(events))))
+        segments = _number(chunks, dict(zip(rooms, answer["rooms"], strict=True)), answer["repeated"])
+        for index, (log, segment) in enumerate(segments):
+            events = [] if index < owed else self._still_waiting(segment.events)
+            segments[index] = log, segment._replace(events=events)
+        del self._owed[:owed]
         if behind := self._merger.add_own(segments):
             self._read_others(behind)
 
     def _call(self, statement: str, *values: object) -> Mapping[str, Any]:
         """Return the result of the next batch: *statement* with *values*. Raises ``_NotStoredError``."""
         self._batch += 1
-        began = self._stats.now()
+        began = monotonic()
         # While the database is known to be away, one try is enough.
         end = began if self._stats.last_error else began + RETRY_SECONDS
         in_doubt = False
@@ -222,7 +203,7 @@ class CommitThread:
                 if is_refused and not is_timeout(error):
                     # An older call with this number may still be on its way. Let one without events take its place.
                     statement, values = _APPEND, _NOTHING
-                in_doubt = in_doubt or self._db is not None
+                in_doubt = in_doubt or (self._db is not None and values != _NOTHING)
                 if not is_refused:
                     self._disconnect()
                 self._wait_for_retry(reason, end, in_doubt=in_doubt)
@@ -233,7 +214,7 @@ class CommitThread:
 
     def _wait_for_retry(self, reason: str, end: float, *, in_doubt: bool) -> None:
         """Wait until the batch should be sent again. After *end*, raise ``_NotStoredError`` if it is not *in_doubt*."""
-        late = self._stats.now() - end
+        late = monotonic() - end
         if late >= 0 and not in_doubt:
             raise _NotStoredError(reason)
         if late >= 0:
@@ -244,10 +225,12 @@ class CommitThread:
 
     def _execute(self, statement: str, *values: object, at_once: bool) -> Mapping[str, Any]:
         """Return the result of one call. If not *at_once*, connect only if the last try was some time ago."""
+        if self._db is not None and not self._db.is_open():
+            self._disconnect()
         if self._db is None:
-            if not at_once and self._stats.now() < self._next_try:
+            if not at_once and monotonic() < self._next_try:
                 raise psycopg.OperationalError
-            self._next_try = self._stats.now() + PROBE_SECONDS / 2
+            self._next_try = monotonic() + PROBE_SECONDS / 2
             self._db = self._database.connect()
         parameters = self._database.node, self._epoch, self._batch, *values
         row = self._db.execute(statement.encode(), parameters).fetchone()
@@ -263,7 +246,14 @@ class CommitThread:
         while (item := self._queue.drain()) is not None:
             for write in item.writes:
                 write.on_done(JournalError(reason))
+            self._owe(item.chunks)
             self._merger.pass_by(self._fail(item.chunks, reason))
+
+    def _owe(self, chunks: Iterable[Chunk]) -> None:
+        """Store the events without a number of *chunks* later, except topics."""
+        for log, events in chunks:
+            if owed := [event for event in events if is_streamed(event) and not isinstance(event, COMMITTED)]:
+                self._owed.append((log, owed))
 
     def _still_waiting(self, events: list[Event]) -> list[Event]:
         """Return those of *events*, from the batch in flight, that ``_release`` has not passed on."""
@@ -279,3 +269,35 @@ class CommitThread:
         if db is not None:
             with suppress(psycopg.Error):
                 db.close()
+
+
+def _number(
+    chunks: Sequence[tuple[PostgresRoomLog, list[Event]]],
+    positions: dict[str, Sequence[int]],
+    repeated: Mapping[str, int],
+) -> list[tuple[PostgresRoomLog, Segment]]:
+    """Number the events of *chunks*, and return them as segments.
+
+    *positions* are those in front of the batch in each room of the database. *repeated* has the row of each line that
+    was stored earlier.
+    """
+    segments: list[tuple[PostgresRoomLog, Segment]] = []
+    row = 0
+    for log, events in chunks:
+        seq, place = begin = positions.get(log.name, log.stream.position)
+        for index, event in enumerate(events):
+            if isinstance(event, STORED):
+                if repeated and str(row) in repeated:
+                    events[index] = Repeated(event, repeated[str(row)])
+                else:
+                    seq += 1
+                    event.seq = seq
+            elif is_streamed(event):
+                place += 1
+            else:
+                continue
+            row += 1
+        if log.name in positions:
+            positions[log.name] = seq, place
+        segments.append((log, Segment((begin[0], begin[1]), (seq, place), events)))
+    return segments

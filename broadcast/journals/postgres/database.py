@@ -23,7 +23,12 @@ CALL_SECONDS = 6.0
 MINIMUM_VERSION = 14
 """The oldest version of PostgreSQL that the journal can use."""
 
-_OPTIONS = {"statement_timeout": "5s", "lock_timeout": "3s", "idle_in_transaction_session_timeout": "3s"}
+_OPTIONS = {
+    "statement_timeout": "5s",
+    "lock_timeout": "3s",
+    "idle_in_transaction_session_timeout": "3s",
+    "jit": "off",  # its compilation takes longer than any statement of a journal, half a second or more
+}
 _SOCKET = {"tcp_user_timeout": 5000, "keepalives": 1, "keepalives_idle": 3, "keepalives_interval": 2}
 _UNREACHABLE = "the database cannot be reached"
 _REASONS: dict[type[Exception], str] = {
@@ -57,6 +62,15 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             if error.sqlstate is None and timeout is None:  # the server has not answered
                 self.close()
             raise
+
+    def is_open(self) -> bool:
+        """Return whether the connection is not known to be lost. A call that is not sent has no unknown outcome."""
+        try:
+            self.pgconn.consume_input()  # perhaps the server's last words
+            self.pgconn.consume_input()
+        except psycopg.Error:
+            return False
+        return not self.closed
 
 
 @dataclass(frozen=True, slots=True)

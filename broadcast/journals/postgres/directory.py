@@ -148,7 +148,7 @@ class PostgresDirectory:
         self._add(("publish", None, body), _ignore)
 
     def close(self) -> None:
-        """End the thread. The people of this server leave when its lease has run out."""
+        """Remove the people of this server, and end the thread. Blocks until then, for some seconds at most."""
         if self._closing:
             return
         self._closing = True
@@ -199,6 +199,9 @@ class PostgresDirectory:
                 self._fail_old_changes()
                 select.select([self._wake_reader], [], [], RETRY_SECONDS)
                 self._clear_wakes()
+        if self._db is not None:
+            with suppress(psycopg.Error):
+                self._db.execute("SELECT clear_node(%s), forget_people(%s)", (self._database.node,) * 2)
         self._disconnect()
 
     def _connect(self) -> Connection:
@@ -208,7 +211,7 @@ class PostgresDirectory:
         (channel,) = _row_of(db.execute("SELECT people_channel()"))
         db.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
         if self._is_new:
-            db.execute("SELECT bury(%s, false)", (self._database.node,))
+            db.execute("SELECT forget_people(%s)", (self._database.node,))
             self._is_new = False
         self._next_renewal = 0.0
         self._renew(db)

@@ -8,14 +8,15 @@ from functools import partial
 from typing import Any, TypeVar
 
 from broadcast.core.errors import JournalError
-from broadcast.core.events import Joined, Stored
+from broadcast.core.events import AwayChanged, Event, Joined, Stored
 from broadcast.core.interfaces import Journal, OpenedRoom
 from broadcast.core.stats import CommitStats
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.batch_queue import BatchQueue
 from broadcast.journals.commit_queue import CommittedQueue
 from broadcast.journals.postgres.commit_thread import CommitThread
-from broadcast.journals.postgres.database import MINIMUM_VERSION, Connection, Database, from_text
+from broadcast.journals.postgres.database import MINIMUM_VERSION, Connection, Database, from_text, to_text
+from broadcast.journals.postgres.directory import PostgresDirectory
 from broadcast.journals.postgres.merging import Merger
 from broadcast.journals.postgres.queries import RoomRow, read_room, start_query_thread
 from broadcast.journals.postgres.records import PostgresRecords
@@ -50,10 +51,12 @@ class PostgresJournal:
         self._report = report
         self._committed: CommittedQueue[PostgresRoomLog] = CommittedQueue(call_soon, self.commit_stats.now)
         self._queue: BatchQueue[PostgresRoomLog] = BatchQueue(call_soon)
+        self._merger = Merger(self._committed)
         self._commit_thread: CommitThread | None = None
         self._query_thread: QueryThread[Connection] | None = None
         self._indexer: SearchIndexer | None = None
         self._tail: Tail | None = None
+        self._directory: PostgresDirectory | None = None
         self.records = PostgresRecords(self, self._queue, call_soon)
 
     def open(self, name: str, tail: int) -> OpenedRoom:
@@ -64,17 +67,16 @@ class PostgresJournal:
         with self._database.translate_errors(), closing(self._database.connect()) as db:
             self._verify_server(db)
             self.id = open_schema(db, self._database.schema)
-            writer = db.execute("SELECT epoch, batch FROM enroll(%s)", (self._database.node,)).fetchone()
+            writer = db.execute("SELECT epoch, batch FROM enroll(%s)", (to_text(self._database.node),)).fetchone()
             assert writer is not None
-            room, recent = read_room(db, name, tail)
-        merger = Merger(self._committed)
-        self._tail = Tail(self._database, merger)
+            opened = read_members(db, name, tail, self._database.node)
+        self._tail = Tail(self._database, self._merger)
         self._commit_thread = CommitThread(
-            self._database, writer[0], writer[1], self._queue, merger, self.commit_stats, self._tail.read
+            self._database, writer[0], writer[1], self._queue, self._merger, self.commit_stats, self._tail.read
         )
         self._query_thread = start_query_thread(self._database, self._call_soon)
         self._indexer = SearchIndexer(self._database.connect, self._database.node)
-        return self._opened(name, room, recent)
+        return self._opened(name, *opened)
 
     def _verify_server(self, db: Connection) -> None:
         if db.info.server_version < MINIMUM_VERSION * 10_000:
@@ -90,14 +92,15 @@ class PostgresJournal:
     def open_room(self, name: str, tail: int, on_result: Callable[[OpenedRoom | JournalError], None]) -> None:
         """Open the room *name*."""
 
-        def receive(result: tuple[RoomRow, list[Stored]] | JournalError) -> None:
+        def receive(result: tuple[RoomRow, list[Stored], list[Event]] | JournalError) -> None:
             on_result(result if isinstance(result, JournalError) else self._opened(name, *result))
 
-        self.submit(Kind.OPEN, partial(read_room, name=name, tail=tail), receive)
+        query = partial(read_members, name=name, tail=tail, node=self._database.node)
+        self.submit(Kind.OPEN, query, receive)
 
-    def _opened(self, name: str, room: RoomRow, recent: list[Stored]) -> OpenedRoom:
-        members = [Joined(session, from_text(nick)) for session, nick in room.members]
-        log = PostgresRoomLog(self._queue, self, name, (room.last, room.place), members)
+    def _opened(self, name: str, room: RoomRow, recent: list[Stored], members: list[Event]) -> OpenedRoom:
+        log = PostgresRoomLog(self._queue, self, name, (room.last, room.place))
+        self._merger.start(log, members)
         if self._tail is not None:
             self._tail.open(log)
         return OpenedRoom(log, room.last, room.topic, recent)
@@ -114,6 +117,11 @@ class PostgresJournal:
         with self._database.translate_errors(), closing(self._database.connect()) as db:
             return query(db)
 
+    def make_directory(self, *, unicode: bool) -> PostgresDirectory:
+        """Return the directory of the servers that share the journal, which closes it."""
+        self._directory = PostgresDirectory(self._database, self._call_soon, unicode=unicode)
+        return self._directory
+
     def forget(self, log: PostgresRoomLog) -> None:
         """Release what the threads hold for *log*."""
         if self._tail is not None:
@@ -127,9 +135,29 @@ class PostgresJournal:
         commit_thread, self._commit_thread = self._commit_thread, None
         indexer, self._indexer = self._indexer, None
         tail, self._tail = self._tail, None
-        for thread in (query_thread, commit_thread, indexer, tail):
+        directory, self._directory = self._directory, None
+        for thread in (query_thread, commit_thread, indexer, tail, directory):
             if thread is not None:
                 thread.close()
+
+
+def read_members(db: Connection, name: str, tail: int, node: str) -> tuple[RoomRow, list[Stored], list[Event]]:
+    """Return the room *name*, its last *tail* lines, and the joins of the people on other servers than *node*.
+
+    All of it is as it was at one moment.
+    """
+    query = "SELECT session, nick, away, away_reason FROM members WHERE room = %s AND node <> %s ORDER BY session"
+    with db.transaction():
+        db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        room, recent = read_room(db, name, tail)
+        rows = db.execute(query, (room.id, to_text(node))).fetchall()
+    members: list[Event] = []
+    for session, stored_nick, is_away, reason in rows:
+        nick = from_text(stored_nick)
+        members.append(Joined(session, nick))
+        if is_away:
+            members.append(AwayChanged(session, nick, away=True, reason=from_text(reason)))
+    return room, recent, members
 
 
 _conforms: type[Journal] = PostgresJournal

@@ -30,7 +30,8 @@ class ReadEvent(NamedTuple):
     """An event that was read from the database, and the position after it."""
 
     position: Position
-    event: Event
+    event: Event | None
+    """None if nobody here must receive it, unless as a part of a segment."""
 
 
 class MergedStream:
@@ -44,10 +45,18 @@ class MergedStream:
         self.segments: deque[Segment] = deque()
         self.others: deque[ReadEvent] = deque()
         """Events that were read, some of which may be those of a segment."""
+        self.foreign: deque[Event] = deque()
+        """Events of other servers that ``drain`` has returned, and that are not in delivery yet."""
         self.in_flight = False
         """Whether a batch with events of this room was sent, and its result is not known."""
-        self.foreign: set[int] = set()
-        """The identities of events of other servers that the room has not received."""
+
+    def take_foreign(self, events: Sequence[Event]) -> list[Event]:
+        """Return those of *events*, which are in delivery now, that come from other servers."""
+        if not self.foreign:
+            return []
+        ids = {id(event) for event in events}
+        count = sum(id(event) in ids for event in self.foreign)
+        return [self.foreign.popleft() for _ in range(count)]
 
     def drain(self) -> list[Event]:
         """Remove the events that follow the position and return them."""
@@ -58,13 +67,14 @@ class MergedStream:
             if self.others and (not self.in_flight if segment is None else self.others[0].position <= segment.begin):
                 position, event = self.others.popleft()
                 if position > self.position:
-                    ready.append(event)
-                    self.foreign.add(id(event))
                     self.position = position
+                    if event is not None:
+                        ready.append(event)
+                        self.foreign.append(event)
             elif segment is not None and self.read_to >= segment.begin:
                 self.segments.popleft()
                 ready += segment.events
-                self.position = segment.end
+                self.position = max(self.position, segment.end)
                 self.read_to = max(self.read_to, segment.end)
                 while self.others and self.others[0].position <= segment.end:
                     self.others.popleft()
@@ -103,30 +113,34 @@ class Merger(Generic[L]):
                 log.stream.in_flight = False
                 self._deliver(log)
 
-    def add_own(self, segments: Sequence[tuple[L, Segment | Sequence[Event]]]) -> list[L]:
-        """Add the segments of the batch in flight, or events that are not in the database.
-
-        Return the logs in which events of other servers come first.
-        """
+    def add_own(self, segments: Iterable[tuple[L, Segment]]) -> list[L]:
+        """Add the segments of the batch in flight. Return the logs in which events of other servers come first."""
         with self._lock:
             ready: list[tuple[L, Sequence[Event]]] = []
             behind: list[L] = []
             for log, segment in segments:
                 stream = log.stream
-                if isinstance(segment, Segment):
-                    stream.in_flight = False
-                    stream.segments.append(segment)
-                    if events := stream.drain():
-                        ready.append((log, events))
-                    if stream.segments:
-                        behind.append(log)
-                elif stream.segments:
-                    stream.segments[-1].events.extend(segment)
-                elif segment:
-                    ready.append((log, segment))
+                stream.in_flight = False
+                stream.segments.append(segment)
+                if events := stream.drain():
+                    ready.append((log, events))
+                if stream.segments:
+                    behind.append(log)
             if ready:
                 self._committed.add(ready)
             return behind
+
+    def pass_on(self, chunks: Iterable[tuple[L, Sequence[Event]]]) -> None:
+        """Deliver events that are not in the database, in their place among those of this server."""
+        with self._lock:
+            ready: list[tuple[L, Sequence[Event]]] = []
+            for log, events in chunks:
+                if log.stream.segments:
+                    log.stream.segments[-1].events.extend(events)
+                elif events:
+                    ready.append((log, events))
+            if ready:
+                self._committed.add(ready)
 
     def add_read(self, log: L, events: Iterable[ReadEvent], read_to: Position) -> None:
         """Add *events* of all servers, in order, which were read up to the position *read_to*."""
@@ -135,6 +149,13 @@ class Merger(Generic[L]):
             stream.others.extend(each for each in events if each.position > stream.read_to)
             stream.read_to = max(stream.read_to, read_to)
             self._deliver(log)
+
+    def start(self, log: L, events: Sequence[Event]) -> None:
+        """Deliver *events* of other servers as the first ones of *log*."""
+        with self._lock:
+            if events:
+                log.stream.foreign.extend(events)
+                self._committed.add([(log, events)])
 
     def pass_by(self, chunks: Sequence[tuple[L, Sequence[Event]]]) -> None:
         """Deliver events that are not in the database before those that wait."""

@@ -20,17 +20,6 @@ COMMENT ON COLUMN people.away IS 'Whether the person is away.';
 COMMENT ON COLUMN people.away_reason IS 'The reason; empty if there is none.';
 COMMENT ON COLUMN people.address IS 'The IP address; NULL for a connection of the machine of the server.';
 
-CREATE TABLE members (
-    room integer NOT NULL, session bigint NOT NULL, nick text NOT NULL, since bigint NOT NULL,
-    PRIMARY KEY (room, session)
-);
-CREATE INDEX members_session ON members (session);
-COMMENT ON TABLE members IS 'The people in each room, as far as its stream has come.';
-COMMENT ON COLUMN members.room IS 'The id of the room.';
-COMMENT ON COLUMN members.session IS 'The session.';
-COMMENT ON COLUMN members.nick IS 'The nickname in the stream.';
-COMMENT ON COLUMN members.since IS 'Place of the join in the table stream.';
-
 CREATE TABLE mail (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, node text NOT NULL, sender text NOT NULL, body jsonb NOT NULL
 );
@@ -43,30 +32,6 @@ COMMENT ON COLUMN mail.body IS 'The kind and the contents.';
 """
 
 FUNCTIONS = """
-CREATE FUNCTION note_members() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    WITH changed AS (
-        SELECT DISTINCT ON (room, session) room, (event ->> 1)::bigint AS session, event, place
-        FROM added WHERE event ->> 0 IN ('joined', 'left') ORDER BY room, session, place DESC
-    ), gone AS (
-        DELETE FROM members USING changed WHERE members.room = changed.room AND members.session = changed.session
-            AND event ->> 0 = 'left'
-    )
-    INSERT INTO members (room, session, nick, since) SELECT room, session, event ->> 2, place FROM changed
-        WHERE event ->> 0 = 'joined'
-        ON CONFLICT (room, session) DO UPDATE SET nick = excluded.nick, since = excluded.since;
-    UPDATE members SET nick = renamed.nick FROM (
-        SELECT DISTINCT ON (room, session) room, (event ->> 1)::bigint AS session, event ->> 3 AS nick, place
-        FROM added WHERE event ->> 0 = 'renamed' ORDER BY room, session, place DESC
-    ) AS renamed
-        WHERE members.room = renamed.room AND members.session = renamed.session AND renamed.place > members.since;
-    RETURN NULL;
-END
-$$;
-COMMENT ON FUNCTION note_members IS 'Update the table members with new events of the table stream.';
-CREATE TRIGGER note_members AFTER INSERT ON stream REFERENCING NEW TABLE AS added
-    FOR EACH STATEMENT EXECUTE FUNCTION note_members();
-
 CREATE FUNCTION people_channel() RETURNS text LANGUAGE sql STABLE AS $$
     SELECT left(current_schema(), 40) || ' people'
 $$;
@@ -144,44 +109,27 @@ $$;
 COMMENT ON FUNCTION change_people IS
     'Make changes for a server, and notify others: take, update or release a nickname; send, answer or publish mail.';
 
-CREATE FUNCTION bury(p_node text, p_fence boolean) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION forget_people(p_node text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    IF p_fence THEN
-        UPDATE writers SET epoch = epoch + 1 WHERE node = p_node;  -- this waits for a batch in flight
-    END IF;
-    PERFORM FROM rooms WHERE id IN (SELECT room FROM members JOIN people USING (session) WHERE node = p_node)
-        ORDER BY name FOR NO KEY UPDATE;
-    WITH gone AS (
-        SELECT DISTINCT members.room, members.session, members.nick
-        FROM members JOIN people USING (session) WHERE people.node = p_node
-    ), numbered AS MATERIALIZED (
-        SELECT room, session, nick, last, place + row_number() OVER (PARTITION BY room ORDER BY session) AS place
-        FROM gone JOIN rooms ON rooms.id = gone.room
-    ), leaves AS (
-        INSERT INTO stream (room, place, seq, event)
-        SELECT room, place, last, jsonb_build_array('left', session, nick, 'connection lost', '') FROM numbered
-    )
-    UPDATE rooms SET place = new.place
-        FROM (SELECT room, max(place) AS place FROM numbered GROUP BY room) AS new WHERE rooms.id = new.room;
     DELETE FROM people WHERE node = p_node;
     DELETE FROM mail WHERE node = p_node;
     DELETE FROM leases WHERE node = p_node;
-    PERFORM pg_notify(current_schema(), E'\\n*');
     PERFORM pg_notify(people_channel(), '');
 END
 $$;
-COMMENT ON FUNCTION bury IS
-    'Remove a dead server and its people, who leave their rooms. A fenced server can write no more.';
+COMMENT ON FUNCTION forget_people IS 'Remove the people of a server, which starts, ends, or is dead.';
 
 CREATE FUNCTION renew(p_node text, p_seconds double precision) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    dead text;
+    dead leases;
 BEGIN
     INSERT INTO leases AS l (node, epoch, until)
         SELECT p_node, epoch, now() + make_interval(secs => p_seconds) FROM writers WHERE node = p_node
         ON CONFLICT (node) DO UPDATE SET until = excluded.until, epoch = excluded.epoch;
-    FOR dead IN SELECT node FROM leases WHERE until < now() ORDER BY node FOR UPDATE SKIP LOCKED LOOP
-        PERFORM bury(dead, true);
+    FOR dead IN SELECT * FROM leases WHERE until < now() ORDER BY node FOR UPDATE SKIP LOCKED LOOP
+        IF expel(dead.node, dead.epoch) THEN
+            PERFORM forget_people(dead.node);
+        END IF;
     END LOOP;
 END
 $$;

@@ -47,8 +47,6 @@ class RoomRow(NamedTuple):
     """Number of the last line."""
     place: int
     """Place of the last transient event in the table ``stream``."""
-    members: Sequence[tuple[int, str]] = ()
-    """The sessions and nicknames of the members at that place."""
 
 
 def fetch(db: psycopg.Connection[Any], room: str, first: int, last: int) -> list[Stored]:
@@ -86,9 +84,7 @@ def read_room(db: psycopg.Connection[Any], name: str, tail: int) -> tuple[RoomRo
     if len(name.encode(errors="replace")) > MAX_NAME_BYTES:
         msg = "the room's name is too long"
         raise JournalError(msg)
-    query = """SELECT id, topic, last, place, coalesce(
-        (SELECT jsonb_agg(jsonb_build_array(session, nick) ORDER BY since) FROM members WHERE room = rooms.id), '[]'
-        ) FROM rooms WHERE name = %s"""  # one snapshot
+    query = "SELECT id, topic, last, place FROM rooms WHERE name = %s"
     found = db.execute(query, (to_text(name),)).fetchone()
     if found is None:
         return RoomRow(None, "", 0, 0), []

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from broadcast.core.events import Event, Joined
+from broadcast.core.events import Event
 from broadcast.core.interfaces import EventListener, ReadCallback, RoomLog, UidsCallback
 from broadcast.core.search_query import SearchQuery
 from broadcast.journals.batch_queue import BatchQueue
@@ -28,23 +28,12 @@ class Threads(Protocol):
 
 
 class PostgresRoomLog:
-    """The log of the room *name*, whose events up to *position* have been read.
+    """The log of the room *name*, whose events up to *position* have been read."""
 
-    At that place, the room had *members* on other servers. Their joins are delivered with the first events.
-    """
-
-    def __init__(
-        self,
-        queue: BatchQueue[PostgresRoomLog],
-        threads: Threads,
-        name: str,
-        position: Position,
-        members: Sequence[Joined] = (),
-    ) -> None:
+    def __init__(self, queue: BatchQueue[PostgresRoomLog], threads: Threads, name: str, position: Position) -> None:
         self.name = name
         self.stream: MergedStream = MergedStream(position)
         """The state that belongs to the ``Merger``."""
-        self._first: Sequence[Event] = members
         self._queue = queue
         self._threads = threads
         self._listener: EventListener | None = None
@@ -70,14 +59,12 @@ class PostgresRoomLog:
         """Pass committed *events* to the listener."""
         # The delivery may take a while. Meanwhile, the commit thread stores the events of the next delivery.
         self._queue.hand_over()
-        foreign: Sequence[Event] = ()
-        if self.stream.foreign:
-            foreign = [event for event in events if id(event) in self.stream.foreign]
-            self.stream.foreign.difference_update(map(id, foreign))
-        if self._first:
-            events, foreign, self._first = [*self._first, *events], [*self._first, *foreign], ()
-        if self._listener is not None:
+        if self._listener is None:
+            return
+        if foreign := self.stream.take_foreign(events):
             self._listener(events, foreign)
+        else:
+            self._listener(events)
 
     def read(self, first: int, last: int, on_result: ReadCallback) -> None:
         """Find the events numbered *first* to *last*. All are in memory at once: ask for thousands, not millions."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from msgspec import json
@@ -11,6 +10,7 @@ from msgspec import json
 from broadcast.core.events import (
     STORED,
     Action,
+    Announced,
     AwayChanged,
     Event,
     FileInfo,
@@ -32,16 +32,21 @@ _FIELDS: Final[dict[type[Any], tuple[str, ...]]] = {
     Renamed: ("session", "nick", "new", "unasked"),
     AwayChanged: ("session", "nick", "away", "reason"),
     TopicChanged: ("session", "nick", "text"),
+    Announced: ("text",),
 }
 _LINES: dict[type[Any], str] = {Message: "said", Action: "emoted", Shared: "shared"}
-_KINDS = {Joined: "joined", Left: "left", Renamed: "renamed", AwayChanged: "away", TopicChanged: "topic"}
+_KINDS = {
+    Joined: "joined",
+    Left: "left",
+    Renamed: "renamed",
+    AwayChanged: "away",
+    TopicChanged: "topic",
+    Announced: "announced",
+}
 _TYPES = {kind: event_type for event_type, kind in _KINDS.items()}
-_VALUES = {event_type: attrgetter(*names) for event_type, names in _FIELDS.items()}
 
 DURABLE: Final = frozenset({"said", "emoted", "shared", "topic"})
 """The kinds of rows that a commit makes durable."""
-STREAMED: Final = tuple(_KINDS)
-"""The events without a number that other servers receive."""
 
 
 def to_row(index: int, event: Event) -> Row | None:
@@ -51,8 +56,14 @@ def to_row(index: int, event: Event) -> Row | None:
         at = event.at if event.at - event.at == 0 else str(event.at)  # JSON knows no infinity
         file = _to_file(event.file) if isinstance(event, Shared) else None
         return index, _LINES[kind], event.session, event.nick, event.text, at, event.uid or None, file
-    values = _VALUES.get(kind)
-    return None if values is None else (index, _KINDS[kind], *values(event))
+    if not is_streamed(event):
+        return None
+    return index, _KINDS[kind], *(getattr(event, field) for field in _FIELDS[kind])
+
+
+def is_streamed(event: Event) -> bool:
+    """Return whether *event*, which has no number, is one that other servers receive."""
+    return type(event) in _KINDS and not (isinstance(event, Announced) and event.is_local)
 
 
 def _to_file(file: FileInfo) -> dict[str, Any]:

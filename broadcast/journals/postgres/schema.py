@@ -14,7 +14,7 @@ from psycopg import Connection, sql
 from psycopg.errors import InsufficientPrivilege
 
 from broadcast.core.errors import JournalError, JournalTooNew
-from broadcast.journals.postgres import people_schema, record_schema, search_schema
+from broadcast.journals.postgres import file_schema, people_schema, record_schema, search_schema
 
 STALE = "BC001"
 """The SQLSTATE, raised by ``begin_batch``, of a batch with an epoch or a number that is no longer valid."""
@@ -29,10 +29,11 @@ SERVER_LOCK = MIGRATION_LOCK + 2**33
 """The key of the advisory lock that all servers share. The hash of the schema's name is added."""
 
 _TABLES = """
-CREATE TABLE journal (id text NOT NULL, version integer NOT NULL);
+CREATE TABLE journal (id text NOT NULL, version integer NOT NULL, home text NOT NULL DEFAULT '');
 COMMENT ON TABLE journal IS 'The journal as a whole: one row.';
 COMMENT ON COLUMN journal.id IS 'A random identifier. It is another one if stored lines were lost.';
 COMMENT ON COLUMN journal.version IS 'The version of this schema.';
+COMMENT ON COLUMN journal.home IS 'Cluster, database and table. After a restore, these are others.';
 INSERT INTO journal VALUES (replace(gen_random_uuid()::text, '-', ''), 0);
 
 CREATE TABLE rooms (
@@ -73,16 +74,30 @@ COMMENT ON COLUMN history.kind IS 'said, emoted (/me), or shared (a file).';
 COMMENT ON COLUMN history.nick IS 'The nickname of the author.';
 COMMENT ON COLUMN history.text IS 'The text, or the name of the file.';
 
-CREATE UNLOGGED TABLE stream (
-    room integer NOT NULL, place bigint NOT NULL, seq bigint NOT NULL, event jsonb NOT NULL,
+CREATE TABLE stream (
+    room integer NOT NULL, place bigint NOT NULL, seq bigint NOT NULL, node text NOT NULL, event jsonb NOT NULL,
     stored timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (room, place)
 );
 COMMENT ON TABLE stream IS 'Recent joins, leaves and other events without a number, for the other servers.';
 COMMENT ON COLUMN stream.room IS 'The id of the room.';
 COMMENT ON COLUMN stream.place IS 'Place of the event among those of its room in this table, from 1.';
 COMMENT ON COLUMN stream.seq IS 'Number of the last line before the event.';
+COMMENT ON COLUMN stream.node IS 'The name of the server, empty if the server was dead.';
 COMMENT ON COLUMN stream.event IS 'Kind, session, nickname, and more by kind.';
 COMMENT ON COLUMN stream.stored IS 'The time. Events are deleted after some minutes.';
+
+CREATE TABLE members (
+    room integer NOT NULL, session bigint NOT NULL, node text NOT NULL, nick text NOT NULL,
+    away boolean NOT NULL DEFAULT false, away_reason text NOT NULL DEFAULT '', PRIMARY KEY (room, session)
+);
+CREATE INDEX members_node ON members (node);
+COMMENT ON TABLE members IS 'The people in the rooms, by the last events in the table stream.';
+COMMENT ON COLUMN members.room IS 'The id of the room.';
+COMMENT ON COLUMN members.session IS 'The session.';
+COMMENT ON COLUMN members.node IS 'The name of the server to which the session is connected.';
+COMMENT ON COLUMN members.nick IS 'The nickname.';
+COMMENT ON COLUMN members.away IS 'Whether the person is away.';
+COMMENT ON COLUMN members.away_reason IS 'The reason for that; empty if there is none.';
 
 CREATE TABLE writers (
     node text PRIMARY KEY, epoch bigint NOT NULL, batch bigint NOT NULL DEFAULT 0, result jsonb
@@ -170,11 +185,47 @@ COMMENT ON COLUMN last_ids.id IS 'The highest id that was ever used.';
 """
 
 _FUNCTIONS = """
-CREATE FUNCTION enroll(p_node text) RETURNS TABLE (epoch bigint, batch bigint) LANGUAGE sql AS $$
-    INSERT INTO writers AS w (node, epoch) VALUES (p_node, 1)
-    ON CONFLICT (node) DO UPDATE SET epoch = w.epoch + 1 RETURNING w.epoch, w.batch;
+CREATE FUNCTION clear_node(p_node text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM rooms WHERE id IN (SELECT room FROM members WHERE node = p_node) ORDER BY name FOR NO KEY UPDATE;
+    WITH gone AS (
+        DELETE FROM members WHERE node = p_node RETURNING room, session, nick
+    ), numbered AS (
+        SELECT gone.*, last, place + row_number() OVER (PARTITION BY room ORDER BY session) AS place
+        FROM gone JOIN rooms ON rooms.id = gone.room
+    ), new_events AS (
+        INSERT INTO stream (room, place, seq, node, event)
+        SELECT room, place, last, '', jsonb_build_array('left', session, nick, 'connection lost', '') FROM numbered
+    )
+    UPDATE rooms SET place = latest.place
+    FROM (SELECT room, max(place) AS place FROM numbered GROUP BY room) AS latest WHERE rooms.id = latest.room;
+    IF FOUND THEN
+        PERFORM pg_notify(current_schema(), E'\\n*');
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION clear_node IS 'Let all people of a server leave their rooms. Its row in writers must be locked.';
+
+CREATE FUNCTION enroll(p_node text) RETURNS TABLE (epoch bigint, batch bigint) LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN QUERY INSERT INTO writers AS w (node, epoch) VALUES (p_node, 1)
+        ON CONFLICT (node) DO UPDATE SET epoch = w.epoch + 1 RETURNING w.epoch, w.batch;
+    PERFORM clear_node(p_node);
+END
 $$;
 COMMENT ON FUNCTION enroll IS 'Give a server that starts a new epoch, and return it with the number of its last batch.';
+
+CREATE FUNCTION expel(p_node text, p_epoch bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE writers SET epoch = epoch + 1 WHERE node = p_node AND epoch = p_epoch;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM clear_node(p_node);
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION expel IS 'End the epoch of a dead server, after its batch in flight, and let its people leave.';
 
 CREATE FUNCTION begin_batch(p_node text, p_epoch bigint, p_batch bigint) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -202,6 +253,7 @@ CREATE FUNCTION append(p_node text, p_epoch bigint, p_batch bigint, p_rooms text
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     answer jsonb := begin_batch(p_node, p_epoch, p_batch);
+    change record;
 BEGIN
     IF answer IS NOT NULL THEN
         RETURN answer;
@@ -231,7 +283,8 @@ BEGIN
             nullif(e -> 7, 'null')
         FROM numbered WHERE is_line
     ), new_events AS (
-        INSERT INTO stream (room, place, seq, event) SELECT room, place, seq, e - 0 FROM numbered WHERE is_transient
+        INSERT INTO stream (room, place, seq, node, event)
+        SELECT room, place, seq, p_node, e - 0 FROM numbered WHERE is_transient
     ), changes AS (
         SELECT room, max(seq) AS last, max(place) AS place,
             (array_agg(e ->> 4 ORDER BY n DESC) FILTER (WHERE kind = 'topic'))[1] AS topic
@@ -244,9 +297,26 @@ BEGIN
         'rooms', coalesce((SELECT jsonb_agg(jsonb_build_array(last, place) ORDER BY index) FROM room), '[]'),
         'repeated', coalesce((SELECT jsonb_object_agg(n - 1, first) FROM event WHERE first IS NOT NULL), '{}')
     ) INTO answer;
-    IF NOT jsonb_path_exists(p_events, '$[*][1] ? (@ == "said" || @ == "emoted" || @ == "shared" || @ == "topic")') THEN
-        PERFORM set_config('synchronous_commit', 'off', true);  -- nothing that must survive a crash
-    END IF;
+    FOR change IN
+        SELECT id AS room, e ->> 1 AS kind, (e ->> 2)::bigint AS session, e
+        FROM jsonb_array_elements(p_events) WITH ORDINALITY AS given (e, n)
+        JOIN rooms ON rooms.name = p_rooms[(e ->> 0)::integer + 1] COLLATE "C"
+        WHERE e ->> 1 IN ('joined', 'left', 'renamed', 'away') ORDER BY n
+    LOOP
+        CASE change.kind
+            WHEN 'joined' THEN
+                INSERT INTO members (room, session, node, nick)
+                VALUES (change.room, change.session, p_node, change.e ->> 3)
+                ON CONFLICT (room, session) DO UPDATE SET node = excluded.node, nick = excluded.nick;
+            WHEN 'left' THEN
+                DELETE FROM members WHERE room = change.room AND session = change.session;
+            WHEN 'renamed' THEN
+                UPDATE members SET nick = change.e ->> 4 WHERE room = change.room AND session = change.session;
+            WHEN 'away' THEN
+                UPDATE members SET away = (change.e ->> 4)::boolean, away_reason = change.e ->> 5
+                WHERE room = change.room AND session = change.session;
+        END CASE;
+    END LOOP;
     PERFORM pg_notify(current_schema(), left(p_node, 200) || E'\\n' ||
         CASE WHEN octet_length(p_rooms::text) < 7000 THEN array_to_string(p_rooms, E'\\n') ELSE '*' END);
     RETURN end_batch(p_node, p_batch, answer);
@@ -257,12 +327,19 @@ COMMENT ON FUNCTION append IS
     'Return where the events begin in each room, and the lines that had the same uid, by the index of the event.';
 """
 
+_HOME = """
+SELECT concat_ws('/', system_identifier, (SELECT oid FROM pg_database WHERE datname = current_database()),
+    'journal'::regclass::oid) FROM pg_control_system()
+"""
+_NEW_ID = "UPDATE journal SET id = replace(gen_random_uuid()::text, '-', ''), home = %s WHERE home <> %s"
+
 MIGRATIONS: list[str] = [
     _TABLES
     + _RECORDS
     + _FUNCTIONS
     + record_schema.FUNCTIONS
     + search_schema.TABLES
+    + file_schema.TABLES
     + people_schema.TABLES
     + people_schema.FUNCTIONS
 ]
@@ -291,7 +368,23 @@ def open_schema(db: Connection[Any], schema: str) -> str:
         raise JournalTooNew(msg)
     if journal_id.startswith(COPY_OF):
         raise JournalError(INCOMPLETE.format(schema))
-    return journal_id
+    return _renew_copied_id(db) or journal_id
+
+
+def _renew_copied_id(db: Connection[Any]) -> str:
+    """Give the journal a new id if its tables were restored from a dump, which may lack the last lines.
+
+    Return this id, or an empty text if the tables are where they were. Another server may do the same at once.
+    """
+    home = _value(db, _HOME)
+    if _value(db, "SELECT home = %s FROM journal", home):
+        return ""
+    try:
+        db.execute(_NEW_ID, (home, home))
+    except InsufficientPrivilege as error:
+        msg = "the journal is a copy and needs a new identifier: start the server once as the owner of the tables"
+        raise JournalError(msg) from error
+    return str(_value(db, "SELECT id FROM journal"))
 
 
 def read_version(db: Connection[Any], schema: str) -> tuple[int, str]:

@@ -38,8 +38,11 @@ LEASE_SECONDS = 15.0
 REST_FACTOR = 2.0
 """Duration of the rest after a step, relative to the computing time of this thread."""
 
-PART_ROWS = 16_384
-"""Number of lines of a room that one query of the index covers, so that its duration does not grow with the room."""
+PART_ROWS = 16_384, 262_144
+"""Numbers of lines of a room that one query of the index covers, so that its duration does not grow with the room.
+
+The first one is for words that many lines have, the second one for all others.
+"""
 CANDIDATES = 512
 """Maximum number of lines from the index to examine in one call."""
 UNINDEXED_ROWS = 4096
@@ -53,9 +56,12 @@ def _words(splitter: WordSplitter, text: str) -> set[str]:
     return {word[:WORD_CHARACTERS] for word in splitter.split(text)}
 
 
-def _part(room: int, seq: int) -> str:
-    """Return the entry of the index for the part of the room that holds line *seq*. No word holds a slash."""
-    return f"/{room}/{seq // PART_ROWS}"
+def _part(room: int, level: int, seq: int) -> str:
+    """Return the entry of the index for the part of the room, of that level, that holds line *seq*.
+
+    No word holds a slash.
+    """
+    return f"/{room}/{level}/{seq // PART_ROWS[level]}"
 
 
 class Search:
@@ -68,6 +74,8 @@ class Search:
         self._limit = limit
         self._words: set[str] | None = None
         """The words of all phrases."""
+        self._level = 0
+        """The level of the part that is searched next."""
         self._found: list[Stored] = []
 
     def __call__(self, db: psycopg.Connection[Any]) -> list[Stored] | None:
@@ -90,8 +98,11 @@ class Search:
             first = max(last - UNINDEXED_ROWS, indexed) + 1
             rows = db.execute(_UNINDEXED, (room, first, last)).fetchall()
         else:
-            first = max(last // PART_ROWS * PART_ROWS, 1)
-            rows = db.execute(_INDEXED, (room, [*self._words, _part(room, last)], room, last, CANDIDATES)).fetchall()
+            size = PART_ROWS[self._level]
+            first = max(last // size * size, 1)
+            entries = [*self._words, _part(room, self._level, last)]
+            rows = db.execute(_INDEXED, (room, entries, room, last, CANDIDATES)).fetchall()
+            self._level = 1 if len(rows) < CANDIDATES // 16 else 0
             if len(rows) == CANDIDATES:
                 first = min(seq for seq, _ in rows)
         lines = [(seq, from_text(text)) for seq, text in rows]
@@ -179,7 +190,7 @@ class SearchIndexer:
         """Index the lines of *room* after one number up to another. Do nothing if they were indexed meanwhile."""
         lines = dict(db.execute(_UNINDEXED, (room, after + 1, upto)).fetchall())
         words = [
-            " ".join([*_words(self._splitter, from_text(lines.get(seq, ""))), _part(room, seq)])
+            " ".join([*_words(self._splitter, from_text(lines.get(seq, ""))), _part(room, 0, seq), _part(room, 1, seq)])
             for seq in range(after + 1, upto + 1)
         ]
         db.execute("SELECT add_words(%s, %s, %s, %s::text[])", (room, after, upto, words))

@@ -14,7 +14,7 @@ from itertools import groupby, islice
 from operator import itemgetter
 from threading import Lock, Thread
 from time import monotonic
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg
 from psycopg import sql
@@ -42,14 +42,16 @@ SELECT index, rooms.last, rooms.place, event.*
 FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) WITH ORDINALITY AS wanted (name, seq, place, index)
 JOIN rooms ON rooms.name = wanted.name COLLATE "C" AND (rooms.last > wanted.seq OR rooms.place > wanted.place)
 LEFT JOIN LATERAL (
-    (SELECT seq, 0 AS place, NULL AS event, at, kind, session, nick, text, coalesce(uid, ''), file FROM lines
-        WHERE lines.room = rooms.id AND lines.seq > wanted.seq ORDER BY seq LIMIT {MAX_EVENTS})
+    (SELECT seq, 0 AS place, NULL AS node, NULL AS event, at, kind, session, nick, text, coalesce(uid, ''), file
+        FROM lines WHERE lines.room = rooms.id AND lines.seq > wanted.seq ORDER BY seq LIMIT {MAX_EVENTS})
     UNION ALL
-    (SELECT seq, place, event, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM stream
-        WHERE stream.room = rooms.id AND stream.place > wanted.place ORDER BY place LIMIT {MAX_EVENTS})
+    (SELECT seq, place, node, event, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+        FROM stream WHERE stream.room = rooms.id AND stream.place > wanted.place ORDER BY place LIMIT {MAX_EVENTS})
 ) AS event ON true
 ORDER BY index, event.seq, event.place
 """  # noqa: S608 - constant numbers
+_Row: TypeAlias = tuple[Any, ...]
+"""Index of the room, its last number and place; then seq, place, node, event, and the columns of a line."""
 _CLEAN = "DELETE FROM stream WHERE stored < now() - interval '2 minutes'"
 
 
@@ -166,7 +168,7 @@ class Tail:
         rows = db.execute(_READ.encode(), (names, lasts, places)).fetchall()
         for index, group in groupby(rows, itemgetter(0)):
             log = logs[index - 1]
-            events, read_to, is_complete = _parse([*group], positions[index - 1])
+            events, read_to, is_complete = _parse([*group], positions[index - 1], to_text(self._database.node))
             self._merger.add_read(log, events, read_to)
             if not is_complete:
                 self.read([log])
@@ -178,21 +180,24 @@ class Tail:
                 db.close()
 
 
-def _parse(rows: Sequence[tuple[Any, ...]], position: Position) -> tuple[list[ReadEvent], Position, bool]:
-    """Return the events in *rows* of one room, the position to which they lead, and whether they are all up to now."""
-    _, last, last_place, *_ = rows[0]
-    lines = [row[3] for row in rows if row[3] is not None and row[5] is None]
-    others = [row[3] for row in rows if row[3] is not None and row[5] is not None]
+def _parse(rows: Sequence[_Row], position: Position, node: str) -> tuple[list[ReadEvent], Position, bool]:
+    """Return the events in *rows* of one room, the position to which they lead, and whether they are all up to now.
+
+    The events without a number of this server, which is *node*, are not delivered: they were passed on already.
+    """
+    _, last, place, *_ = rows[0]
+    lines = [row[3] for row in rows if row[3] is not None and row[6] is None]
+    others = [row[3] for row in rows if row[6] is not None]
     # If one kind was cut off, the other one must not lead farther.
     end = min([last, *(kind[-1] for kind in (lines, others) if len(kind) == MAX_EVENTS)])
     is_complete = max(len(lines), len(others)) < MAX_EVENTS
-    events = [*_events(rows, position, end)]
-    return events, (last, last_place) if is_complete else events[-1].position, is_complete
+    events = [*_events(rows, position, end, node)]
+    return events, (last, place) if is_complete else events[-1].position, is_complete
 
 
-def _events(rows: Sequence[tuple[Any, ...]], position: Position, end: int) -> Iterator[ReadEvent]:
+def _events(rows: Sequence[_Row], position: Position, end: int, own: str) -> Iterator[ReadEvent]:
     number, reached = position
-    for _, _, _, seq, place, event, *line in rows:
+    for _, _, _, seq, place, node, event, *line in rows:
         if seq is None or seq > end:
             return
         if event is None:
@@ -200,4 +205,4 @@ def _events(rows: Sequence[tuple[Any, ...]], position: Position, end: int) -> It
             yield ReadEvent((number, reached), from_row((seq, *line)))
         else:
             reached = place
-            yield ReadEvent((number, reached), to_event(*event))
+            yield ReadEvent((number, reached), None if node == own else to_event(*event))

@@ -114,6 +114,9 @@ def test_a_client_that_is_turned_away_says_why() -> None:
     play.pipe.dataReceived(b" * This server is full. Try again later.\r\n")
     assert play.cut() == (2, "no connection to there:5555: This server is full. Try again later")
     play = Play()
+    play.pipe.dataReceived(b" * You are banned.\r\n")
+    assert play.cut() == (3, "no connection to there:5555: You are banned")
+    play = Play()
     play.pipe.dataReceived(b"Nickname: -> Error: go away.\r\n")
     assert play.cut() == (3, "the nickname was refused: go away.")
 

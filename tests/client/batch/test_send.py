@@ -387,6 +387,22 @@ def test_another_service_on_the_port_is_status_2(world: World, greeting: bytes, 
 
 
 @pytest.mark.parametrize("timeout", [None, 60.0])
+def test_a_ban_of_the_address_is_status_3_at_once(world: World, timeout: float | None) -> None:
+    world.server.greeting = b" * You are banned.\r\n"
+    world.cuts = [1000]
+    connect = world.server.connect
+
+    def close_at_once() -> FakeConnection:
+        connection = connect()
+        connection.close()
+        return connection
+
+    world.server.connect = close_at_once  # type: ignore[method-assign]  # this server ends at once
+    assert world.send("x", timeout=timeout) == (3, "no connection to there:5555: You are banned.")
+    assert world.now == 1000
+
+
+@pytest.mark.parametrize("timeout", [None, 60.0])
 def test_a_server_of_version_0_1_is_status_2_at_once(world: World, timeout: float | None) -> None:
     world.server.greeting = b"Welcome to Broadcast.\r\nNickname: -> Error: a nickname has at most 24 characters.\r\nNi"
     status, reason = world.send("x", timeout=timeout)
@@ -584,7 +600,7 @@ def test_the_end_skips_the_slow_way_out_of_the_interpreter() -> None:
     code = "import atexit; from broadcast.client.__main__ import main; atexit.register(print, 'slow')\n"
     command = [sys.executable, "-c", f"{code}main(['unix:/no/such', '--send', 'x'])"]
     environment = {**os.environ, "PYTHONPATH": str(Path(broadcast.__file__).parents[1])}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=200)  # noqa: S603
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("broadcast-client: no connection to unix:/no/such: ")
 
@@ -594,7 +610,9 @@ def test_the_start_imports_nothing_slow() -> None:
     code = "import sys, broadcast.client.__main__, broadcast.client.batch.send; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(Path(broadcast.__file__).parents[1])}
     command = [sys.executable, "-S", "-c", code]
-    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()  # noqa: S603
+    found = subprocess.run(  # noqa: S603
+        command, env=environment, capture_output=True, text=True, check=True, timeout=200
+    ).stdout.split()
     assert "broadcast.client.batch.send" in found
     slow = {"argparse", "asyncio", "dataclasses", "inspect", "msgspec", "prompt_toolkit", "socket", "twisted", "typing"}
     assert not slow & set(found)

@@ -70,6 +70,20 @@ def test_a_failed_first_connection_is_unreachable_with_the_text_that_explains_it
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["at first", "after a lost connection"])
+def test_a_ban_of_the_address_ends_the_session(again: bool) -> None:
+    link = Link().start() if again else Link()
+    if again:
+        link.lose()
+    link.server.greeting = b" * You are banned until 2026-01-22 12:00 UTC: spam\r\n"
+    link.connect()
+    link.receive()
+    link.lose()
+    assert isinstance(link.session.ended, errors.Banned)
+    assert link.session.ended.reason == "banned"
+    assert str(link.session.ended) == "You are banned until 2026-01-22 12:00 UTC: spam"
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["at first", "after a lost connection"])
 def test_a_server_that_reads_the_first_request_as_a_nickname_ends_the_session_at_once(again: bool) -> None:
     link = Link().start() if again else Link()
     if again:

@@ -21,7 +21,7 @@ META_SCHEMA = json.loads(Path(__file__).with_name("openrpc-1.3-schema.json").rea
 
 def test_document_is_generated_from_the_messages() -> None:
     script = DOCUMENT_PATH.with_name("openrpc.py")
-    made = subprocess.run([sys.executable, str(script)], capture_output=True, check=True, text=True)  # noqa: S603
+    made = subprocess.run([sys.executable, str(script)], capture_output=True, check=True, timeout=200, text=True)  # noqa: S603
     hint = "run: python docs/openrpc.py > docs/openrpc.json"
     assert made.stdout == DOCUMENT_PATH.read_text("utf-8"), hint
 

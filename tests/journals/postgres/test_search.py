@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,8 @@ from broadcast.core.search_query import parse_query
 from broadcast.journals.postgres import search
 from broadcast.journals.postgres.database import Connection, Database
 from broadcast.journals.postgres.search import Search, SearchIndexer
-from tests.journals.contract import QUERIES_BY_MATCHES, SEARCHED_LINES, TIMEOUT
+from tests.journals.contract import QUERIES_BY_MATCHES, SEARCHED_LINES, TIMEOUT, Harness, SearchContract
+from tests.journals.postgres.support import OnPostgres
 from tests.journals.sqlite.support import wait_until
 
 Add = Callable[[str, Iterable[str]], None]
@@ -79,11 +81,12 @@ def test_queries_find_the_same_lines_indexed_or_not(
     assert found == [(expected, dict.fromkeys(queries, expected)) for expected, queries in QUERIES_BY_MATCHES]
 
 
+@pytest.mark.parametrize("candidates", [3, 64])
 def test_index_is_searched_in_parts_and_candidates_some_at_a_time(
-    database: Database, db: Connection, indexers: Start, monkeypatch: pytest.MonkeyPatch
+    database: Database, db: Connection, indexers: Start, monkeypatch: pytest.MonkeyPatch, candidates: int
 ) -> None:
-    monkeypatch.setattr(search, "PART_ROWS", 64)
-    monkeypatch.setattr(search, "CANDIDATES", 3)
+    monkeypatch.setattr(search, "PART_ROWS", (16, 64))
+    monkeypatch.setattr(search, "CANDIDATES", candidates)
     monkeypatch.setattr(search, "UNINDEXED_ROWS", 7)
     add_lines(db, "lobby", (f"line {number} {'b a' if number % 10 else 'a b'}" for number in range(1, 301)))
     add_lines(db, "kitchen", ["a b"] * 9)
@@ -175,3 +178,21 @@ def test_thread_indexes_new_lines_and_survives_a_lost_connection(
     wait_until(lambda: marks(db) == {"lobby": 2})
     indexer.close()
     assert matches(db, "b") == [2]
+
+
+class TestIndexed(OnPostgres, SearchContract):
+    """The promises about searches in lines that are indexed."""
+
+    @pytest.fixture(autouse=True)
+    def _index_before_each_search(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(search, "PAUSE_SECONDS", TIMEOUT)
+        monkeypatch.setattr(search, "PART_ROWS", (64, 512))
+        try_search = Harness.try_search
+
+        def index_and_search(run: Harness, *arguments: Any) -> Any:  # noqa: ANN401 -- those of the method
+            journal: Any = run.journal
+            with journal._database.connect() as db:
+                index_all(journal._indexer, db)
+            return try_search(run, *arguments)
+
+        monkeypatch.setattr(Harness, "try_search", index_and_search)

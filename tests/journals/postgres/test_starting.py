@@ -120,6 +120,11 @@ def test_role_needs_the_rights_of_the_documentation_only(postgres: PostgresServe
     )
     postgres.execute(GRANTS, database=database, role=OWNER)
     assert open_error(guest) == ""
+    postgres.execute("UPDATE broadcast.journal SET home = 'elsewhere'", database=database)  # as after a restore
+    assert open_error(guest) == (
+        "the journal is a copy and needs a new identifier: start the server once as the owner of the tables"
+    )
+    assert open_error(postgres.url(database)) == open_error(guest) == ""
 
 
 def test_version_of_the_database_and_of_the_schema_is_checked(

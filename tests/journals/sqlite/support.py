@@ -41,7 +41,7 @@ logs = [journal.open("lobby", 0).log]
 for number in range(1, {rooms}):
     journal.open_room(f"room{{number}}", 0, lambda opened: logs.append(opened.log))
 while len(logs) < {rooms}:
-    calls.get()()
+    calls.get(timeout=60)()
 def append(log, count):
     for _ in range(count):
         log.append(Message(1, "ann", "x y z" * 40, 1.0))
@@ -52,7 +52,7 @@ for number, log in enumerate(logs):
     log.subscribe(receive)
     append(log, {count})
 while True:
-    calls.get()()
+    calls.get(timeout=60)()
 """
 
 

@@ -111,7 +111,7 @@ def append(count):
     for _ in range(count):
         log.append(Message(1, "ann", "x" * 2000, 1.0))
     while len(delivered) < count:
-        calls.get()()
+        calls.get(timeout=60)()
     return [getattr(event, "seq", None) or event.reason for event in delivered]
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 results = [append(20)]

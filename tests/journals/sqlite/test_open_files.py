@@ -233,7 +233,7 @@ CHECKPOINT = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('PRAGMA 
 
 def checkpoint_elsewhere(data: Path) -> None:
     """Let another process checkpoint and truncate the log."""
-    subprocess.run([sys.executable, "-c", CHECKPOINT, str(data / FILE)], check=True)  # noqa: S603
+    subprocess.run([sys.executable, "-c", CHECKPOINT, str(data / FILE)], check=True, timeout=200)  # noqa: S603
 
 
 @pytest.mark.parametrize("reading", [False, True])
@@ -320,7 +320,7 @@ log.subscribe(delivered.extend)
 for line in sys.stdin:
     log.append(Message(1, "eve", line.strip(), 1.0))
     while not delivered:
-        calls.get()()
+        calls.get(timeout=60)()
     print(delivered.pop().seq, flush=True)
 journal.close()
 """

@@ -319,7 +319,7 @@ def done(error):
     write()
 write()
 while True:
-    calls.get()()
+    calls.get(timeout=60)()
 """
 
 

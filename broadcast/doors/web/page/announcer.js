@@ -24,7 +24,12 @@ export class Announcer {
     if (!this.isPausing) this.speak();
   }
 
-  /** Announce the lines that have come, then pause. */
+  /** Forget the lines. */
+  clear() {
+    this.count = 0;
+    this.region.textContent = "";
+  }
+
   speak() {
     this.isPausing = this.count > 0;
     if (!this.isPausing) return;

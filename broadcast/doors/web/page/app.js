@@ -1,6 +1,7 @@
 // @ts-check
 // The start of the page: makes the chat and its views, and shows the join form or the chat.
 
+import { Account } from "./account.js";
 import { Banner } from "./banner.js";
 import { Chat } from "./chat.js";
 import { Composer } from "./composer.js";
@@ -18,7 +19,7 @@ const elements = Object.fromEntries(
 );
 const chat = new Chat();
 const current = new Current();
-for (const View of [ConversationView, Sidebar, Composer, JoinForm, Search, Notifications, Banner, Sharing]) {
+for (const View of [ConversationView, Sidebar, Composer, JoinForm, Search, Notifications, Banner, Sharing, Account]) {
   new View(chat, elements, current);
 }
 

@@ -3,7 +3,6 @@
 
 const GOOD_MS = 3000;
 
-/** The banner that says when the connection is lost and when the page tries again. */
 export class Banner {
   /** @param {any} chat @param {Record<string, any>} elements */
   constructor(chat, elements) {
@@ -40,7 +39,6 @@ export class Banner {
     if (status.textContent !== text) status.textContent = text;
   }
 
-  /** Show the seconds until the next attempt. */
   count() {
     const { chat, elements } = this;
     const seconds = Math.ceil(((chat.retryAt ?? 0) - Date.now()) / 1000);

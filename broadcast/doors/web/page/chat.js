@@ -22,9 +22,12 @@
 //   problem       {method, code, reason, message, field, data}; `field` is "nick", "password",
 //                 "room" or ""
 //   login         {code} or {ended}: OpenID Connect
+//   account       {}: the session has logged in or out
+//   private       {}: the private conversations were removed, for another person may come
+//   form          {name}: a form for the account is asked for, see account.js
 
 import { ChatError, Connection } from "./connection.js";
-import { browserEnvironment } from "./environment.js";
+import { browserEnvironment, load, store } from "./environment.js";
 import { REPLAY, sendHello } from "./hello.js";
 import { loginOf, setLogin } from "./logins.js";
 import { Conversation, makeLine } from "./model.js";
@@ -79,7 +82,8 @@ export class Chat extends EventTarget {
     this.attempt = 0;
     this.told = 0; // the number of the last private message
     this.password = ""; // for the next hello; it is stored nowhere
-    this.remember = false; // whether the next hello with a password asks for a login to remember
+    this.login = ""; // a one-time login for the next hello
+    this.remember = false; // whether the next hello with one of both asks for a login to remember
     this.firstRoom = "";
     /** The ids of this and earlier sessions: their lines are own ones. @type {Set<string>} */
     this.ownSessions = new Set();
@@ -118,7 +122,7 @@ export class Chat extends EventTarget {
 
   /** The nickname of the last session in this browser. */
   get rememberedNick() {
-    return this.env.local.getItem(NICK_KEY) ?? "";
+    return load(this.env.local, NICK_KEY, "");
   }
 
   /** Resume the session that this tab had before a reload. Return whether there is one. */
@@ -150,8 +154,8 @@ export class Chat extends EventTarget {
     this.connection.connect();
   }
 
-  /** @param {{nick: string, password?: string, remember?: boolean, room?: string}} who */
-  join({ nick, password = "", remember = false, room = "" }) {
+  /** @param {{nick: string, password?: string, login?: string, remember?: boolean, room?: string}} who */
+  join({ nick, password = "", login = "", remember = false, room = "" }) {
     return this._promise("hello", (resolve, reject) => {
       if (this.state !== "start" && this.state !== "ended") {
         reject(new ChatError({ reason: "joined", message: "You have joined already." }));
@@ -159,7 +163,7 @@ export class Chat extends EventTarget {
       }
       if (this.isDuplicate) this._saved.clear();
       this.isDuplicate = false;
-      Object.assign(this, { nick, password, remember, firstRoom: roomName(room) });
+      Object.assign(this, { nick, password, login, remember, firstRoom: roomName(room) });
       this.joining = { resolve, reject };
       this.connection.askedDelay = null;
       this.connection.connect();
@@ -171,10 +175,30 @@ export class Chat extends EventTarget {
     const login = loginOf(this.env, this.account ?? "");
     return this.request("logout", login ? { login } : {}, (result) => {
       setLogin(this.env, this.account ?? "", "");
-      this.account = result.account;
-      this.password = "";
-      this.save();
+      this.takeAccount(result);
     });
+  }
+
+  /**
+   * Take the answer to a login, a registration or a logout.
+   * @param {{nick: string, account: ?string, login?: string}} result @param {string} password for the next hello
+   */
+  takeAccount({ nick, account, login }, password = "") {
+    if (this.account !== account) this.forgetPrivate();
+    this.account = account;
+    this.password = login ? "" : password;
+    if (login) setLogin(this.env, account ?? "", login);
+    this.takeNick(nick);
+    this.emit("account", {});
+    this.save();
+  }
+
+  /** Remove the private conversations of the account, which the next person here must not read. */
+  forgetPrivate() {
+    if (!this.account) return;
+    for (const { key, room } of [...this.conversations.values()]) if (room === null) this.removeConversation(key);
+    this.outbox.items = this.outbox.items.filter(({ method }) => method !== "tell");
+    this.emit("private", {});
   }
 
   /** Leave the server, and forget everything. */
@@ -183,6 +207,7 @@ export class Chat extends EventTarget {
       const done = () => {
         this.end("You have left.");
         for (const key of [...this.conversations.keys()]) this.removeConversation(key);
+        this.emit("private", {});
         this.journal = this.password = "";
         this.outbox.items = [];
         resolve();
@@ -192,7 +217,6 @@ export class Chat extends EventTarget {
     });
   }
 
-  /** Try to connect at once. */
   reconnect() {
     this.connection.askedDelay = null;
     if (this.state === "lost") this.connection.connect();
@@ -237,7 +261,6 @@ export class Chat extends EventTarget {
     this.post(conversation, line);
   }
 
-  /** Remove a failed line. */
   discard(line) {
     this._takeFailed(line);
     this.saveSoon();
@@ -515,7 +538,6 @@ export class Chat extends EventTarget {
     else this.report(error);
   }
 
-  /** End the session. */
   end(reason) {
     this.endReason = reason;
     this.token = NO_TOKEN; // the old one would take the session from the tab that has it now
@@ -531,7 +553,6 @@ export class Chat extends EventTarget {
     this._saveTimer ??= this.env.setTimeout(() => this.save(), SAVE_MS);
   }
 
-  /** Save the session now. */
   save() {
     this.env.clearTimeout(this._saveTimer);
     this._saveTimer = undefined;
@@ -576,7 +597,7 @@ export class Chat extends EventTarget {
   }
 
   takeNick(nick) {
-    this.env.local.setItem(NICK_KEY, nick);
+    store(this.env.local, NICK_KEY, nick);
     if (nick === this.self.nick) return;
     this.nick = this.self.nick = nick;
     this.emit("nick", { nick });

@@ -18,6 +18,7 @@ const COMMANDS = {
     return (await chat.joinRoom(required(room, "/join ROOM"))).key;
   },
   leave: (chat, key, room) => chat.leaveRoom(room || key),
+  login: (chat) => chat.emit("form", { name: "login" }),
   logout: (chat) => chat.logOut(),
   async me(chat, key, text) {
     await chat.emote(key, required(text, "/me TEXT"));
@@ -29,7 +30,10 @@ const COMMANDS = {
     return tell(chat, key, nick, words);
   },
   nick: async (chat, _key, nick) => chat.setNick(required(nick, "/nick NICKNAME")),
+  oidc: (chat) => chat.emit("form", { name: "oidc" }),
+  passwd: (chat) => chat.emit("form", { name: "passwd" }),
   quit: (chat, _key, reason) => chat.quit(reason),
+  register: (chat) => chat.emit("form", { name: "register" }),
   async reply(chat, key, text) {
     const author = lastAuthor(chat);
     if (!author) throw new Error("Nobody has written to you yet.");

@@ -4,6 +4,7 @@
 import { COMMAND_NAMES, run } from "./commands.js";
 import { ask } from "./dialog.js";
 import { make } from "./drawing.js";
+import { load, store } from "./environment.js";
 import { byteLength, linesOf, nicknamesOf, parse, suggest } from "./typing.js";
 
 const MANY_LINES = 5; // more are sent only after a question
@@ -22,7 +23,7 @@ export class Composer {
     this.box = elements.message;
     this.list = elements.suggestions;
     /** The unsent text of each conversation. @type {Map<string, string>} */
-    this.drafts = loadDrafts();
+    this.drafts = new Map(load(chat.env.session, DRAFTS, []));
     /** The messages that were sent, the newest last. */
     this.sent = [];
     this.recalled = -1; // the index of the sent message that the box shows
@@ -54,6 +55,7 @@ export class Composer {
       // All others stand where they belong: in the join form, a dialog, the results or the row of an upload.
       if (!elements.confirm.open && !["hello", "search", "history", "upload"].includes(method)) this.note(message, true);
     });
+    chat.addEventListener("private", () => this.forgetPrivate());
     for (const name of ["pagehide", "visibilitychange"]) addEventListener(name, () => this.saveDrafts());
   }
 
@@ -189,14 +191,17 @@ export class Composer {
     if (this.current.key === key) this.set(draft);
   }
 
-  /** Store the drafts for a reload. */
+  /** Forget what was typed in private conversations. */
+  forgetPrivate() {
+    if (this.current.key?.startsWith("@")) this.set("");
+    this.drafts = new Map([...this.drafts].filter(([key]) => !key.startsWith("@")));
+    this.sent = [];
+    this.saveDrafts();
+  }
+
   saveDrafts() {
     if (this.current.key !== null) this.drafts.set(this.current.key, this.box.value);
-    try {
-      sessionStorage.setItem(DRAFTS, JSON.stringify([...this.drafts].filter(([, text]) => text)));
-    } catch {
-      // There is no storage, or it is full: the drafts end with the page.
-    }
+    store(this.chat.env.session, DRAFTS, [...this.drafts].filter(([, text]) => text));
   }
 
   // Suggestions
@@ -234,7 +239,6 @@ export class Composer {
     this.box.setAttribute("aria-activedescendant", options[this.chosen]?.id ?? "");
   }
 
-  /** Put a suggestion into the text. */
   complete(index) {
     if (!this.suggested || index < 0) return;
     const { from, words } = this.suggested;
@@ -250,14 +254,5 @@ export class Composer {
     this.list.hidden = true;
     this.box.removeAttribute("aria-activedescendant");
     this.elements["suggestion-count"].textContent = "";
-  }
-}
-
-/** @returns {Map<string, string>} */
-function loadDrafts() {
-  try {
-    return new Map(JSON.parse(sessionStorage.getItem(DRAFTS) ?? "[]"));
-  } catch {
-    return new Map();
   }
 }

@@ -49,7 +49,6 @@ export class Connection {
     this.onLost = onLost;
     /** When the next attempt is due, in ms since the epoch. */
     this.retryAt = null;
-    /** Whether a lost connection comes back. */
     this.isWanted = false;
     /** The delay before the next attempt that the server asks for, in ms; null for the usual one. */
     this.askedDelay = null;
@@ -107,7 +106,6 @@ export class Connection {
     this.onConnecting();
   }
 
-  /** Note that hello has succeeded. */
   ready() {
     this._isReady = true;
     this._failures = 0;

@@ -36,6 +36,7 @@ export class ConversationView {
     this.log = elements.conversation;
     this.newer = elements.newer;
     this.announcer = new Announcer(elements.status);
+    chat.addEventListener("private", () => this.announcer.clear());
     this.edge = make("p", "edge");
     this.log.append(this.edge);
 
@@ -85,7 +86,6 @@ export class ConversationView {
     return this.chat.conversations.get(this.key);
   }
 
-  /** The lines of the conversation on the screen, oldest first. */
   get lines() {
     return this.conversation?.lines ?? [];
   }
@@ -292,7 +292,6 @@ export class ConversationView {
     this.setAnchor();
   }
 
-  /** Scroll by a page while the reader is typing. */
   turnPage(event) {
     const direction = { PageUp: -1, PageDown: 1 }[event.key];
     if (!direction || event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
@@ -300,7 +299,6 @@ export class ConversationView {
     this.log.scrollBy(0, direction * (this.log.clientHeight - 40));
   }
 
-  /** Go to the newest lines. */
   toEnd() {
     this.follow();
     this.draw();
@@ -345,7 +343,6 @@ export class ConversationView {
     }
   }
 
-  /** Let the window start at another line. */
   moveWindow(start) {
     this.first = keyOf(this.lines[Math.max(0, start)]);
     this.schedule();
@@ -369,7 +366,6 @@ export class ConversationView {
     this.isLoading = false;
   }
 
-  /** Load lines that are older than those of the page. */
   async loadOlder() {
     const { key, conversation } = this;
     if (!conversation?.hasOlder || !conversation.room) return;

@@ -26,7 +26,7 @@ export function ask(elements, { heading, yes, body = [], label, value = "", subm
   field.setAttribute("aria-describedby", note.id);
   if (label) Object.assign(field, { value, autocomplete: "off", spellcheck: false, autocapitalize: "off" });
   elements["confirm-heading"].textContent = heading;
-  elements["confirm-body"].replaceChildren(make("label", "field", label ?? "", field), note, ...body);
+  elements["confirm-body"].replaceChildren(...(label ? [make("label", "field", label, field)] : []), note, ...body);
   elements["confirm-yes"].textContent = yes;
   elements["confirm-no"].onclick = () => dialog.close("no");
   form.onsubmit = async (event) => {

@@ -100,7 +100,6 @@ function card(file) {
   return anchor;
 }
 
-/** Return the content of what a person said. */
 function contentOf(line) {
   if (line.kind === "shared" && line.file) return [spoken("shared "), card(line.file)];
   const text = linked(line.text);
@@ -139,12 +138,10 @@ const NOTES = {
   topic: (line) => (line.text ? `${line.nick} set the topic: ${line.text}` : `${line.nick} removed the topic`),
 };
 
-/** Draw a sentence about the room. */
 function drawNote(line, text) {
   return make("div", "row note", make("span", "", ...linked(text)), " ", timeOf(line));
 }
 
-/** Draw the place of lines that were not delivered. */
 function drawGap(line, context) {
   const count = line.last - line.first + 1;
   const text = `${count === 1 ? "1 line is" : `${count} lines are`} missing here. `;

@@ -16,6 +16,24 @@ function storage(/** @type {"localStorage" | "sessionStorage"} */ name) {
   }
 }
 
+/** Return a stored value, or `otherwise` if there is none or it is damaged. */
+export function load(area, key, otherwise) {
+  try {
+    return JSON.parse(area.getItem(key)) ?? otherwise;
+  } catch {
+    return otherwise;
+  }
+}
+
+/** Store a value. In a full storage, an earlier one stays. */
+export function store(area, key, value) {
+  try {
+    area.setItem(key, JSON.stringify(value));
+  } catch {
+    // It is full.
+  }
+}
+
 /** Return 128 random bits. `crypto.randomUUID` exists in secure contexts only. */
 export function randomId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));

@@ -18,10 +18,11 @@ export function sendHello(chat) {
   const names = new Set(rooms.map((one) => one.room));
   if (chat.firstRoom) names.add(chat.firstRoom);
   const params = /** @type {any} */ ({ protocol: 1, client: "broadcast-page/1", replay: REPLAY });
-  const login = password ? "" : loginOf(chat.env, account ?? nick);
+  const login = password ? "" : chat.login || loginOf(chat.env, account ?? nick);
   params.nick = ((password || login) && account) || nick;
   if (password) Object.assign(params, { password, remember: chat.remember });
-  else if (login) params.login = login;
+  else if (login) Object.assign(params, { login, remember: !!chat.login && chat.remember });
+  chat.login = "";
   if (names.size > 0) params.rooms = [...names];
   if (journal) {
     chat.attempt += 1;
@@ -71,6 +72,7 @@ function refused(chat, error, params) {
 function greet(chat, { rooms, token, resumed, login, ...welcome }) {
   const isFirst = chat.welcome === null && !resumed;
   const { journal, session, account, nick, limits, motd } = welcome;
+  if (account !== chat.account) chat.forgetPrivate();
   Object.assign(chat, { welcome, token, journal, session, account, firstRoom: "", retryAt: null });
   if (login) {
     setLogin(chat.env, account, login);

@@ -1,7 +1,12 @@
 // @ts-check
 // The form with which a person joins, and the room in the page's address.
 
-import { showError } from "./dialog.js";
+import { ask, showError } from "./dialog.js";
+import { make } from "./drawing.js";
+import { comeBack, leave } from "./login.js";
+import { loggedIn, setLogin } from "./logins.js";
+
+const SETTLED = ["open", "start", "ended"];
 
 /** Return the room in the fragment of an address, such as `#kitchen`, or null. @param {string} hash */
 export function roomOf(hash) {
@@ -22,6 +27,7 @@ export class JoinForm {
     this.current = current;
     this.isJoining = false;
     this.isFirst = true;
+    comeBack(chat.env).then((result) => result && this.goOn(result)); // first, because it restores the address
     /** The room of the address. */
     this.room = roomOf(location.hash);
     elements.nickname.value = chat.rememberedNick;
@@ -31,10 +37,12 @@ export class JoinForm {
     });
     elements.nickname.addEventListener("input", () => this.askPassword(false));
     elements["take-over"].addEventListener("click", () => chat.takeOver());
+    elements.oidc.addEventListener("click", () => leave(chat.env, elements.remember.checked));
     addEventListener("hashchange", () => this.follow(roomOf(location.hash)));
     current.addEventListener("show", () => this.setAddress());
     chat.addEventListener("state", () => this.showState());
     chat.addEventListener("problem", ({ detail }) => chat.state === "start" && this.fail(detail));
+    this.askPassword(false);
     this.showState();
     elements.nickname.select();
   }
@@ -43,6 +51,7 @@ export class JoinForm {
     const { chat, elements, room } = this;
     elements["join-room"].textContent = room ? `You enter the room ${room}.` : "";
     elements["take-over"].hidden = !chat.isDuplicate;
+    this.showLogins();
     if (chat.state === "ended") showError(elements["join-button"], elements["join-error"], chat.endReason);
     if (chat.state !== "open") return;
     this.show("join", "");
@@ -53,6 +62,41 @@ export class JoinForm {
       await this.follow(room);
       this.setAddress();
     });
+  }
+
+  /** Show as whom this browser is logged in. */
+  showLogins() {
+    const { chat, elements } = this;
+    const rows = loggedIn(chat.env).map((nick) => {
+      const button = Object.assign(make("button", "small", "Log out"), { type: "button" });
+      button.ariaLabel = `Log out of ${nick}`;
+      button.addEventListener("click", () => {
+        setLogin(chat.env, nick, "");
+        this.showLogins();
+        elements.nickname.focus();
+      });
+      return make("li", "", make("span", "", `This browser is logged in as ${nick}.`), button);
+    });
+    elements.logins.replaceChildren(...rows);
+    elements.logins.hidden = !rows.length;
+  }
+
+  /** Go on after a login with the provider. @param {{login?: string, error?: string, remember?: boolean}} result */
+  async goOn({ login = "", error = "", remember = false }) {
+    const { chat, elements, room } = this;
+    while (!SETTLED.includes(chat.state)) await new Promise((resolve) => chat.addEventListener("state", resolve, { once: true }));
+    try {
+      if (error) throw new Error(error);
+      if (chat.state === "open") {
+        await chat.request("login", { login, remember }, (result) => chat.takeAccount(result));
+        chat.notice(chat.rooms()[0], { kind: "answer", text: `You are logged in as ${chat.account}.` });
+      } else {
+        await chat.join({ nick: "", login, remember, room: room ?? "" });
+      }
+    } catch ({ message }) {
+      if (chat.state === "open") ask(elements, { heading: "You are not logged in", yes: "OK", body: [message] });
+      else if (error) this.show("join", error); // otherwise, a `problem` has said it
+    }
   }
 
   async join() {
@@ -98,6 +142,8 @@ export class JoinForm {
   askPassword(isAsked) {
     const { elements } = this;
     elements["password-field"].hidden = !isAsked;
+    elements["remember-field"].hidden = !isAsked && elements.oidc.hidden;
+    elements[isAsked ? "join-button" : "join-error"].before(elements["remember-field"]);
     if (isAsked) return;
     elements.password.value = "";
     this.show("password", "");

@@ -169,7 +169,6 @@ export class Conversation {
     return this._trim(change);
   }
 
-  /** Add an own line that is being sent. */
   addOwn(line) {
     const change = noChange();
     this._own.set(line.uid, line);
@@ -199,7 +198,6 @@ export class Conversation {
     return line.seq !== null && line.seq <= this.newest ? this.takeOut(line) : change;
   }
 
-  /** Take an own line out of the conversation. */
   takeOut(line) {
     const change = noChange();
     const index = this.lines.indexOf(line);

@@ -2,12 +2,12 @@
 // Notifications of the system, the unread count in the title and on the icon, and the sound.
 
 import { make } from "./drawing.js";
+import { load, store } from "./environment.js";
 
 const CHOICES = "broadcast:notify";
 const LONGEST_TEXT = 200;
 const ICON = 64; // pixels
 
-/** Return the title of the page. */
 export function titleOf(unread, key, server) {
   return `${unread ? `(${unread}) ` : ""}${key ? `${key} - ` : ""}${server}`;
 }
@@ -27,17 +27,12 @@ export class Notifications {
     this.chat = chat;
     this.elements = elements;
     this.current = current;
-    this.choices = { notify: false, sound: false };
+    this.choices = { notify: false, sound: false, ...load(chat.env.local, CHOICES, {}) };
     this.iconCount = 0;
     /** The addresses of the icons, by their label. @type {?Map<string, string>} */
     this.icons = null;
     /** @type {?AudioContext} */
     this.audio = null;
-    try {
-      Object.assign(this.choices, JSON.parse(localStorage.getItem(CHOICES) ?? "{}"));
-    } catch {
-      // Both are off.
-    }
     elements.notify.addEventListener("click", () => this.toggleNotify());
     elements.sound.addEventListener("click", () => this.choose({ sound: !this.choices.sound }) && this.play());
     for (const name of ["unread", "conversation", "state"]) chat.addEventListener(name, () => this.count());
@@ -70,11 +65,7 @@ export class Notifications {
   /** @param {{notify?: boolean, sound?: boolean}} choice */
   choose(choice) {
     Object.assign(this.choices, choice);
-    try {
-      localStorage.setItem(CHOICES, JSON.stringify(this.choices));
-    } catch {
-      // The choice ends with the page.
-    }
+    store(this.chat.env.local, CHOICES, this.choices);
     this.showChoices();
     return choice.sound;
   }
@@ -105,7 +96,6 @@ export class Notifications {
     }
   }
 
-  /** Play a short tone. */
   play() {
     this.audio ??= new AudioContext();
     const { currentTime, destination } = this.audio;
@@ -138,7 +128,6 @@ export class Notifications {
     if (unread === this.iconCount) icon.href = this.icons.get(label);
   }
 
-  /** Return the address of an icon with a label. */
   async makeIcon(label) {
     const image = make("img");
     image.src = "icon.svg";

@@ -48,7 +48,6 @@ export class Outbox {
     this._work();
   }
 
-  /** Wait for the next connection. */
   close() {
     this._isOpen = false;
     for (const item of this.items) item.isWaiting = false;

@@ -12,7 +12,6 @@ import { makeLine } from "./model.js";
 const RESUMED =
   "This conversation was resumed elsewhere, in another tab or on another device. To be here too, join under another nickname.";
 
-/** Take a notification. */
 export function take(chat, method, params) {
   const handler = TAKE[method]; // `ping`, and notifications of later versions, have none
   const isOfRoom = typeof params.room === "string";

@@ -1,6 +1,7 @@
 // @ts-check
 // What a reload of this tab needs, in sessionStorage. A duplicated tab has a copy of it.
 
+import { load, store } from "./environment.js";
 import { Conversation, makeLine, noChange } from "./model.js";
 
 const ANSWER_MS = 300;
@@ -28,11 +29,7 @@ export class SavedSession {
 
   /** Return what this tab has saved, or null. */
   load() {
-    try {
-      return JSON.parse(this._env.session.getItem(this._key) ?? "null");
-    } catch {
-      return null;
-    }
+    return load(this._env.session, this._key, null);
   }
 
   /**
@@ -40,11 +37,7 @@ export class SavedSession {
    */
   save(chat, isInUse) {
     this._hold(chat.session);
-    try {
-      this._env.session.setItem(this._key, JSON.stringify({ ...describe(chat), isInUse }));
-    } catch {
-      // The storage is full: a reload resumes from an earlier state.
-    }
+    store(this._env.session, this._key, { ...describe(chat), isInUse });
   }
 
   clear() {

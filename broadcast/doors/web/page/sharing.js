@@ -67,7 +67,6 @@ class Upload {
     this.onCancel();
   }
 
-  /** Show how many bytes have been sent. */
   progress(sent) {
     this.bar.value = sent;
     this.words.textContent = `${sizeOf(sent)} of ${sizeOf(this.content.size)}`;
@@ -176,7 +175,7 @@ export class Sharing {
   async offer(files) {
     const { room } = this;
     if (!this.canShare || room === null) return;
-    const limit = this.chat.welcome.limits.file_bytes ?? Infinity;
+    const limit = this.chat.welcome.limits.file_bytes;
     for (const [index, file] of files.entries()) {
       if (file.size > limit) {
         const upload = new Upload(file.name, file);

@@ -64,7 +64,6 @@ export class Sidebar {
     }
   }
 
-  /** The conversation on the screen. */
   get shown() {
     return this.chat.conversations.get(this.current.key);
   }
@@ -169,7 +168,6 @@ export class Sidebar {
     if (!list.querySelector('[tabindex="0"]') && list.firstChild) list.firstChild.firstChild.tabIndex = 0;
   }
 
-  /** Open the conversation of a row. */
   open(item) {
     if (!item || item.id === this.chat.session) return;
     this.current.show(this.chat.conversations.has(item.id) ? item.id : this.chat.openPrivate(item.name));

@@ -74,12 +74,10 @@ export function sizeOf(bytes) {
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const day = new Intl.DateTimeFormat("en-GB", { weekday: "long", day: "numeric", month: "long" });
 
-/** Return the time of the day. @param {number} at Seconds since the epoch. */
 export function clockOf(at) {
   return clock.format(at * 1000);
 }
 
-/** Return the day with its year. */
 function dateOf(at) {
   return `${day.format(at * 1000)} ${new Date(at * 1000).getFullYear()}`;
 }

@@ -5,6 +5,7 @@ const MOST_SUGGESTIONS = 8;
 const LONGEST_WORD = 100; // that can be completed; the search for its start takes the square of this
 const LINE_ENDS = /\r\n|[\n\v\f\r\u0085\u2028\u2029]/;
 const PASSWORD_COMMAND = /^\s*\/(login|register|passwd|drop)/i;
+const FORM_COMMAND = /^\s*\/(login|register|passwd)\s*$/i;
 
 /** Return the lines of a text that hold more than blanks. */
 export const linesOf = (text) => text.split(LINE_ENDS).filter((line) => line.trim());
@@ -22,8 +23,8 @@ export const byteLength = (text) => encoder.encode(text).length;
 export function parse(text) {
   const lines = linesOf(text);
   const first = lines[0]?.trim() ?? "";
-  if (lines.some((line) => PASSWORD_COMMAND.test(line))) {
-    const advice = "These commands work on telnet and in the client. To log in here, quit and join again.";
+  if (lines.some((line) => PASSWORD_COMMAND.test(line)) && !FORM_COMMAND.test(text)) {
+    const advice = "Type /login, /register or /passwd alone: a form asks for the password.";
     return { lines, problem: `Others could read a password in this text, so it is not sent. ${advice}` };
   }
   if (first.startsWith("//")) return { lines: [lines[0].replace("//", "/"), ...lines.slice(1)] };
