@@ -87,10 +87,10 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IListeningPort
 
-    from broadcast.core.interfaces import Journal
-    from broadcast.core.limits import Limits
+    from broadcast.core.interfaces import Directory, Journal
     from broadcast.core.time_slice import CallSoon
     from broadcast.doors.web.door import WebDoor
+    from broadcast.journals.postgres.database import Database
     from broadcast.net.endpoints import Listener
     from broadcast.net.writers import StreamTransport, Writer
     from broadcast.server.certificate_keeper import CertificateKeeper
@@ -331,7 +331,7 @@ def makeService(options: Options) -> Server:
     for line in config.warnings:
         _log.warn("{line}", line=line)
     try:
-        journal, storage_note = _make_journal(config, call_soon)
+        journal, storage_note, directory = _make_journal(config, call_soon)
         limits = replace(config.limits, connections=most_connections(config.limits.connections, raise_file_limit()))
         if limits.lines_per_second == inf:
             storage_note += " The limits on people and addresses are off."
@@ -356,7 +356,7 @@ def makeService(options: Options) -> Server:
 
         first_session = secrets.randbits(31) << 32  # no other process has the same ids; SQLite stores 63 bits
         authenticator = _make_authenticator(config, journal, reactor)
-        hub = Hub(journal, make_fanout, settings, time(), authenticator, reactor.callLater, first_session)
+        hub = Hub(journal, make_fanout, settings, time(), authenticator, reactor.callLater, first_session, directory)
         connections = Connections(limits, reactor, hub.check_address)
         make_writer = partial(writer_for, reactor, linger=limits.linger_seconds)
         factory = BroadcastFactory(hub, connections, reactor, call_soon, time, make_writer)
@@ -377,7 +377,7 @@ def makeService(options: Options) -> Server:
         if web is not None and config.oidc is not None:
             _offer_login(config.oidc, web, hub)
         entrances = _make_entrances(config, reactor, connections, hub, factory, web, certificate)
-        files = None if web is None else _make_file_store(config.data, web, hub, limits, reactor)
+        files = None if web is None else _make_file_store(config, web, hub, reactor)
         monitor = None
         if config.metrics is not None:
             monitor = _make_monitor(reactor, config.metrics, connections, hub, dispatcher, journal)
@@ -466,22 +466,36 @@ def _make_admin_socket(
     return None if directory is None else AdminSocket(directory, administration, reactor)
 
 
-def _make_journal(config: Config, call_soon: CallSoon) -> tuple[Journal, str]:
-    """Return the journal, and a line for the log about where it stores messages. Raises ``StartupError``."""
+def _make_journal(config: Config, call_soon: CallSoon) -> tuple[Journal, str, Directory | None]:
+    """Return the journal, a line for the log about where it stores messages, and the directory if others can share it.
+
+    Raises ``StartupError``.
+    """
     stats = CommitStats(monotonic, lambda error: call_soon(partial(_log_storage_change, error)))
     if config.database is not None:
-        return _make_shared_journal(config, config.database, call_soon, stats)
+        return _make_shared_journal(config, call_soon, stats)
     if config.data is None:
-        return MemoryJournal(call_soon), "Nothing is kept (--ephemeral): what is said is gone when the server stops."
+        note = "Nothing is kept (--ephemeral): what is said is gone when the server stops."
+        return MemoryJournal(call_soon), note, None
     journal = SqliteJournal(config.data, call_soon, stats, _log_missing_lines)
-    return journal, f"What is said is kept in {sanitize(str(config.data))}."
+    return journal, f"What is said is kept in {sanitize(str(config.data))}.", None
 
 
-def _make_shared_journal(config: Config, url: str, call_soon: CallSoon, stats: CommitStats) -> tuple[Journal, str]:
-    """Return the journal in the PostgreSQL database at *url*, and a line about it. Raises ``StartupError``."""
+def _make_shared_journal(config: Config, call_soon: CallSoon, stats: CommitStats) -> tuple[Journal, str, Directory]:
+    """Return the journal in the PostgreSQL database, a line about it, and the directory. Raises ``StartupError``."""
+    database = _make_database(config)
+    from broadcast.journals.postgres.journal import PostgresJournal  # noqa: PLC0415 - optional
+
+    kept = f"What is said is kept in {sanitize(database.description)}."
+    note = f"{kept} The name of this server there is {database.node}."
+    journal = PostgresJournal(database, call_soon, stats, _log_risk)
+    return journal, note, journal.make_directory(unicode=config.unicode_nicknames)
+
+
+def _make_database(config: Config) -> Database:
+    """Return the PostgreSQL database that *config* names. Raises ``StartupError``."""
     try:
-        from broadcast.journals.postgres.database import Database  # noqa: PLC0415 - optional, as below
-        from broadcast.journals.postgres.journal import PostgresJournal  # noqa: PLC0415 - likewise
+        from broadcast.journals.postgres.database import Database  # noqa: PLC0415 - optional
     except ImportError as error:
         if (error.name or "psycopg").partition(".")[0] != "psycopg":  # without a name if there is no libpq
             raise
@@ -491,11 +505,10 @@ def _make_shared_journal(config: Config, url: str, call_soon: CallSoon, stats: C
         ) from error
     number = re.search(r"(?:^|\btcp6?:)(\d+)", config.ports[0])
     node = config.node or sanitize(f"{gethostname()}:{number[1] if number else config.ports[0]}")
-    database = Database(url, config.schema, node)
+    database = Database(config.database or "", config.schema, node)
     if problem := database.find_problem():
         raise StartupError(f"--journal is not a URL that PostgreSQL understands: {problem}.")
-    note = f"What is said is kept in {sanitize(database.description)}. The name of this server there is {node}."
-    return PostgresJournal(database, call_soon, stats, _log_risk), note
+    return database
 
 
 def _pip_install(*packages: str) -> str:
@@ -557,20 +570,28 @@ def _offer_login(issuer: str, web: WebDoor, hub: Hub) -> None:
 
 
 def _make_file_store(
-    directory: Path | None,
+    config: Config,
     web: WebDoor,
     hub: Hub,
-    limits: Limits,
     reactor: Any,  # noqa: ANN401 - as in makeService
 ) -> FileStore | None:
-    """Let people share files, which are stored in *directory*. Return None if the server takes no files."""
-    if directory is None or not limits.files_total:
+    """Let people share files. Return None if the server takes no files.
+
+    They are stored in the data folder, or in the database. Then only unfinished uploads are in the folder.
+    """
+    limits = config.limits
+    if config.data is None or not limits.files_total:
         return None
     from broadcast.doors.web.uploads import files_handler  # noqa: PLC0415 - optional, as above
 
+    contents = None
+    if config.database is not None:
+        from broadcast.journals.postgres.files import PostgresContents  # noqa: PLC0415 - optional
+
+        contents = PostgresContents(_make_database(config))
     threads = WorkerThreads(reactor.callFromThread, "files", FILE_THREADS, FILE_NICENESS)
-    folder = directory / FILES_FOLDER
-    store = FileStore(folder, threads, reactor.callLater, time, days=limits.file_days, report=_log_file_fault)
+    folder, days = config.data / FILES_FOLDER, limits.file_days
+    store = FileStore(folder, threads, reactor.callLater, time, days=days, report=_log_file_fault, contents=contents)
     clock = UploadClock(monotonic, time, reactor.callLater)
     uploads = Uploads(hub.rooms, hub.moderation, store, limits, clock, partial(secrets.token_urlsafe, TOKEN_BYTES))
     hub.uploads = uploads

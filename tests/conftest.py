@@ -77,7 +77,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test that uses a PostgreSQL server, and measure no coverage where it would only double the time.
+    """Mark each test that uses a PostgreSQL server, and measure no coverage where it would only double a test's time.
 
     A test with random examples executes the same lines many times. The scenarios execute the same lines of the core
     over each kind of writer.

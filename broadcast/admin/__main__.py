@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from broadcast.admin.database import SqliteReader, find_journal, open_to_read
 from broadcast.admin.options import PROGRAM, JournalUrl, parse
 from broadcast.admin.output import align, discard_output, write
 from broadcast.admin.status import CLOSED_OUTPUT, DAMAGED, DONE, INTERRUPTED, STREAM, UNUSABLE, AdminError
-from broadcast.core.errors import JournalDamaged, JournalError, JournalInUse
+from broadcast.core.errors import JournalDamaged, JournalError, JournalInUse, StartupError
 from broadcast.core.sanitize import sanitize
 from broadcast.files.contents import FOLDER
 from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, NO_NUMBER, DirectoryLock, read_last_number
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from broadcast.admin.copy import JournalWriter
     from broadcast.admin.reading import JournalReader
+    from broadcast.files.store import ContentStore
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,7 +67,7 @@ def _run(options: Namespace) -> int:
         case "verify":
             return _verify(folder, options.file)
         case "copy":
-            _copy(options)
+            return _copy(options)
         case "backup" if is_database:
             raise AdminError(UNUSABLE, "PostgreSQL's own programs make the backup of a journal there: use pg_dump")
         case "fingerprint":
@@ -133,14 +134,43 @@ def _verify_database(options: Namespace) -> int:
     return _fail(DAMAGED, "the journal is damaged: restore the database from a backup") if problems else DONE
 
 
-def _copy(options: Namespace) -> None:
-    """Copy a journal to another place."""
+def _copy(options: Namespace) -> int:
+    """Copy a journal and the shared files to another place. Return the exit status."""
     from broadcast.admin.copy import copy  # noqa: PLC0415 - each command imports only what it needs
 
     place = getattr(options, "from")
     with _without_server(place), _open_journal(options, place) as source, _open_copy(options, source.id()) as target:
+        files, faults = _copy_files(options, place)
         lines = copy(source, target)
-    write(lines)
+    write([*lines[:-1], *([f"{files} files"] if files else []), lines[-1]])
+    for fault in faults:
+        _warn(fault)
+    return DAMAGED if faults else DONE
+
+
+def _copy_files(options: Namespace, place: JournalUrl) -> tuple[int, list[str]]:
+    """Copy the shared files of the journal at *place*. Return their number, and a line about each fault."""
+    from tempfile import TemporaryDirectory  # noqa: PLC0415 - as above
+
+    from broadcast.admin.copy_files import FolderContents, copy_files  # noqa: PLC0415 - as above
+
+    with ExitStack() as stack:
+
+        def contents_at(where: JournalUrl) -> ContentStore:
+            if where.folder is not None:
+                return FolderContents(where.folder.absolute() / FOLDER)
+            opened: ContentStore = stack.enter_context(_load_postgres().open_contents(where.database, options.schema))
+            return opened
+
+        source, target = contents_at(place), contents_at(options.to)
+        folder = options.to.folder
+        drafts = folder.absolute() / FOLDER if folder else Path(stack.enter_context(TemporaryDirectory()))
+        try:
+            return copy_files(source, target, drafts)
+        except OSError as error:
+            raise AdminError(UNUSABLE, f"cannot copy the shared files: {error.strerror or error}") from error
+        except StartupError as error:
+            raise AdminError(UNUSABLE, str(error).rstrip(".")) from error
 
 
 @contextmanager

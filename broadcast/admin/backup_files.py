@@ -120,7 +120,7 @@ def _copy(file: SharedFile, source: Path, target: Path, progress: Progress) -> s
     if copy.is_file() and copy.stat().st_size == file.size:
         return file.sha256
     try:
-        content = os.fdopen(Contents(source).open(file), "rb")
+        content = os.fdopen(Contents(source).open(file).descriptor, "rb")
     except (ContentMissing, FileNotFoundError):
         return ""
     except OSError as error:

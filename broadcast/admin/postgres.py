@@ -16,6 +16,7 @@ from broadcast.core.events import Stored
 from broadcast.core.records import AuditEntry, PrivateLine, StoredRecords
 from broadcast.journals.commit_queue import REPORTER
 from broadcast.journals.postgres.database import Connection, Database, from_text
+from broadcast.journals.postgres.files import PostgresContents
 from broadcast.journals.postgres.queries import fetch_after
 from broadcast.journals.postgres.records import read_audit, read_records, select_records
 from broadcast.journals.postgres.schema import COPY_OF, INCOMPLETE, MIGRATIONS, SERVER_LOCK, read_version
@@ -47,6 +48,14 @@ def open_to_read(url: str, schema: str) -> Iterator[PostgresReader]:
     with open_database(url, schema) as db:
         _check_version(db, schema)
         yield PostgresReader(db, schema)
+
+
+@contextmanager
+def open_contents(url: str, schema: str) -> Iterator[PostgresContents]:
+    """Open the shared files at *url*. Raises ``AdminError`` or ``JournalError``, also during the block."""
+    contents = PostgresContents(make_database(url, schema))
+    with closing(contents):
+        yield contents
 
 
 def find_use(database: Database) -> tuple[str, bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -19,10 +19,10 @@ import msgspec
 from broadcast.accounts.hashing import Hasher
 from broadcast.admin.status import REJECTED, UNKNOWN, UNUSABLE, AdminError
 from broadcast.core.accounts import Accounts, Authenticator
-from broadcast.core.errors import JournalInUse, RejectedError, StartupError
+from broadcast.core.errors import JournalError, JournalInUse, RejectedError, StartupError
 from broadcast.core.interfaces import Journal
 from broadcast.files.contents import FOLDER
-from broadcast.files.store import FileStore
+from broadcast.files.store import ContentStore, FileStore
 from broadcast.journals.sqlite.data_dir import LOBBY
 from broadcast.journals.sqlite.journal import SqliteJournal
 from broadcast.net.peer_user import peer_user
@@ -146,6 +146,7 @@ def request_of_database(
     ``JournalError``.
     """
     from broadcast.admin.postgres import find_use  # noqa: PLC0415 - optional
+    from broadcast.journals.postgres.files import PostgresContents  # noqa: PLC0415 - optional
     from broadcast.journals.postgres.journal import PostgresJournal  # noqa: PLC0415 - optional
 
     line = encode_request(method, params)
@@ -159,8 +160,9 @@ def request_of_database(
         text = f"a server has the journal open, but none in {folder}: give --data its data folder, on its machine"
         raise AdminError(UNUSABLE, text)
     calls: _Calls = SimpleQueue()
-    find_archive = partial(_open_files, folder / FOLDER, report)
-    return _decode(_change(PostgresJournal(database, calls.put), calls, find_archive, line))
+    with closing(PostgresContents(database)) as contents:
+        find_archive = partial(_open_files, folder / FOLDER, report, contents)
+        return _decode(_change(PostgresJournal(database, calls.put), calls, find_archive, line))
 
 
 class _SameThread:
@@ -170,7 +172,7 @@ class _SameThread:
         """Call *work*, then *on_result*."""
         try:
             result: T | Exception = work()
-        except OSError as error:
+        except (OSError, JournalError) as error:
             result = error
         on_result(result)
 
@@ -178,9 +180,10 @@ class _SameThread:
         """Do nothing."""
 
 
-def _open_files(folder: Path, report: Callable[[str], object]) -> FileStore:
-    """Return the shared files in *folder*, which no server uses. *report* receives a line about each fault."""
-    store = FileStore(folder, _SameThread(), lambda _seconds, _call: None, time, days=inf, report=report)
+def _open_files(folder: Path, report: Callable[[str], object], contents: ContentStore | None = None) -> FileStore:
+    """Return the shared files in *folder*, or *contents*. *report* receives a line about each fault."""
+    worker = _SameThread()
+    store = FileStore(folder, worker, lambda _seconds, _call: None, time, days=inf, report=report, contents=contents)
     try:
         store.start()
     except StartupError as error:

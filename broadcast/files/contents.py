@@ -18,6 +18,7 @@ import re
 import secrets
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
@@ -82,6 +83,21 @@ class Sealed(NamedTuple):
     image: Image | None
 
 
+class OpenFile:
+    """A content on the disk, which is open as *descriptor* to read it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return at most *size* bytes from *offset* on. Raises ``OSError``."""
+        return read_at(self.descriptor, offset, size)
+
+    def close(self) -> None:
+        """Close the file. Raises ``OSError``."""
+        os.close(self.descriptor)
+
+
 class ContentMissing(Exception):
     """A content was removed from the folder, or replaced."""
 
@@ -137,6 +153,8 @@ class PartFile:
 class Contents:
     """The contents and records in *folder*. Its methods may run on several threads, ``load`` before all others."""
 
+    is_shared = False
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = Lock()
@@ -177,6 +195,14 @@ class Contents:
             (self._folder / name).unlink()
         return sorted(shares, key=lambda file: file.at), faults
 
+    def read_new(self) -> list[SharedFile]:
+        """Return nothing: no other server shares files in the folder."""
+        return []
+
+    def find_removed(self, _ids: Sequence[str]) -> list[str]:
+        """Return nothing, as above."""
+        return []
+
     def commit(self, part: PartFile, file: SharedFile) -> None:
         """Turn *part*, which is sealed, into *file*. Raises ``OSError``, and leaves nothing then."""
         record = self._folder / record_name(file)
@@ -203,8 +229,8 @@ class Contents:
                     self._release(file)
             raise
 
-    def open(self, file: SharedFile) -> int:
-        """Open the content of *file*, and return the descriptor. Raises ``OSError`` and ``ContentMissing``."""
+    def open(self, file: SharedFile) -> OpenFile:
+        """Open the content of *file*. Raises ``OSError`` and ``ContentMissing``."""
         try:
             descriptor = os.open(self._folder / file.sha256, os.O_RDONLY | _NO_FOLLOW | _BINARY)
         except FileNotFoundError as error:
@@ -214,7 +240,7 @@ class Contents:
         if os.fstat(descriptor).st_size != file.size:
             os.close(descriptor)
             raise ContentMissing
-        return descriptor
+        return OpenFile(descriptor)
 
     def remove(self, file: SharedFile) -> None:
         """Remove the record of *file*, and its content if this was the last share. Raises ``OSError``."""
@@ -233,6 +259,13 @@ class Contents:
 
 def _part_path(folder: Path) -> Path:
     return folder / f"{secrets.token_hex(16)}.part"
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove the unfinished uploads in *folder*, if it exists. Raises ``OSError``."""
+    for path in folder.glob("*.part"):
+        if _part_names.fullmatch(path.name):
+            path.unlink()
 
 
 def record_name(file: SharedFile) -> str:

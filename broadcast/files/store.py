@@ -6,16 +6,15 @@ All calls happen on the reactor's thread. All access to the disk happens on othe
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from broadcast.core.errors import RejectedError, StartupError
 from broadcast.core.interfaces import CallLater
-from broadcast.files.contents import ContentMissing, Contents, PartFile, Sealed, SharedFile, read_at
+from broadcast.files.contents import ContentMissing, Contents, PartFile, Sealed, SharedFile, remove_parts
 from broadcast.files.images import Image
 from broadcast.files.types import choose_type
 from broadcast.threads import Worker
@@ -60,11 +59,47 @@ Finished: TypeAlias = Callable[[SharedFile | StoreError], None]
 """Receives the share, or the reason why there is none."""
 
 
+class Content(Protocol):
+    """A content that is open to read it. One thread at a time uses it."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return at most *size* bytes from *offset* on, and none only at the end."""
+
+    def close(self) -> None:
+        """Release the content."""
+
+
+class ContentStore(Protocol):
+    """The complete files, and the records of shares. All methods block, and may raise an exception."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other servers add and remove shares, too."""
+
+    def load(self) -> tuple[list[SharedFile], list[str]]:
+        """Return all shares, the oldest first, and a line for the log about each fault. Called once, first."""
+
+    def read_new(self) -> list[SharedFile]:
+        """Return the shares that other servers have added since the last call, and perhaps some others."""
+
+    def find_removed(self, ids: Sequence[str], /) -> list[str]:
+        """Return those of *ids* that other servers have removed."""
+
+    def commit(self, part: PartFile, file: SharedFile) -> None:
+        """Turn *part*, which is sealed, into *file*. After an exception, nothing is left."""
+
+    def open(self, file: SharedFile) -> Content:
+        """Open the content of *file*. Raises ``ContentMissing`` if it was removed."""
+
+    def remove(self, file: SharedFile) -> None:
+        """Remove *file*, and its content if this was the last share."""
+
+
 class FileStore:
     """The store in *folder*, which is created when it is needed.
 
     *now* returns seconds since the epoch. Each file is removed after *days*. *report* receives one line for the log
-    about each fault.
+    about each fault. *contents* are by default those in the folder.
     """
 
     def __init__(
@@ -76,6 +111,7 @@ class FileStore:
         *,
         days: float,
         report: Callable[[str], object] = str,
+        contents: ContentStore | None = None,
     ) -> None:
         self._days = days
         self._folder = folder
@@ -85,7 +121,7 @@ class FileStore:
         self._report = report
         self._last_fault = ""
         """The fault that was logged last; empty if uploads have succeeded since."""
-        self._contents = Contents(folder)
+        self._contents: ContentStore = contents or Contents(folder)
         self._files: dict[str, SharedFile] = {}
         """All shares by their id, the oldest first."""
         self._owners: dict[str, dict[str, SharedFile]] = {}
@@ -95,10 +131,13 @@ class FileStore:
         self.uploads = 0
         """Number of unfinished uploads."""
         self._is_closed = False
+        self._waiting: list[Callable[[], None]] = []
+        """Calls that wait for the shares of other servers."""
 
     def start(self) -> None:
         """Read the records, and remove unfinished uploads and old files. Blocks. Raises ``StartupError``."""
         try:
+            remove_parts(self._folder)
             files, faults = self._contents.load()
         except FileExistsError as error:
             raise StartupError(
@@ -143,6 +182,33 @@ class FileStore:
         self.remove(next(iter(files)))
         return True
 
+    def look_up(self, file_id: str, on_result: Callable[[SharedFile | None], None]) -> None:
+        """Call *on_result*, at once or in a later turn, with the share *file_id*; None if there is none.
+
+        If other servers share files, too, ask for new ones first.
+        """
+        file = self._files.get(file_id)
+        if file is not None or not self._contents.is_shared:
+            on_result(file)
+            return
+        self._read_new(lambda: on_result(self._files.get(file_id)))
+
+    def _read_new(self, call: Callable[[], None]) -> None:
+        """Ask for the shares of other servers, then run *call*. Calls that come meanwhile wait for the same answer."""
+        self._waiting.append(call)
+        if len(self._waiting) == 1:
+            self._worker.run(self._contents.read_new, self._add_new)
+
+    def _add_new(self, result: Sequence[SharedFile] | Exception) -> None:
+        """Add the shares of other servers, and continue with those that wait for them."""
+        if not isinstance(result, Exception):
+            for file in result:
+                if file.id not in self._files:
+                    self._add(file)
+        waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            call()
+
     def begin(self, owner: str, limit: int) -> Upload:
         """Begin an upload of at most *limit* bytes for *owner*."""
         self.uploads += 1
@@ -151,12 +217,14 @@ class FileStore:
     def open(self, file: SharedFile, on_result: Callable[[Download | None], None]) -> None:
         """Open *file*, and call *on_result* in a later turn; with None if it cannot be read."""
 
-        def opened(result: int | Exception) -> None:
+        def opened(result: Content | Exception) -> None:
             if not isinstance(result, Exception):
                 on_result(Download(self._worker, file, result))
                 return
             if isinstance(result, ContentMissing):
-                if file.id in self._files:
+                if self._contents.is_shared:
+                    self._forget(file.id)
+                elif file.id in self._files:
                     self._report(f"The content of a shared file was removed from {self._folder}: {file.sha256}.")
                     self.remove(file.id)
             else:
@@ -167,15 +235,19 @@ class FileStore:
 
     def remove(self, file_id: str) -> None:
         """Remove the share *file_id*, and its content unless it is shared again. Downloads that have begun go on."""
+        if (file := self._forget(file_id)) is not None:
+            self._worker.run(partial(self._contents.remove, file), self._removed)
+
+    def _forget(self, file_id: str) -> SharedFile | None:
+        """Count the share *file_id* no longer, and return it."""
         file = self._files.pop(file_id, None)
-        if file is None:
-            return
-        self.used_bytes -= counted(file.size)
-        files_of_owner = self._owners[file.owner]
-        del files_of_owner[file_id]
-        if not files_of_owner:
-            del self._owners[file.owner]
-        self._worker.run(partial(self._contents.remove, file), self._removed)
+        if file is not None:
+            self.used_bytes -= counted(file.size)
+            files_of_owner = self._owners[file.owner]
+            del files_of_owner[file_id]
+            if not files_of_owner:
+                del self._owners[file.owner]
+        return file
 
     def remove_content(self, file_id: str) -> Sequence[str]:
         """Remove the share *file_id*, and all others with the same content. Return their names, its own first."""
@@ -230,7 +302,14 @@ class FileStore:
         too_old = self._now() - self._days * SECONDS_PER_DAY
         while self._files and (oldest := next(iter(self._files.values()))).at <= too_old:
             self.remove(oldest.id)
+        if self._contents.is_shared:
+            self._worker.run(partial(self._contents.find_removed, [*self._files]), self._forget_removed)
+            self._read_new(lambda: None)
         self._call_later(SWEEP_SECONDS, self._sweep)
+
+    def _forget_removed(self, result: Sequence[str] | Exception) -> None:
+        for file_id in () if isinstance(result, Exception) else result:
+            self._forget(file_id)
 
     def _add(self, file: SharedFile) -> None:
         self._files[file.id] = file
@@ -399,12 +478,12 @@ class Upload:
 
 
 class Download:
-    """An open share. *descriptor* is that of its content."""
+    """An open share, and its *content*."""
 
-    def __init__(self, worker: Worker, file: SharedFile, descriptor: int) -> None:
+    def __init__(self, worker: Worker, file: SharedFile, content: Content) -> None:
         self.file = file
         self._worker = worker
-        self._descriptor = descriptor
+        self._content = content
         self._is_reading = False
         self._is_closed = False
 
@@ -422,7 +501,7 @@ class Download:
                 on_data(b"" if isinstance(result, Exception) else result)
 
         self._is_reading = True
-        self._worker.run(partial(read_at, self._descriptor, offset, size), done)
+        self._worker.run(partial(self._content.read, offset, size), done)
 
     def close(self) -> None:
         """Close the file. Further calls have no effect."""
@@ -432,7 +511,7 @@ class Download:
                 self._close()
 
     def _close(self) -> None:
-        self._worker.run(partial(os.close, self._descriptor), lambda _: None)
+        self._worker.run(self._content.close, lambda _: None)
 
 
 def counted(size: int) -> int:

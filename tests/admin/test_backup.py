@@ -273,3 +273,11 @@ def test_files_that_cannot_be_read_or_written_are_reported(
     with monkeypatch.context() as patch:
         patch.setattr(backup_files, "_hash", fail)
         assert run("verify", str(tmp_path / "copy")).status == 3
+
+
+def test_a_journal_from_before_there_were_files_is_copied(run: Run, folder: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(folder / "journal.sqlite", isolation_level=None)) as db:
+        db.execute("DROP TABLE files")
+        db.execute("PRAGMA user_version = 5")
+    assert run("backup", str(tmp_path / "copy")) == (0, "", "")
+    assert not (tmp_path / "copy.files").exists()

@@ -21,6 +21,7 @@ from broadcast.core.events import Stored
 from broadcast.journals.postgres.database import Connection, Database
 from tests.admin.conftest import Run
 from tests.admin.journals import make_journal, share_file
+from tests.files.stores import StoreWorld
 from tests.journals.postgres.support import open_postgres
 
 LISTS = [["accounts"], ["bans"], ["audit"], ["audit", "1"], ["export"], ["export", "--json", "--private"]]
@@ -119,6 +120,34 @@ def test_ids_of_deleted_records_are_not_given_again(run: Run, folder: Path, url:
         last = dict(db.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
     assert (stored.next_account, stored.next_ban, stored.next_private) == (3, 3, 3)
     assert (last["accounts"], last["bans"], last["private_lines"]) == (2, 2, 2)
+
+
+def test_shared_files_are_copied_too(run: Run, folder: Path, url: str, tmp_path: Path) -> None:
+    original = StoreWorld(folder / "files")
+    files = [original.share(content, name) for content, name in ((b"one", "1.txt"), (b"", "2.bin"), (b"one", "3.txt"))]
+    assert run("copy", f"sqlite:{folder}", url).out.endswith("\n3 files\nThe copy is complete.\n")
+    with connected(url) as db:
+        assert db.execute("SELECT count(*) FROM contents").fetchone() == (2,)
+    back = tmp_path / "back"
+    assert run("copy", url, f"sqlite:{back}").out.endswith("\n3 files\nThe copy is complete.\n")
+    copied = StoreWorld(back / "files")
+    assert [copied.read(file) for file in files] == [b"one", b"", b"one"]
+    assert [copied.store.find(file.id) for file in files] == files
+    assert run("--journal", url, "remove-file", files[0].id, "spam").status == 0
+    with connected(url) as db:
+        assert db.execute("SELECT count(*) FROM shares").fetchone() == (1,)
+
+
+def test_a_damaged_file_is_left_out_and_named(run: Run, folder: Path, url: str) -> None:
+    original = StoreWorld(folder / "files")
+    files = [original.share(content, name) for content, name in ((b"one", "1.txt"), (b"two", "2.txt"))]
+    (folder / "files" / files[0].sha256).write_bytes(b"ONE")
+    (folder / "files" / files[1].sha256).unlink()
+    ended = run("copy", f"sqlite:{folder}", url)
+    assert (ended.status, ended.out.endswith("The copy is complete.\n")) == (4, True)
+    assert [line.split(" is missing")[0] for line in sorted(ended.error.splitlines())] == [
+        f"broadcast-admin: the content of the file {name}" for name in ("1.txt", "2.txt")
+    ]
 
 
 @pytest.mark.parametrize("target", ["database", "file"])

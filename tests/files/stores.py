@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 from twisted.internet.task import Clock
 
 from broadcast.files.contents import SharedFile
-from broadcast.files.store import FileStore, SharePlan, StoreError, Upload
+from broadcast.files.store import ContentStore, FileStore, SharePlan, StoreError, Upload
 from broadcast.threads import Worker
 
 T = TypeVar("T")
@@ -66,8 +66,9 @@ _conforms: type[Worker] = ManualWorker
 class StoreWorld:
     """A store in *folder*. ``restart`` takes the place of a crash of the server."""
 
-    def __init__(self, folder: Path, days: float = 30) -> None:
+    def __init__(self, folder: Path, days: float = 30, contents: Callable[[], ContentStore] | None = None) -> None:
         self.folder = folder
+        self.contents = contents
         self.days = days
         self.clock = Clock()
         self.now = NOON
@@ -85,6 +86,7 @@ class StoreWorld:
             lambda: self.now,
             days=self.days,
             report=self.reports.append,
+            contents=self.contents and self.contents(),
         )
         self.store.start()
         self.worker.settle()

@@ -410,7 +410,13 @@ def test_a_download_goes_on_after_the_share_has_ended(world: StoreWorld) -> None
     download.close()
     world.worker.settle()
     with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(download._descriptor)
+        os.fstat(descriptor_of(download))
+
+
+def descriptor_of(download: Download) -> int:
+    content = download._content
+    assert isinstance(content, contents.OpenFile)
+    return content.descriptor
 
 
 def test_a_download_that_closes_in_a_read_closes_its_file_after_it(world: StoreWorld) -> None:
@@ -425,7 +431,7 @@ def test_a_download_that_closes_in_a_read_closes_its_file_after_it(world: StoreW
     world.worker.settle()
     assert parts == []
     with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(download._descriptor)
+        os.fstat(descriptor_of(download))
 
 
 def test_a_fault_while_reading_ends_the_download(world: StoreWorld, monkeypatch: pytest.MonkeyPatch) -> None:

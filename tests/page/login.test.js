@@ -65,6 +65,15 @@ test("after a logout, nothing private is left", async () => {
   assert.doesNotMatch([...env.session.values.values()].join(), /psst|what is it/);
 });
 
+test("after quitting, nothing is left for the next person", async () => {
+  const { env, chat } = await joined();
+  let cleared = 0;
+  chat.addEventListener("private", () => (cleared += 1));
+  chat.quit();
+  env.socket.answer("quit", {});
+  assert.deepEqual([chat.conversations.size, cleared], [0, 1]);
+});
+
 test("the next account of the tab does not see the conversations of the last one", async () => {
   const { env, chat } = await joined({ nick: "ann", password: "a secret" }, { account: "ann" });
   env.socket.notify("told", { id: 1, at: 1, nick: "bob", session: "s-bob", text: "psst" });

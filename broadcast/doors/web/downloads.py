@@ -6,6 +6,7 @@ Everybody who has the address can download the file. No part of the address ever
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -47,7 +48,10 @@ class Downloads:
             respond_text(reply, 405, "A file can only be read.", ((b"Allow", b"GET, HEAD"),))
             return
         file_id, _, name = request.path.removeprefix("/files/").partition("/")
-        file = self._store.find(file_id)
+        self._store.look_up(file_id, partial(self._reply, request, reply, name))
+
+    def _reply(self, request: Request, reply: Reply, name: str, file: SharedFile | None) -> None:
+        """Reply to *request* for *file*, if it has this *name*."""
         if file is None or file.name != name:
             respond_text(reply, 404, NOT_THERE)
             return

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import psycopg
 
 from broadcast.core.errors import JournalError
-from broadcast.core.events import STORED, Event, StoreFailed
+from broadcast.core.events import STORED, Event, Repeated, StoreFailed
 from broadcast.core.stats import CommitStats
 from broadcast.journals.batch_queue import COMMITTED, BatchQueue, Item, RecordWrite, failed
 from broadcast.journals.commit_queue import storage_problem
@@ -34,7 +34,7 @@ from broadcast.journals.postgres.database import (
 from broadcast.journals.postgres.merging import Merger, Segment
 from broadcast.journals.postgres.records import CHANGE_RECORDS, encode_changes
 from broadcast.journals.postgres.room_log import PostgresRoomLog
-from broadcast.journals.postgres.rows import DURABLE, STREAMED, Row, encode, to_row
+from broadcast.journals.postgres.rows import DURABLE, Row, encode, is_streamed, to_row
 
 MAX_EVENTS = 512
 """Maximum number of events in one batch."""
@@ -45,7 +45,7 @@ RETRY_SECONDS = 4.0
 PAUSE = 0.2
 """Seconds between two tries."""
 
-_LATE = (*COMMITTED, StoreFailed)
+_LATE = (*COMMITTED, StoreFailed, Repeated)
 """The events that wait for the outcome of a batch in doubt."""
 
 Chunk: TypeAlias = tuple[PostgresRoomLog, Sequence[Event]]
@@ -53,7 +53,6 @@ Chunk: TypeAlias = tuple[PostgresRoomLog, Sequence[Event]]
 _APPEND = "SELECT append(%s, %s, %s, %s::text[], %s::jsonb)"
 _NOTHING: tuple[object, ...] = ([], "[]")
 """The rest of the parameters of a batch without events."""
-_REPEATED = "the same line is already stored, through another server"
 
 
 class _NotStoredError(Exception):
@@ -253,7 +252,7 @@ class CommitThread:
     def _owe(self, chunks: Iterable[Chunk]) -> None:
         """Store the events without a number of *chunks* later, except topics."""
         for log, events in chunks:
-            if owed := [each for each in events if isinstance(each, STREAMED) and not isinstance(each, COMMITTED)]:
+            if owed := [event for event in events if is_streamed(event) and not isinstance(event, COMMITTED)]:
                 self._owed.append((log, owed))
 
     def _still_waiting(self, events: list[Event]) -> list[Event]:
@@ -289,11 +288,11 @@ def _number(
         for index, event in enumerate(events):
             if isinstance(event, STORED):
                 if repeated and str(row) in repeated:
-                    events[index] = failed(event, _REPEATED)
+                    events[index] = Repeated(event, repeated[str(row)])
                 else:
                     seq += 1
                     event.seq = seq
-            elif isinstance(event, STREAMED):
+            elif is_streamed(event):
                 place += 1
             else:
                 continue

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from broadcast.core.events import Event
-from broadcast.core.interfaces import ReadCallback, RoomLog, UidsCallback
+from broadcast.core.interfaces import EventListener, ReadCallback, RoomLog, UidsCallback
 from broadcast.core.search_query import SearchQuery
 from broadcast.journals.batch_queue import BatchQueue
 from broadcast.journals.postgres.database import Connection
@@ -36,11 +36,11 @@ class PostgresRoomLog:
         """The state that belongs to the ``Merger``."""
         self._queue = queue
         self._threads = threads
-        self._listener: Callable[..., None] | None = None
+        self._listener: EventListener | None = None
         self._appended: list[Event] = []
         """Events that have not been passed to the commit thread yet."""
 
-    def subscribe(self, listener: Callable[..., None]) -> None:
+    def subscribe(self, listener: EventListener) -> None:
         """Call *listener* with each batch of committed events."""
         self._listener = listener
 

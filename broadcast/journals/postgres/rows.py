@@ -47,8 +47,6 @@ _TYPES = {kind: event_type for event_type, kind in _KINDS.items()}
 
 DURABLE: Final = frozenset({"said", "emoted", "shared", "topic"})
 """The kinds of rows that a commit makes durable."""
-STREAMED: Final = tuple(_KINDS)
-"""The events without a number that other servers receive."""
 
 
 def to_row(index: int, event: Event) -> Row | None:
@@ -58,8 +56,14 @@ def to_row(index: int, event: Event) -> Row | None:
         at = event.at if event.at - event.at == 0 else str(event.at)  # JSON knows no infinity
         file = _to_file(event.file) if isinstance(event, Shared) else None
         return index, _LINES[kind], event.session, event.nick, event.text, at, event.uid or None, file
-    name = _KINDS.get(kind)
-    return None if name is None else (index, name, *(getattr(event, field) for field in _FIELDS[kind]))
+    if not is_streamed(event):
+        return None
+    return index, _KINDS[kind], *(getattr(event, field) for field in _FIELDS[kind])
+
+
+def is_streamed(event: Event) -> bool:
+    """Return whether *event*, which has no number, is one that other servers receive."""
+    return type(event) in _KINDS and not (isinstance(event, Announced) and event.is_local)
 
 
 def _to_file(file: FileInfo) -> dict[str, Any]:

@@ -23,7 +23,7 @@
 //                 "room" or ""
 //   login         {code} or {ended}: OpenID Connect
 //   account       {}: the session has logged in or out
-//   private       {}: the private conversations of an account were removed
+//   private       {}: the private conversations were removed, for another person may come
 //   form          {name}: a form for the account is asked for, see account.js
 
 import { ChatError, Connection } from "./connection.js";
@@ -207,6 +207,7 @@ export class Chat extends EventTarget {
       const done = () => {
         this.end("You have left.");
         for (const key of [...this.conversations.keys()]) this.removeConversation(key);
+        this.emit("private", {});
         this.journal = this.password = "";
         this.outbox.items = [];
         resolve();

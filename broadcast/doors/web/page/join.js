@@ -143,7 +143,7 @@ export class JoinForm {
     const { elements } = this;
     elements["password-field"].hidden = !isAsked;
     elements["remember-field"].hidden = !isAsked && elements.oidc.hidden;
-    elements[isAsked ? "join-button" : "logins"].before(elements["remember-field"]);
+    elements[isAsked ? "join-button" : "join-error"].before(elements["remember-field"]);
     if (isAsked) return;
     elements.password.value = "";
     this.show("password", "");

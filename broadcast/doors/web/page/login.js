@@ -1,11 +1,13 @@
 // @ts-check
 // Logins with the provider of the server: the page leaves for the provider, and comes back.
 
+import { load, store } from "./environment.js";
+
 const KEY = "broadcast:login";
 
 /** Note, before the page is left, where it goes on and what was chosen. @param {any} env @param {boolean} remember */
 export function leave(env, remember) {
-  env.session.setItem(KEY, JSON.stringify({ hash: location.hash, remember }));
+  store(env.session, KEY, { hash: location.hash, remember });
 }
 
 /**
@@ -14,7 +16,7 @@ export function leave(env, remember) {
  */
 export async function comeBack(env) {
   if (location.search !== "?login") return null;
-  const { hash = "", remember = false } = JSON.parse(env.session.getItem(KEY) ?? "{}");
+  const { hash = "", remember = false } = load(env.session, KEY, /** @type {any} */ ({}));
   env.session.removeItem(KEY);
   history.replaceState(null, "", location.pathname + hash);
   try {

@@ -1,32 +1,23 @@
 // @ts-check
 // The logins that this browser remembers, by nickname: secrets that the server takes in place of the password.
 
+import { load, store } from "./environment.js";
+
 const KEY = "broadcast:logins";
 
-/** @param {any} env @returns {Record<string, string>} */
-function load(env) {
-  try {
-    return JSON.parse(env.local.getItem(KEY) ?? "{}");
-  } catch {
-    return {};
-  }
-}
+const all = (env) => load(env.local, KEY, {});
 
-/** Return the nicknames, in lower case, as which this browser is logged in. @param {any} env */
-export const loggedIn = (env) => Object.keys(load(env));
+/** Return the nicknames, in lower case, as which this browser is logged in. */
+export const loggedIn = (env) => Object.keys(all(env));
 
-/** Return the login for a nickname; empty if there is none. @param {any} env @param {string} nick */
+/** Return the login for a nickname; empty if there is none. */
 export function loginOf(env, nick) {
-  const logins = load(env);
+  const logins = all(env);
   return Object.hasOwn(logins, nick.toLowerCase()) ? logins[nick.toLowerCase()] : "";
 }
 
-/** Remember a login, or forget it if it is empty. @param {any} env @param {string} nick @param {string} login */
+/** Remember a login, or forget it if it is empty. */
 export function setLogin(env, nick, login) {
-  const { [nick.toLowerCase()]: _, ...others } = load(env);
-  try {
-    env.local.setItem(KEY, JSON.stringify(login ? { ...others, [nick.toLowerCase()]: login } : others));
-  } catch {
-    // The storage is full: the password is asked for again.
-  }
+  const { [nick.toLowerCase()]: _, ...others } = all(env);
+  store(env.local, KEY, login ? { ...others, [nick.toLowerCase()]: login } : others);
 }
