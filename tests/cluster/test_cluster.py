@@ -6,9 +6,10 @@ import pytest
 from twisted.internet.address import IPv4Address
 
 from broadcast.core.errors import RejectedError
+from broadcast.core.events import PrivateMessage
 from broadcast.core.hub import Settings
 from broadcast.core.interfaces import Person as Person_
-from broadcast.core.records import AccountRecord, SaveAccount
+from broadcast.core.records import AccountRecord, AddAudit, AuditEntry, DeleteAccount, MarkDelivered, SaveAccount
 from tests.cluster.nodes import Cluster, Node
 from tests.harness import PASSWORD, Person
 
@@ -570,3 +571,36 @@ def test_stored_private_message_waits_if_the_node_of_the_recipient_is_gone(
     cluster.database.people.pop("bob")
     ann.say("/msg bob psst")
     assert ann.lines() == ["-> kept for bob, who is not here."]
+
+
+# Rare cases of the core
+
+
+def test_directory_that_knows_somebody_else_changes_nothing(cluster: Cluster, ann: Person, bob: Person) -> None:
+    hub = cluster.nodes[0].hub
+    hub.person_left(12345, "nobody")
+    hub.person_left(ann.protocol.session.id, "ann")
+    hub.records_changed(
+        [
+            AddAudit(AuditEntry(0.0, "olga", "kick", "bob", "")),
+            DeleteAccount(12345),
+            MarkDelivered(12345, 1),
+            SaveAccount(AccountRecord(32, "zoe")),
+            SaveAccount(AccountRecord(32, "zoe", role="operator")),
+        ]
+    )
+    assert hub.accounts.find("zoe").is_operator  # type: ignore[union-attr]
+    remote = hub.find("bob")
+    remote.listener.receive_private(PrivateMessage(ann.protocol.session.id, "ann", remote.id, "psst"))
+    cluster.settle()
+    assert bob.lines() == ["[ann] psst"]
+    assert ann.lines() == []
+
+
+def test_line_that_another_node_has_stored_and_this_one_has_forgotten_is_answered(here: Node, there: Node) -> None:
+    (first,), (second,) = here.programs("first"), there.programs("second")
+    second.call("say", room="lobby", text="before", uid="u0")
+    here.hub.lobby._uids.loaded = True  # as if the line were older than those that are known
+    here.hub.lobby._uids._recent.clear()
+    here.hub.lobby._uids._older.clear()
+    assert first.fail("say", room="lobby", text="other", uid="u0") == (1012, "uid-reused")
