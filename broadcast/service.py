@@ -87,7 +87,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IListeningPort
 
-    from broadcast.core.interfaces import Journal
+    from broadcast.core.interfaces import Directory, Journal
     from broadcast.core.time_slice import CallSoon
     from broadcast.doors.web.door import WebDoor
     from broadcast.journals.postgres.database import Database
@@ -331,7 +331,7 @@ def makeService(options: Options) -> Server:
     for line in config.warnings:
         _log.warn("{line}", line=line)
     try:
-        journal, storage_note = _make_journal(config, call_soon)
+        journal, storage_note, directory = _make_journal(config, call_soon)
         limits = replace(config.limits, connections=most_connections(config.limits.connections, raise_file_limit()))
         if limits.lines_per_second == inf:
             storage_note += " The limits on people and addresses are off."
@@ -356,7 +356,7 @@ def makeService(options: Options) -> Server:
 
         first_session = secrets.randbits(31) << 32  # no other process has the same ids; SQLite stores 63 bits
         authenticator = _make_authenticator(config, journal, reactor)
-        hub = Hub(journal, make_fanout, settings, time(), authenticator, reactor.callLater, first_session)
+        hub = Hub(journal, make_fanout, settings, time(), authenticator, reactor.callLater, first_session, directory)
         connections = Connections(limits, reactor, hub.check_address)
         make_writer = partial(writer_for, reactor, linger=limits.linger_seconds)
         factory = BroadcastFactory(hub, connections, reactor, call_soon, time, make_writer)
@@ -466,25 +466,30 @@ def _make_admin_socket(
     return None if directory is None else AdminSocket(directory, administration, reactor)
 
 
-def _make_journal(config: Config, call_soon: CallSoon) -> tuple[Journal, str]:
-    """Return the journal, and a line for the log about where it stores messages. Raises ``StartupError``."""
+def _make_journal(config: Config, call_soon: CallSoon) -> tuple[Journal, str, Directory | None]:
+    """Return the journal, a line for the log about where it stores messages, and the directory if others can share it.
+
+    Raises ``StartupError``.
+    """
     stats = CommitStats(monotonic, lambda error: call_soon(partial(_log_storage_change, error)))
     if config.database is not None:
         return _make_shared_journal(config, call_soon, stats)
     if config.data is None:
-        return MemoryJournal(call_soon), "Nothing is kept (--ephemeral): what is said is gone when the server stops."
+        note = "Nothing is kept (--ephemeral): what is said is gone when the server stops."
+        return MemoryJournal(call_soon), note, None
     journal = SqliteJournal(config.data, call_soon, stats, _log_missing_lines)
-    return journal, f"What is said is kept in {sanitize(str(config.data))}."
+    return journal, f"What is said is kept in {sanitize(str(config.data))}.", None
 
 
-def _make_shared_journal(config: Config, call_soon: CallSoon, stats: CommitStats) -> tuple[Journal, str]:
-    """Return the journal in the PostgreSQL database, and a line about it. Raises ``StartupError``."""
+def _make_shared_journal(config: Config, call_soon: CallSoon, stats: CommitStats) -> tuple[Journal, str, Directory]:
+    """Return the journal in the PostgreSQL database, a line about it, and the directory. Raises ``StartupError``."""
     database = _make_database(config)
     from broadcast.journals.postgres.journal import PostgresJournal  # noqa: PLC0415 - optional
 
     kept = f"What is said is kept in {sanitize(database.description)}."
     note = f"{kept} The name of this server there is {database.node}."
-    return PostgresJournal(database, call_soon, stats, _log_risk), note
+    journal = PostgresJournal(database, call_soon, stats, _log_risk)
+    return journal, note, journal.make_directory(unicode=config.unicode_nicknames)
 
 
 def _make_database(config: Config) -> Database:

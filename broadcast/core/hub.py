@@ -200,14 +200,14 @@ class Hub:
 
         Call *on_room* later with each fixed room, or with the reason why it cannot be opened.
         """
-        if self._directory is not None:
-            self._directory.watch(self)
         lobby = self.settings.lobby
         self._add_room(lobby, self._journal.open(lobby, self._tail))
         records = self._journal.records.load()
         self.accounts.load(records)
         self.private_lines.load(records)
         self.moderation.load(records)
+        if self._directory is not None:
+            self._directory.watch(self)
         for name in self.settings.fixed_rooms or ():
             self.open_room(name, on_room)
 

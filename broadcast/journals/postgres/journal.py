@@ -16,6 +16,7 @@ from broadcast.journals.batch_queue import BatchQueue
 from broadcast.journals.commit_queue import CommittedQueue
 from broadcast.journals.postgres.commit_thread import CommitThread
 from broadcast.journals.postgres.database import MINIMUM_VERSION, Connection, Database, from_text, to_text
+from broadcast.journals.postgres.directory import PostgresDirectory
 from broadcast.journals.postgres.merging import Merger
 from broadcast.journals.postgres.queries import RoomRow, read_room, start_query_thread
 from broadcast.journals.postgres.records import PostgresRecords
@@ -55,6 +56,7 @@ class PostgresJournal:
         self._query_thread: QueryThread[Connection] | None = None
         self._indexer: SearchIndexer | None = None
         self._tail: Tail | None = None
+        self._directory: PostgresDirectory | None = None
         self.records = PostgresRecords(self, self._queue, call_soon)
 
     def open(self, name: str, tail: int) -> OpenedRoom:
@@ -115,6 +117,11 @@ class PostgresJournal:
         with self._database.translate_errors(), closing(self._database.connect()) as db:
             return query(db)
 
+    def make_directory(self, *, unicode: bool) -> PostgresDirectory:
+        """Return the directory of the servers that share the journal, which closes it."""
+        self._directory = PostgresDirectory(self._database, self._call_soon, unicode=unicode)
+        return self._directory
+
     def forget(self, log: PostgresRoomLog) -> None:
         """Release what the threads hold for *log*."""
         if self._tail is not None:
@@ -128,7 +135,8 @@ class PostgresJournal:
         commit_thread, self._commit_thread = self._commit_thread, None
         indexer, self._indexer = self._indexer, None
         tail, self._tail = self._tail, None
-        for thread in (query_thread, commit_thread, indexer, tail):
+        directory, self._directory = self._directory, None
+        for thread in (query_thread, commit_thread, indexer, tail, directory):
             if thread is not None:
                 thread.close()
 

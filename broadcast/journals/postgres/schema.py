@@ -14,7 +14,7 @@ from psycopg import Connection, sql
 from psycopg.errors import InsufficientPrivilege
 
 from broadcast.core.errors import JournalError, JournalTooNew
-from broadcast.journals.postgres import file_schema, record_schema, search_schema
+from broadcast.journals.postgres import file_schema, people_schema, record_schema, search_schema
 
 STALE = "BC001"
 """The SQLSTATE, raised by ``begin_batch``, of a batch with an epoch or a number that is no longer valid."""
@@ -334,7 +334,14 @@ SELECT concat_ws('/', system_identifier, (SELECT oid FROM pg_database WHERE datn
 _NEW_ID = "UPDATE journal SET id = replace(gen_random_uuid()::text, '-', ''), home = %s WHERE home <> %s"
 
 MIGRATIONS: list[str] = [
-    _TABLES + _RECORDS + _FUNCTIONS + record_schema.FUNCTIONS + search_schema.TABLES + file_schema.TABLES
+    _TABLES
+    + _RECORDS
+    + _FUNCTIONS
+    + record_schema.FUNCTIONS
+    + search_schema.TABLES
+    + file_schema.TABLES
+    + people_schema.TABLES
+    + people_schema.FUNCTIONS
 ]
 """Entry n (from 0) migrates schema version n to n + 1."""
 

@@ -1,0 +1,137 @@
+"""The tables and functions of the schema for the people of all servers: nicknames, presence, and messages to them."""
+
+from __future__ import annotations
+
+TABLES = """
+CREATE TABLE people (
+    key text COLLATE "C" PRIMARY KEY, look text COLLATE "C" UNIQUE, node text NOT NULL, session bigint NOT NULL,
+    nick text NOT NULL, account bigint NOT NULL, away boolean NOT NULL, away_reason text NOT NULL, address text
+) WITH (fillfactor = 70);
+CREATE INDEX people_session ON people (session);
+CREATE INDEX people_node ON people (node);
+COMMENT ON TABLE people IS 'The people who are here. During a rename, a person has two rows for a moment.';
+COMMENT ON COLUMN people.key IS 'The folded nickname.';
+COMMENT ON COLUMN people.look IS 'The look of the nickname, if nicknames must not look alike.';
+COMMENT ON COLUMN people.node IS 'The server to which the person is connected.';
+COMMENT ON COLUMN people.session IS 'The session.';
+COMMENT ON COLUMN people.nick IS 'The nickname.';
+COMMENT ON COLUMN people.account IS 'The account to which the session is logged in; 0 if there is none.';
+COMMENT ON COLUMN people.away IS 'Whether the person is away.';
+COMMENT ON COLUMN people.away_reason IS 'The reason; empty if there is none.';
+COMMENT ON COLUMN people.address IS 'The IP address; NULL for a connection of the machine of the server.';
+
+CREATE TABLE mail (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, node text NOT NULL, sender text NOT NULL, body jsonb NOT NULL
+);
+CREATE INDEX mail_node ON mail (node, id);
+COMMENT ON TABLE mail IS 'Messages from server to server, about one person or to all. The recipient deletes them.';
+COMMENT ON COLUMN mail.id IS 'The place in the order of all messages.';
+COMMENT ON COLUMN mail.node IS 'The server that receives the message.';
+COMMENT ON COLUMN mail.sender IS 'The server that has sent it.';
+COMMENT ON COLUMN mail.body IS 'The kind and the contents.';
+"""
+
+FUNCTIONS = """
+CREATE FUNCTION people_channel() RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT left(current_schema(), 40) || ' people'
+$$;
+COMMENT ON FUNCTION people_channel IS 'Return the name of the channel for notifications about people and mail.';
+
+CREATE FUNCTION change_people(p_node text, p_changes jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    answers jsonb := '[]';
+    news jsonb := '[]';
+    answer jsonb;
+    change jsonb;
+    item jsonb;
+    person people;
+    rival people;
+    payload text;
+BEGIN
+    -- One server at a time, so that notifications have the order of the changes, and there is no deadlock.
+    PERFORM pg_advisory_xact_lock(hashtext(people_channel()), 1);
+    PERFORM set_config('synchronous_commit', 'off', true);  -- nothing of this must survive a crash
+    FOR change IN SELECT c FROM jsonb_array_elements(p_changes) AS c LOOP
+        item := change -> 1;
+        IF jsonb_typeof(item) = 'object' THEN
+            person := jsonb_populate_record(NULL::people, item || jsonb_build_object('node', p_node));
+        END IF;
+        answer := 'null';
+        CASE change ->> 0
+            WHEN 'take' THEN
+                SELECT * INTO rival FROM people
+                    WHERE (key = person.key OR look = person.look) AND session <> person.session
+                    ORDER BY key <> person.key LIMIT 1;
+                IF FOUND THEN
+                    answer := to_jsonb(CASE WHEN rival.key = person.key THEN '' ELSE rival.nick END);
+                ELSE
+                    DELETE FROM people WHERE session = person.session AND (key = person.key OR look = person.look);
+                    INSERT INTO people SELECT person.*;
+                    news := news || jsonb_build_array(jsonb_build_array('here', to_jsonb(person)));
+                END IF;
+            WHEN 'update' THEN
+                UPDATE people SET nick = person.nick, account = person.account, away = person.away,
+                    away_reason = person.away_reason, address = person.address
+                    WHERE key = person.key AND session = person.session;
+                IF FOUND THEN
+                    news := news || jsonb_build_array(jsonb_build_array('here', to_jsonb(person)));
+                END IF;
+            WHEN 'release' THEN
+                DELETE FROM people WHERE key = person.key AND session = person.session;
+                IF FOUND THEN
+                    news := news || jsonb_build_array(jsonb_build_array('gone', person.session, person.nick));
+                END IF;
+            WHEN 'send' THEN
+                SELECT * INTO rival FROM people WHERE session = (change ->> 1)::bigint LIMIT 1;
+                IF FOUND THEN
+                    INSERT INTO mail (node, sender, body) VALUES (rival.node, p_node, change -> 2);
+                    news := news || '[["mail"]]';
+                ELSE
+                    answer := 'false';
+                END IF;
+            WHEN 'answer' THEN
+                INSERT INTO mail (node, sender, body) VALUES (change ->> 1, p_node, change -> 2);
+                news := news || '[["mail"]]';
+            WHEN 'publish' THEN
+                INSERT INTO mail (node, sender, body)
+                    SELECT leases.node, p_node, change -> 2 FROM leases WHERE leases.node <> p_node;
+                news := news || '[["mail"]]';
+        END CASE;
+        answers := answers || jsonb_build_array(answer);
+    END LOOP;
+    IF news <> '[]' THEN
+        payload := jsonb_build_array(p_node, news)::text;
+        PERFORM pg_notify(people_channel(), CASE WHEN octet_length(payload) < 7800 THEN payload ELSE '' END);
+    END IF;
+    RETURN answers;
+END
+$$;
+COMMENT ON FUNCTION change_people IS
+    'Make changes for a server, and notify others: take, update or release a nickname; send, answer or publish mail.';
+
+CREATE FUNCTION forget_people(p_node text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM people WHERE node = p_node;
+    DELETE FROM mail WHERE node = p_node;
+    DELETE FROM leases WHERE node = p_node;
+    PERFORM pg_notify(people_channel(), '');
+END
+$$;
+COMMENT ON FUNCTION forget_people IS 'Remove the people of a server, which starts, ends, or is dead.';
+
+CREATE FUNCTION renew(p_node text, p_seconds double precision) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    dead leases;
+BEGIN
+    INSERT INTO leases AS l (node, epoch, until)
+        SELECT p_node, epoch, now() + make_interval(secs => p_seconds) FROM writers WHERE node = p_node
+        ON CONFLICT (node) DO UPDATE SET until = excluded.until, epoch = excluded.epoch;
+    FOR dead IN SELECT * FROM leases WHERE until < now() ORDER BY node FOR UPDATE SKIP LOCKED LOOP
+        IF expel(dead.node, dead.epoch) THEN
+            PERFORM forget_people(dead.node);
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION renew IS 'Renew the lease of a server, and remove those whose lease has run out.';
+"""

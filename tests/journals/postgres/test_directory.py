@@ -1,0 +1,218 @@
+"""The servers of a cluster share their nicknames, know each other's people, and pass messages on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from time import monotonic
+
+import pytest
+
+from broadcast.core.errors import NotHere, RecipientNotReading, RejectedError
+from broadcast.core.events import PrivateMessage
+from broadcast.core.interfaces import (
+    Announcement,
+    Decision,
+    Expulsion,
+    Mute,
+    NodeMessage,
+    OnDirectory,
+    Person,
+    SlowMode,
+    UserNotice,
+)
+from broadcast.core.records import PrivateLine
+from broadcast.journals.postgres.database import Connection, Database
+from broadcast.journals.postgres.directory import PostgresDirectory
+
+PATIENCE = 20.0
+"""Maximum time that an answer may take, in seconds."""
+ANN = Person(1 << 32, "Ann", 7, away=True, away_reason="lunch", address="192.0.2.7")
+
+
+class Node:
+    """A server with nothing but a directory. It is the listener."""
+
+    def __init__(self, database: Database, name: str, *, unicode: bool = False) -> None:
+        self.people: dict[int, Person] = {}
+        self.received: list[NodeMessage | Decision] = []
+        self.refuses: RejectedError | None = None
+        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self.database = Database(database.url, database.schema, name)
+        with self.database.connect() as db:
+            db.execute("SELECT enroll(%s)", (name,))
+        self.directory = PostgresDirectory(self.database, self._calls.put, unicode=unicode)
+        self.directory.watch(self)
+
+    def until(self, done: Callable[[], bool]) -> None:
+        """Run the calls on the reactor's thread until *done*."""
+        end = monotonic() + PATIENCE
+        while not done():
+            assert monotonic() < end
+            self._calls.get(timeout=PATIENCE)()
+
+    def take(self, person: Person) -> RejectedError | None:
+        """Take a nickname and return the answer."""
+        answers: list[RejectedError | None] = []
+        self.directory.take(person, answers.append)
+        self.until(lambda: bool(answers))
+        return answers[0]
+
+    def person_changed(self, person: Person) -> None:
+        self.people[person.session] = person
+
+    def person_left(self, session: int, nick: str) -> None:
+        if self.people[session].nick.lower() == nick.lower():
+            del self.people[session]
+
+    def receive(self, message: NodeMessage, on_taken: OnDirectory) -> None:
+        self.received.append(message)
+        on_taken(self.refuses)
+
+    def carry_out(self, decision: Decision) -> None:
+        self.received.append(decision)
+
+    def records_changed(self, changes: object) -> None:
+        raise AssertionError(changes)
+
+
+@pytest.fixture
+def nodes(database: Database) -> Iterator[tuple[Node, Node]]:
+    """Two servers."""
+    nodes = Node(database, "one"), Node(database, "two")
+    yield nodes
+    for node in nodes:
+        node.directory.close()
+
+
+def test_nickname_that_one_server_has_taken_is_refused_by_the_other(nodes: tuple[Node, Node]) -> None:
+    one, two = nodes
+    assert one.take(ANN) is None
+    answer = two.take(Person(2 << 32, "ANN"))
+    assert str(answer) == "ANN is taken."
+    two.until(lambda: two.people == {ANN.session: ANN})
+    one.directory.release(ANN.session, "ann")
+    two.until(lambda: not two.people)
+    assert two.take(Person(2 << 32, "ANN")) is None
+
+
+def test_session_may_take_its_nickname_again_and_another_one(nodes: tuple[Node, Node]) -> None:
+    one, two = nodes
+    assert [one.take(Person(1, nick)) for nick in ("ann", "Ann", "anna")] == [None] * 3
+    one.directory.release(1, "Ann")
+    two.until(lambda: two.people == {1: Person(1, "anna")})
+    assert two.take(Person(2, "ann")) is None
+
+
+def test_lookalike_is_refused(database: Database) -> None:
+    node = Node(database, "one", unicode=True)
+    try:
+        assert node.take(Person(1, "anna")) is None
+        assert "looks too much like anna" in str(node.take(Person(2, "\u0430nna")))
+    finally:
+        node.directory.close()
+
+
+def test_many_changes_at_once_reach_the_other_server(nodes: tuple[Node, Node]) -> None:
+    one, two = nodes
+    answers: list[RejectedError | None] = []
+    for number in range(1, 1001):
+        one.directory.take(Person(number, f"p{number}"), answers.append)
+    one.until(lambda: len(answers) == 1000)
+    assert set(answers) == {None}
+    two.until(lambda: len(two.people) == 1000)
+    one.directory.update(Person(5, "p5", away=True))
+    two.until(lambda: two.people[5].away)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        PrivateMessage(
+            1, "bob", ANN.session, "psst \u2028 \x07", 3.5, 4, PrivateLine(1, 3.5, 4, "b", 7, "a", "t", False)
+        ),
+        Expulsion(ANN.session, "kicked by bob", "You were kicked", "bob"),
+        UserNotice(ANN.session, "x" * 100_000),
+    ],
+)
+def test_message_reaches_the_server_of_its_recipient(nodes: tuple[Node, Node], message: NodeMessage) -> None:
+    one, two = nodes
+    assert one.take(ANN) is None
+    answers: list[RejectedError | None] = []
+    two.directory.send(message, answers.append)
+    one.until(lambda: bool(one.received))
+    assert one.received == [message]
+    two.until(lambda: bool(answers))
+    assert answers == [None]
+
+
+def test_refusal_of_the_recipient_reaches_the_sender(nodes: tuple[Node, Node]) -> None:
+    one, two = nodes
+    one.refuses = RecipientNotReading("ann does not read.")
+    assert one.take(ANN) is None
+    answers: list[RejectedError | None] = []
+    two.directory.send(UserNotice(ANN.session, "hi"), answers.append)
+    one.until(lambda: bool(one.received))
+    two.until(lambda: bool(answers))
+    assert isinstance(answers[0], RecipientNotReading)
+    assert str(answers[0]) == "ann does not read."
+
+
+def test_message_to_nobody_fails(nodes: tuple[Node, Node]) -> None:
+    answers: list[RejectedError | None] = []
+    nodes[0].directory.send(UserNotice(9, "hi"), answers.append)
+    nodes[0].until(lambda: bool(answers))
+    assert isinstance(answers[0], NotHere)
+
+
+def test_decisions_reach_all_others(nodes: tuple[Node, Node]) -> None:
+    one, two = nodes
+    assert two.take(ANN) is None
+    decisions: list[Decision] = [Mute(1, None, None), SlowMode("lobby", 5), Announcement("tea")]
+    for decision in decisions:
+        one.directory.publish(decision)
+    two.until(lambda: len(two.received) == 3)
+    assert two.received == decisions
+
+
+def test_people_of_a_dead_server_are_removed(db: Connection, nodes: tuple[Node, Node]) -> None:
+    one, two = nodes
+    assert one.take(ANN) is None
+    two.until(lambda: bool(two.people))
+    db.execute("UPDATE people SET node = 'dead'")
+    db.execute("SELECT enroll('dead')")
+    db.execute("INSERT INTO rooms (name) VALUES ('lobby')")
+    db.execute(
+        "INSERT INTO members (room, session, node, nick) SELECT id, %s, 'dead', 'Ann' FROM rooms", (ANN.session,)
+    )
+    db.execute("INSERT INTO leases VALUES ('dead', 1, now() - interval '1 second')")
+    two.until(lambda: not two.people)
+    (event,) = db.execute("SELECT event FROM stream").fetchall()
+    assert event[0] == ["left", ANN.session, "Ann", "connection lost", ""]
+    assert db.execute("SELECT epoch FROM writers WHERE node = 'dead'").fetchall() == [(2,)]
+    assert two.take(Person(2, "ann")) is None
+
+
+def test_people_of_a_server_that_ends_are_removed(nodes: tuple[Node, Node]) -> None:
+    one, two = nodes
+    assert one.take(ANN) is None
+    two.until(lambda: bool(two.people))
+    one.directory.close()
+    two.until(lambda: not two.people)
+
+
+def test_server_that_starts_removes_its_former_people(database: Database, db: Connection) -> None:
+    db.execute("INSERT INTO people VALUES ('ann', NULL, 'one', 1, 'ann', 0, false, '', NULL)")
+    node = Node(database, "one")
+    assert node.take(Person(2, "ann")) is None
+    node.directory.close()
+
+
+def test_people_are_compared_after_the_connection_was_lost(db: Connection, nodes: tuple[Node, Node]) -> None:
+    one, two = nodes
+    assert one.take(ANN) is None
+    two.until(lambda: bool(two.people))
+    db.execute("DELETE FROM people")
+    db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'broadcast two'")
+    two.until(lambda: not two.people)
+    assert two.take(Person(2, "ann")) is None
