@@ -90,6 +90,7 @@ def test_log_names_the_database_and_the_server(arguments: tuple[str, ...], name:
     with capturedLogs() as events:
         server = make_service("--journal", "postgresql://ann:hush@db1,db2/chat", "--schema", "red", *arguments)
     assert isinstance(server._journal, PostgresJournal)
+    server._journal.close()
     assert server._storage_note == (
         "What is said is kept in the PostgreSQL database chat on db1,db2, in the schema red. "
         f"The name of this server there is {name}."
