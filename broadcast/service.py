@@ -45,7 +45,6 @@ from broadcast.doors.jsonrpc.protocol import DoorContext, take_over
 from broadcast.doors.jsonrpc.sessions import Sessions
 from broadcast.doors.line.protocol import BroadcastFactory
 from broadcast.files.contents import FOLDER as FILES_FOLDER
-from broadcast.files.store import NICENESS as FILE_NICENESS
 from broadcast.files.store import THREADS as FILE_THREADS
 from broadcast.files.store import FileStore
 from broadcast.journals.memory import MemoryJournal
@@ -589,7 +588,7 @@ def _make_file_store(
         from broadcast.journals.postgres.files import PostgresContents  # noqa: PLC0415 - optional
 
         contents = PostgresContents(_make_database(config))
-    threads = WorkerThreads(reactor.callFromThread, "files", FILE_THREADS, FILE_NICENESS)
+    threads = WorkerThreads(reactor.callFromThread, "files", FILE_THREADS)
     folder, days = config.data / FILES_FOLDER, limits.file_days
     store = FileStore(folder, threads, reactor.callLater, time, days=days, report=_log_file_fault, contents=contents)
     clock = UploadClock(monotonic, time, reactor.callLater)

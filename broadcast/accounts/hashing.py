@@ -27,8 +27,11 @@ BUSY_WAITING = 32
 """Number of waiting passwords from which on the hasher is busy, but takes more of them."""
 MAX_SECONDS = 0.1
 """Time that a hash may take on this machine, unless ``PARAMETERS`` has no cheaper one."""
-NICENESS = 15
-"""Scheduling priority of the threads on Linux, after the reactor's thread."""
+NICENESS = 5
+"""Scheduling priority of the threads on Linux, after the reactor's thread.
+
+With 15, a login takes a minute while the machine is busy with other programs.
+"""
 _SALT_BYTES = 16
 _HASH_BYTES = 32
 

@@ -21,8 +21,6 @@ from broadcast.threads import Worker
 
 THREADS: Final = 2
 """Number of threads for the disk. While one of them waits for it, the other one goes on."""
-NICENESS: Final = 15
-"""Scheduling priority of these threads on Linux, after the reactor's thread."""
 HIGH_WATER_BYTES: Final = 256 * 1024
 """Number of bytes of one upload that wait for the disk at which its sender has to pause."""
 MIN_COUNTED_BYTES: Final = 4096

@@ -134,8 +134,6 @@ def main() -> None:
     for name in IMPORTED:
         import_module(name)
     assert "twisted.internet.reactor" not in sys.modules
-    # Where many processes want a processor, threads of a low priority would not finish a hash within a minute.
-    vars(import_module("broadcast.accounts.hashing"))["NICENESS"] = 0
     gc.freeze()
     connection = socket.socket(fileno=int(sys.argv[1]))
     while True:
