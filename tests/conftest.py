@@ -65,14 +65,14 @@ def _keep_clock() -> Iterator[None]:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return the number of workers for ``-n auto``: one more than there are cores, for some tests mostly wait.
+    """Return the number of workers for ``-n auto``: two more than there are cores, for some tests mostly wait.
 
     A single file is run in this process, without the seconds that workers take to start.
     """
     if len(config.args) == 1 and config.args[0].partition("::")[0].endswith(".py"):
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores + 1
+    return cores + 2
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks

@@ -132,8 +132,14 @@ class ReadOnly(_Fault):
         self.postgres.execute(f"ALTER DATABASE {SHARED} RESET default_transaction_read_only")
 
 
-FAULTS: list[Callable[[PostgresServer, Relay], Fault]] = [Killed, Locked, KilledInLock, Silent]
-RARE_FAULTS: list[Callable[[PostgresServer, Relay], Fault]] = [Stopped, StoppedInLock, ReadOnly]
+FAULTS: list[Callable[[PostgresServer, Relay], Fault]] = [Killed, Silent]
+RARE_FAULTS: list[Callable[[PostgresServer, Relay], Fault]] = [
+    KilledInLock,
+    Locked,
+    ReadOnly,
+    Stopped,
+    StoppedInLock,
+]
 
 
 def terminate(postgres: PostgresServer) -> None:

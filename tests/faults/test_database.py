@@ -117,7 +117,7 @@ async def test_lines_are_refused_while_the_database_is_away_and_all_else_goes_on
 ) -> None:
     server, health = await start(programs, postgres, relay)
     ann, dan = await author(programs, server, "ann"), await author(programs, server, "dan")
-    bob = await programs.talker(server.port, "bob")
+    bob, carol = await programs.talkers(server.port, "bob", "carol")
     ann.say("before")
     await ann.answered()
     fault = kind(postgres, relay)
@@ -132,8 +132,6 @@ async def test_lines_are_refused_while_the_database_is_away_and_all_else_goes_on
         await until_health_is(
             programs, health, lambda answer: answer in {f"503 nothing is kept: {why}" for why in fault.reasons}
         )
-        carol = await programs.talker(server.port, "carol")
-        await bob.until(" * carol joined.\r\n")
         carol.say("/msg bob psst", "quit")
         await bob.until("[carol] psst\r\n * carol left.\r\n")
     finally:

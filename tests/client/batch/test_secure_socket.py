@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from time import monotonic
 
 import pytest
@@ -104,8 +104,10 @@ def test_lines_pass_in_both_directions(listener: socket.socket, identity: Identi
 
 def test_a_buffer_that_is_full_is_not_an_error(listener: socket.socket, identity: Identity) -> None:
     sizes: list[int] = []
+    full = Event()
 
     def serve(connection: ssl.SSLSocket) -> None:
+        full.wait(PATIENCE)
         size = 0
         while piece := connection.recv(65536):
             size += len(piece)
@@ -117,17 +119,16 @@ def test_a_buffer_that_is_full_is_not_an_error(listener: socket.socket, identity
         client = connect(listener, Trust("localhost", [identity.fingerprint]))
         client.setblocking(False)
         unsent = bytearray(b"x" * 20_000_000)
-        was_full = False
         while unsent:
             try:
                 count = client.send(unsent)
                 del unsent[:count]
                 sent += count
             except BlockingIOError:
-                was_full = True
+                full.set()
                 select.select([], [client.fileno()], [], PATIENCE)
         client.close()
-    assert was_full
+    assert full.is_set()
     assert sizes == [sent]
 
 
