@@ -7,7 +7,7 @@ from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar
 
-from broadcast.core.errors import JournalError
+from broadcast.core.errors import JournalError, JournalInUse
 from broadcast.core.events import AwayChanged, Event, Joined, Stored
 from broadcast.core.interfaces import Journal, OpenedRoom
 from broadcast.core.stats import CommitStats
@@ -16,7 +16,7 @@ from broadcast.journals.batch_queue import BatchQueue
 from broadcast.journals.commit_queue import CommittedQueue
 from broadcast.journals.postgres.commit_thread import CommitThread
 from broadcast.journals.postgres.database import MINIMUM_VERSION, Connection, Database, from_text, to_text
-from broadcast.journals.postgres.directory import PostgresDirectory
+from broadcast.journals.postgres.directory import LEASE_SECONDS, PostgresDirectory
 from broadcast.journals.postgres.merging import Merger
 from broadcast.journals.postgres.queries import RoomRow, read_room, start_query_thread
 from broadcast.journals.postgres.records import PostgresRecords
@@ -67,6 +67,8 @@ class PostgresJournal:
         with self._database.translate_errors(), closing(self._database.connect()) as db:
             self._verify_server(db)
             self.id = open_schema(db, self._database.schema)
+            if self._directory is not None:
+                self._verify_alone(db)
             writer = db.execute("SELECT epoch, batch FROM enroll(%s)", (to_text(self._database.node),)).fetchone()
             assert writer is not None
             opened = read_members(db, name, tail, self._database.node)
@@ -77,6 +79,17 @@ class PostgresJournal:
         self._query_thread = start_query_thread(self._database, self._call_soon)
         self._indexer = SearchIndexer(self._database.connect, self._database.node)
         return self._opened(name, *opened)
+
+    def _verify_alone(self, db: Connection) -> None:
+        """Raise ``JournalInUse`` if another server runs: it would not learn of new accounts and bans."""
+        query = "SELECT node FROM leases WHERE node <> %s AND until > now() LIMIT 1"
+        row = db.execute(query, (to_text(self._database.node),)).fetchone()
+        if row is not None:
+            msg = (
+                f"the server {from_text(row[0])} uses the database: stop it, or wait for {LEASE_SECONDS:.0f} seconds "
+                "if it was killed. Servers cannot share accounts yet"
+            )
+            raise JournalInUse(msg)
 
     def _verify_server(self, db: Connection) -> None:
         if db.info.server_version < MINIMUM_VERSION * 10_000:
