@@ -300,5 +300,5 @@ def test_accounts_behave_like_the_model() -> None:
     long = bool(os.environ.get("BROADCAST_LONG"))
     run_state_machine_as_test(
         AccountsMachine,
-        settings=settings(max_examples=2000 if long else 75, stateful_step_count=50, deadline=None),
+        settings=settings(max_examples=2000 if long else 40, stateful_step_count=50, deadline=None),
     )

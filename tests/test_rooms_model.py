@@ -310,7 +310,7 @@ def sort_lines(talker: Talker) -> Heard:  # noqa: C901 -- one branch for each ki
 
 
 MODEL = settings(
-    max_examples=2_000 if LONG else 100,
+    max_examples=2_000 if LONG else 50,
     stateful_step_count=100 if LONG else 40,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -266,22 +266,22 @@ def test_letter_that_nfc_decomposes_has_at_most_eight_marks() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param("a" + (ACUTE + DOT_BELOW) * 500_000, id="marks that NFC would sort"),
-        pytest.param("a" + "\U0001d165\u302e" * 500_000, id="spacing marks that NFC would sort"),
-        pytest.param("a" + ZWJ * 1_000_000, id="joiners"),
-        pytest.param(("a" + ZWJ * 9 + ACUTE * 8) * 50_000, id="many letters, just not too many marks"),
-        pytest.param("\x1ba" * 500_000, id="controls"),
-        pytest.param("\x1b[" * 500_000, id="sequences without an end"),
-        pytest.param("\x1b[" + "0" * 1_000_000, id="a sequence without an end"),
-        pytest.param("\x1b]" * 500_000, id="strings without an end"),
-        pytest.param("\x1b]" + "\x9d" * 1_000_000, id="C1 strings without an end"),
-        pytest.param((BLACK_FLAG + tags("gbsct")) * 100_000, id="flags without their cancel tag"),
-        pytest.param(SCOTLAND * 20_000, id="flags"),
-        pytest.param("\u0903" * 1_000_000, id="spacing marks"),
-        pytest.param("\U0001f600" * 1_000_000, id="emoji"),
+        pytest.param("a" + (ACUTE + DOT_BELOW) * 100_000, id="marks that NFC would sort"),
+        pytest.param("a" + "\U0001d165\u302e" * 100_000, id="spacing marks that NFC would sort"),
+        pytest.param("a" + ZWJ * 200_000, id="joiners"),
+        pytest.param(("a" + ZWJ * 9 + ACUTE * 8) * 10_000, id="many letters, just not too many marks"),
+        pytest.param("\x1ba" * 100_000, id="controls"),
+        pytest.param("\x1b[" * 100_000, id="sequences without an end"),
+        pytest.param("\x1b[" + "0" * 200_000, id="a sequence without an end"),
+        pytest.param("\x1b]" * 100_000, id="strings without an end"),
+        pytest.param("\x1b]" + "\x9d" * 200_000, id="C1 strings without an end"),
+        pytest.param((BLACK_FLAG + tags("gbsct")) * 20_000, id="flags without their cancel tag"),
+        pytest.param(SCOTLAND * 4_000, id="flags"),
+        pytest.param("\u0903" * 200_000, id="spacing marks"),
+        pytest.param("\U0001f600" * 200_000, id="emoji"),
     ],
 )
-def test_million_characters_are_sanitized_in_linear_time(text: str) -> None:
+def test_hundred_thousands_of_characters_are_sanitized_in_linear_time(text: str) -> None:
     assert most_marks(sanitize(text)) <= MAX_MARKS
 
 

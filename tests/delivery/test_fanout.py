@@ -29,7 +29,7 @@ _publisher: type[Publisher] = Fanout
 
 Overrides: TypeAlias = Mapping[SubscriberClient, Sequence[Override]]
 
-BATCHES = 10_000 if os.environ.get("BROADCAST_LONG") else 3_000
+BATCHES = 10_000 if os.environ.get("BROADCAST_LONG") else 1_500
 """Number of batches that are published to subscribers that read nothing."""
 
 

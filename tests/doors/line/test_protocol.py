@@ -441,7 +441,6 @@ def test_visit_that_is_over_is_freed_without_the_garbage_collector(
     person = world.connect()
     person.send(typed)
     parts = [ref(part) for part in (person.protocol, person.protocol.session, person.protocol.peer)]
-    gc.collect()
     gc.disable()
     try:
         leave(person)
