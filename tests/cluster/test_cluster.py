@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from twisted.internet.address import IPv4Address
 
@@ -9,7 +11,19 @@ from broadcast.core.errors import RejectedError
 from broadcast.core.events import PrivateMessage
 from broadcast.core.hub import Settings
 from broadcast.core.interfaces import Person as Person_
-from broadcast.core.records import AccountRecord, AddAudit, AuditEntry, DeleteAccount, MarkDelivered, SaveAccount
+from broadcast.core.records import (
+    AccountRecord,
+    AddAudit,
+    AddPrivate,
+    AuditEntry,
+    Ban,
+    DeleteAccount,
+    MarkDelivered,
+    PrivateLine,
+    SaveAccount,
+    SaveBan,
+)
+from broadcast.core.session import MAX_REJECTED_NICKS
 from tests.cluster.nodes import Cluster, Node
 from tests.harness import PASSWORD, Person
 
@@ -574,6 +588,77 @@ def test_stored_private_message_waits_if_the_node_of_the_recipient_is_gone(
 
 
 # Rare cases of the core
+
+
+def test_next_owner_waits_until_the_nickname_is_free_on_all_nodes(cluster: Cluster, here: Node, ann: Person) -> None:
+    zoe = here.connect()
+    ann.put("quit\r\n")
+    zoe.put("ann\r\n")
+    cluster.settle()
+    assert "You are ann." in zoe.read()
+    assert cluster.people() == [{"ann", "bob"}] * 2
+
+
+def test_ban_that_another_node_has_stored_ends_the_sessions_that_it_reaches(cluster: Cluster, here: Node) -> None:
+    people = here.join("ann", "dave", "erin")
+    register(people[1])
+    account = here.hub.accounts.find("dave")
+    assert account is not None
+    far = here.connect(IPv4Address("TCP", "192.0.2.7", 1))
+    far.say("fred")
+    bans = [("nickname", "ann"), ("account", str(account.record.id)), ("address", "192.0.2.0/24")]
+    for number, (target, value) in enumerate(bans):
+        here.hub.records_changed([SaveBan(Ban(100 + number, target, value, value, "", "olga", 0.0, None))])  # type: ignore[arg-type]
+    cluster.settle()
+    assert cluster.people() == [{"erin"}] * 2
+    assert "You were banned by olga" in far.read()
+
+
+def test_account_that_is_changed_on_two_nodes_keeps_the_change_that_waits(cluster: Cluster, bob: Person) -> None:
+    register(bob)
+    hub = cluster.nodes[1].hub
+    account = hub.accounts.find("bob")
+    assert account is not None
+    hub.accounts.change(account, role="operator")
+    hub.records_changed([SaveAccount(replace(account.record, last_used=7.0))])
+    assert (account.record.last_used, account.queued.role) == (7.0, "operator")
+    cluster.settle()
+    assert account.is_operator
+
+
+def test_account_that_gets_another_name_leaves_another_nickname_alone(cluster: Cluster, bob: Person) -> None:
+    register(bob)
+    bob.say("/nick bobby")
+    hub = cluster.nodes[1].hub
+    account = hub.accounts.find("bob")
+    assert account is not None
+    hub.records_changed([SaveAccount(replace(account.record, name="robert"))])
+    cluster.settle()
+    assert hub.find("bobby").account is account
+
+
+def test_private_line_of_another_node_raises_the_next_id(here: Node) -> None:
+    line = PrivateLine(1000, 0.0, 1, "ann", 2, "bob", "psst", delivered=True)
+    here.hub.records_changed([AddPrivate(line), AddPrivate(replace(line, id=1500, delivered=False))])
+    assert here.hub.private_lines._next_id > 1500
+
+
+def test_nickname_that_another_node_has_given_away_is_not_freed_here() -> None:
+    cluster = Cluster(settings=Settings(unicode_nicknames=True))
+    (ann,) = cluster.nodes[0].join("ann")
+    hub = cluster.nodes[0].hub
+    hub.person_changed(Person_(999, "ann"))
+    ann.say("quit")
+    assert hub.find("ann").id == 999
+
+
+def test_connection_ends_after_too_many_nicknames_that_other_nodes_refuse(cluster: Cluster, here: Node) -> None:
+    zoe = here.connect()
+    for number in range(MAX_REJECTED_NICKS):
+        cluster.database.people[f"zoe{number}"] = cluster.nodes[1], Person_(900 + number, f"zoe{number}")
+        zoe.put(f"zoe{number}\r\n")
+    cluster.settle()
+    assert zoe.transport.finished
 
 
 def test_directory_that_knows_somebody_else_changes_nothing(cluster: Cluster, ann: Person, bob: Person) -> None:

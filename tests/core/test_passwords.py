@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
-from string import digits
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from broadcast.core.errors import RejectedError
 from broadcast.core.passwords import Password
@@ -56,7 +53,7 @@ def test_password_is_no_other_text() -> None:
     assert [password.is_text(text) for text in ("", "1234567", "12345678 ", "1234567\ud800")] == [False] * 4
 
 
-@given(st.text(digits, min_size=8, max_size=40))  # no text of an error holds so many
+@pytest.mark.parametrize("text", ["31415926", "2718281828" * 4])
 def test_password_is_not_shown_compared_copied_or_pickled(text: str) -> None:
     password = Password.parse(text)
     assert {str(password), repr(password), f"{password}"} == {"Password(***)"}
