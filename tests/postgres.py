@@ -177,11 +177,14 @@ class PostgresServer:
         processes = [self._process.pid, *self.children()]
         for process in processes:
             os.kill(process, signal.SIGSTOP)  # nobody starts a new one
-        for process in {*processes, *self.children()}:
+        all_processes = {*processes, *self.children()}
+        for process in all_processes:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         self._process.wait()
         self._process = None
+        # The server does not start again while one of them still has its shared memory.
+        wait_for(lambda: all(map(_has_ended, all_processes)), "the processes of the server do not end")
 
     def children(self) -> list[int]:
         """Return the process ids of the server's own processes and of its backends (on Linux)."""
@@ -255,6 +258,14 @@ class PostgresServer:
 
     def _command(self, program: str, *arguments: str) -> list[str]:
         return [*self._as_user, str(self.programs / program), *arguments]
+
+
+def _has_ended(process: int) -> bool:
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return stat.rpartition(")")[2].split()[0] in {"Z", "X"}
 
 
 def _find_user(name: str) -> tuple[int, int] | None:

@@ -100,6 +100,7 @@ def test_session_may_take_its_nickname_again_and_another_one(nodes: tuple[Node, 
     one, two = nodes
     assert [one.take(Person(1, nick)) for nick in ("ann", "Ann", "anna")] == [None] * 3
     one.directory.release(1, "Ann")
+    assert one.take(Person(1, "anna")) is None  # this comes after the release
     two.until(lambda: two.people == {1: Person(1, "anna")})
     assert two.take(Person(2, "ann")) is None
 
