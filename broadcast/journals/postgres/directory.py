@@ -210,8 +210,9 @@ class PostgresDirectory:
         db.add_notify_handler(lambda notification: self._news.append(notification.payload))
         (channel,) = _row_of(db.execute("SELECT people_channel()"))
         db.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-        if self._is_new:
-            db.execute("SELECT forget_people(%s)", (self._database.node,))
+        if self._is_new:  # in one statement, so that no server that starts finds no lease
+            renewal = self._database.node, LEASE_SECONDS
+            db.execute("SELECT forget_people(%s), renew(%s, %s)", (self._database.node, *renewal))
             self._is_new = False
         self._next_renewal = 0.0
         self._renew(db)

@@ -67,10 +67,7 @@ class PostgresJournal:
         with self._database.translate_errors(), closing(self._database.connect()) as db:
             self._verify_server(db)
             self.id = open_schema(db, self._database.schema)
-            if self._directory is not None:
-                self._verify_alone(db)
-            writer = db.execute("SELECT epoch, batch FROM enroll(%s)", (to_text(self._database.node),)).fetchone()
-            assert writer is not None
+            writer = self._enroll(db)
             opened = read_members(db, name, tail, self._database.node)
         self._tail = Tail(self._database, self._merger)
         self._commit_thread = CommitThread(
@@ -79,6 +76,20 @@ class PostgresJournal:
         self._query_thread = start_query_thread(self._database, self._call_soon)
         self._indexer = SearchIndexer(self._database.connect, self._database.node)
         return self._opened(name, *opened)
+
+    def _enroll(self, db: Connection) -> tuple[int, int]:
+        """Take a new epoch, and a lease if there is a directory. Return the epoch and the number of the last batch."""
+        node = to_text(self._database.node)
+        with db.transaction():
+            if self._directory is not None:
+                # Of two servers that start at once, the second one waits here, and then finds the lease of the first.
+                db.execute("LOCK TABLE leases IN SHARE ROW EXCLUSIVE MODE")
+                self._verify_alone(db)
+            writer = db.execute("SELECT epoch, batch FROM enroll(%s)", (node,)).fetchone()
+            assert writer is not None
+            if self._directory is not None:
+                db.execute("SELECT renew(%s, %s)", (node, LEASE_SECONDS))
+        return writer
 
     def _verify_alone(self, db: Connection) -> None:
         """Raise ``JournalInUse`` if another server runs: it would not learn of new accounts and bans."""

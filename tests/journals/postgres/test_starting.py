@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
 import pytest
@@ -80,6 +80,18 @@ def test_second_server_is_refused_while_the_first_one_runs(postgres: PostgresSer
             opened.open("lobby", 0)
         postgres.execute("UPDATE broadcast.leases SET until = now()", database=SHARED)
         opened.open("lobby", 0)
+
+
+def test_of_two_servers_that_start_at_once_one_is_refused(postgres: PostgresServer) -> None:
+    url = postgres.url()
+    assert open_error(url) == ""
+    with ExitStack() as stack:
+        for name in ("one", "two"):
+            opened = stack.enter_context(closing(PostgresJournal(Database(url, "broadcast", name), lambda _call: None)))
+            opened.make_directory(unicode=False)  # nobody watches it yet, so its thread has not started
+            refused = pytest.raises(JournalInUse, match="the server one uses") if name == "two" else nullcontext()
+            with refused:
+                opened.open("lobby", 0)
 
 
 def test_password_comes_from_a_file_or_the_environment(
