@@ -776,7 +776,7 @@ def raise_file_limit() -> int | None:
 
 def _parse_number(text: str) -> float | str:
     """Return *text* as a number if it is one, otherwise unchanged: the validators report what is wrong."""
-    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
+    if not re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,9})?", text):
         return text
     return float(text) if "." in text else int(text)
 

@@ -41,7 +41,7 @@ from broadcast.journals.sqlite.journal import SqliteJournal
 from broadcast.net.endpoints import close_now
 from broadcast.net.fd_reserve import ReserveSocket
 from broadcast.net.tcp_info import KeepalivePolicy
-from broadcast.server.config import VALIDATORS, Config
+from broadcast.server.config import LIMITS, VALIDATORS, Config
 from broadcast.server.lifecycle import Server
 from broadcast.server.metrics import Monitor
 from broadcast.service import Options, give_up, makeService, most_connections, raise_file_limit
@@ -149,6 +149,11 @@ def test_every_option_is_a_setting(tmp_path: Path) -> None:
 )
 def test_invalid_option_is_reported_in_one_line(arguments: str, message: str) -> None:
     assert parse_error(*arguments.split()).startswith(f"broadcast: {message}")
+
+
+def test_each_limit_can_have_its_highest_value() -> None:
+    config = parse(*(text for name, limit in LIMITS.items() for text in (f"--{name}", str(limit.high)))).config
+    assert config.limits == Limits(**{limit.field: limit.high for limit in LIMITS.values()})  # type: ignore[arg-type]
 
 
 def test_error_message_is_sanitized() -> None:
