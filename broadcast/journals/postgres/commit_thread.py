@@ -31,6 +31,7 @@ from broadcast.journals.postgres.database import (
     is_timeout,
     to_text,
 )
+from broadcast.journals.postgres.leases import Writer
 from broadcast.journals.postgres.merging import Merger, Segment
 from broadcast.journals.postgres.records import CHANGE_RECORDS, encode_changes
 from broadcast.journals.postgres.room_log import PostgresRoomLog
@@ -66,7 +67,7 @@ class _AbandonedError(Exception):
 class CommitThread:
     """The thread that stores the events of *queue* with connections to *database*.
 
-    *epoch* is that of this server, and *batch* the number of its last batch. All events go to *merger*, those of a room
+    *writer* is this server. All events go to *merger*, those of a room
     in order, each as stored or as ``StoreFailed``. *read_others* is called with rooms in which events of other servers
     come first. *stats* records the commits.
     """
@@ -74,16 +75,14 @@ class CommitThread:
     def __init__(
         self,
         database: Database,
-        epoch: int,
-        batch: int,
+        writer: Writer,
         queue: BatchQueue[PostgresRoomLog],
         merger: Merger[PostgresRoomLog],
         stats: CommitStats,
         read_others: Callable[[Sequence[PostgresRoomLog]], None],
     ) -> None:
         self._database = database
-        self._epoch = epoch
-        self._batch = batch
+        self._epoch, self._batch = writer
         self._queue = queue
         self._merger = merger
         self._stats = stats

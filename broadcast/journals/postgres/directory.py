@@ -40,11 +40,8 @@ from broadcast.core.interfaces import (
 from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.postgres.database import Connection, Database
+from broadcast.journals.postgres.leases import RENEW_SECONDS, renew_lease
 
-LEASE_SECONDS: Final = 10.0
-"""Time after which the others remove the people of a server that does not renew its lease."""
-RENEW_SECONDS: Final = 2.0
-"""Time between two renewals."""
 GIVE_UP_SECONDS: Final = 5.0
 """Time after which a change fails that could not be made, and a message that was not taken."""
 RETRY_SECONDS: Final = 0.5
@@ -90,8 +87,7 @@ class PostgresDirectory:
         self._known: dict[tuple[int, str], Person] = {}
         """The people of other servers that the listener knows. Only the thread uses it."""
         self._db: Connection | None = None
-        self._is_new = True
-        """Whether people of an earlier server with this name may be in the database."""
+        self._epoch = 0
         self._next_renewal = 0.0
         self._news: deque[str] = deque()
         """The notifications that were not handled. They can arrive with the answer to any statement."""
@@ -100,6 +96,11 @@ class PostgresDirectory:
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
         self._thread = Thread(target=self._run, name="directory", daemon=True)
+
+    def start(self, db: Connection, epoch: int) -> None:
+        """Keep *db*, which holds the name and the lease of this server, with this *epoch*."""
+        self._db = db
+        self._epoch = epoch
 
     # Calls of the hub
 
@@ -155,6 +156,7 @@ class PostgresDirectory:
         self._wake()
         if self._thread.is_alive():
             self._thread.join()
+        self._disconnect()
         self._wake_reader.close()
         self._wake_writer.close()
 
@@ -193,7 +195,9 @@ class PostgresDirectory:
             try:
                 if self._db is None:
                     self._db = self._connect()
-                self._work(self._db)
+                self._listen(self._db)
+                while not self._closing:
+                    self._work(self._db)
             except Exception:  # noqa: BLE001 - the commit thread reports that the database is away
                 self._disconnect()
                 self._fail_old_changes()
@@ -206,19 +210,19 @@ class PostgresDirectory:
 
     def _connect(self) -> Connection:
         db = self._database.connect()
+        db.execute("SELECT lock_name(%s)", (self._database.node,))
+        return db
+
+    def _listen(self, db: Connection) -> None:
+        """Receive notifications on the new connection *db*, and everything that was missed until now."""
         self._news.clear()
         db.add_notify_handler(lambda notification: self._news.append(notification.payload))
         (channel,) = _row_of(db.execute("SELECT people_channel()"))
         db.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-        if self._is_new:  # in one statement, so that no server that starts finds no lease
-            renewal = self._database.node, LEASE_SECONDS
-            db.execute("SELECT forget_people(%s), renew(%s, %s)", (self._database.node, *renewal))
-            self._is_new = False
         self._next_renewal = 0.0
         self._renew(db)
         self._compare(db)
         self._read_mail(db)
-        return db
 
     def _work(self, db: Connection) -> None:
         """Make the changes that wait, then wait for more and for notifications."""
@@ -236,7 +240,7 @@ class PostgresDirectory:
 
     def _renew(self, db: Connection) -> None:
         if monotonic() >= self._next_renewal:
-            db.execute("SELECT renew(%s, %s)", (self._database.node, LEASE_SECONDS))
+            renew_lease(db, self._database.node, self._epoch)
             self._next_renewal = monotonic() + RENEW_SECONDS
             self._call_soon(self._fail_old_messages)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any, TypeVar
 
-from broadcast.core.errors import JournalError, JournalInUse
+from broadcast.core.errors import JournalError
 from broadcast.core.events import AwayChanged, Event, Joined, Stored
 from broadcast.core.interfaces import Journal, OpenedRoom
 from broadcast.core.stats import CommitStats
@@ -16,7 +16,8 @@ from broadcast.journals.batch_queue import BatchQueue
 from broadcast.journals.commit_queue import CommittedQueue
 from broadcast.journals.postgres.commit_thread import CommitThread
 from broadcast.journals.postgres.database import MINIMUM_VERSION, Connection, Database, from_text, to_text
-from broadcast.journals.postgres.directory import LEASE_SECONDS, PostgresDirectory
+from broadcast.journals.postgres.directory import PostgresDirectory
+from broadcast.journals.postgres.leases import Writer, start_lease
 from broadcast.journals.postgres.merging import Merger
 from broadcast.journals.postgres.queries import RoomRow, read_room, start_query_thread
 from broadcast.journals.postgres.records import PostgresRecords
@@ -64,43 +65,30 @@ class PostgresJournal:
 
         Raises ``JournalInUse``, ``JournalDamaged``, ``JournalTooNew`` or another ``JournalError``.
         """
-        with self._database.translate_errors(), closing(self._database.connect()) as db:
+        with self._database.translate_errors(), ExitStack() as stack:
+            db = stack.enter_context(closing(self._database.connect()))
             self._verify_server(db)
             self.id = open_schema(db, self._database.schema)
             writer = self._enroll(db)
             opened = read_members(db, name, tail, self._database.node)
+            if self._directory is not None:
+                stack.pop_all()
+                self._directory.start(db, writer.epoch)
         self._tail = Tail(self._database, self._merger)
         self._commit_thread = CommitThread(
-            self._database, writer[0], writer[1], self._queue, self._merger, self.commit_stats, self._tail.read
+            self._database, writer, self._queue, self._merger, self.commit_stats, self._tail.read
         )
         self._query_thread = start_query_thread(self._database, self._call_soon)
         self._indexer = SearchIndexer(self._database.connect, self._database.node)
         return self._opened(name, *opened)
 
-    def _enroll(self, db: Connection) -> tuple[int, int]:
-        """Take a new epoch, and a lease if there is a directory. Return the epoch and the number of the last batch."""
-        node = to_text(self._database.node)
-        with db.transaction():
-            if self._directory is not None:
-                # Of two servers that start at once, the second one waits here, and then finds the lease of the first.
-                db.execute("LOCK TABLE leases IN SHARE ROW EXCLUSIVE MODE")
-                self._verify_alone(db)
-            writer = db.execute("SELECT epoch, batch FROM enroll(%s)", (node,)).fetchone()
-            assert writer is not None
-            if self._directory is not None:
-                db.execute("SELECT renew(%s, %s)", (node, LEASE_SECONDS))
-        return writer
-
-    def _verify_alone(self, db: Connection) -> None:
-        """Raise ``JournalInUse`` if another server runs: it would not learn of new accounts and bans."""
-        query = "SELECT node FROM leases WHERE node <> %s AND until > now() LIMIT 1"
-        row = db.execute(query, (to_text(self._database.node),)).fetchone()
-        if row is not None:
-            msg = (
-                f"the server {from_text(row[0])} uses the database: stop it, or wait for {LEASE_SECONDS:.0f} seconds "
-                "if it was killed. Servers cannot share accounts yet"
-            )
-            raise JournalInUse(msg)
+    def _enroll(self, db: Connection) -> Writer:
+        """Take a new epoch, and a lease if there is a directory."""
+        if self._directory is not None:
+            return start_lease(db, self._database.node)
+        row = db.execute("SELECT epoch, batch FROM enroll(%s)", (to_text(self._database.node),)).fetchone()
+        assert row is not None
+        return Writer(*row)
 
     def _verify_server(self, db: Connection) -> None:
         if db.info.server_version < MINIMUM_VERSION * 10_000:

@@ -108,30 +108,4 @@ END
 $$;
 COMMENT ON FUNCTION change_people IS
     'Make changes for a server, and notify others: take, update or release a nickname; send, answer or publish mail.';
-
-CREATE FUNCTION forget_people(p_node text) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    DELETE FROM people WHERE node = p_node;
-    DELETE FROM mail WHERE node = p_node;
-    DELETE FROM leases WHERE node = p_node;
-    PERFORM pg_notify(people_channel(), '');
-END
-$$;
-COMMENT ON FUNCTION forget_people IS 'Remove the people of a server, which starts, ends, or is dead.';
-
-CREATE FUNCTION renew(p_node text, p_seconds double precision) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-    dead leases;
-BEGIN
-    INSERT INTO leases AS l (node, epoch, until)
-        SELECT p_node, epoch, now() + make_interval(secs => p_seconds) FROM writers WHERE node = p_node
-        ON CONFLICT (node) DO UPDATE SET until = excluded.until, epoch = excluded.epoch;
-    FOR dead IN SELECT * FROM leases WHERE until < now() ORDER BY node FOR UPDATE SKIP LOCKED LOOP
-        IF expel(dead.node, dead.epoch) THEN
-            PERFORM forget_people(dead.node);
-        END IF;
-    END LOOP;
-END
-$$;
-COMMENT ON FUNCTION renew IS 'Renew the lease of a server, and remove those whose lease has run out.';
 """
