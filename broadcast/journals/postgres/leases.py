@@ -21,6 +21,10 @@ LOOK_SECONDS: Final = 0.2
 _LEASE = "SELECT until, until < now() FROM leases WHERE node = %s"
 
 
+class LeaseLost(Exception):
+    """Other servers have removed this one."""
+
+
 class Writer(NamedTuple):
     """A server that may write."""
 
@@ -53,15 +57,20 @@ def start_lease(db: Connection, node: str) -> Writer:
     return Writer(*row)
 
 
-def renew_lease(db: Connection, node: str, epoch: int) -> bool:
-    """Renew the lease of the server *node*, and remove servers that are dead. Return False if it was removed itself."""
+def renew_lease(db: Connection, node: str, epoch: int) -> None:
+    """Renew the lease of the server *node*, and remove servers that are dead. Raises ``LeaseLost``.
+
+    The lease decides when others remove this server. Whether it may write does not depend on any clock: the database
+    refuses each change with an old epoch.
+    """
     name = to_text(node)
     is_witness = _value(db, "SELECT renew(%s, %s, %s)", name, epoch, LEASE_SECONDS)
+    if is_witness is None:
+        raise LeaseLost
     if is_witness:
         # A batch of the dead server may be in flight. Then the next renewal tries again.
         with suppress(errors.LockNotAvailable):
             db.execute("SELECT remove_dead()")
-    return is_witness is not None
 
 
 def _value(db: Connection, query: str, *values: object) -> object:

@@ -21,7 +21,8 @@ COMMENT ON COLUMN people.away_reason IS 'The reason; empty if there is none.';
 COMMENT ON COLUMN people.address IS 'The IP address; NULL for a connection of the machine of the server.';
 
 CREATE TABLE mail (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, node text NOT NULL, sender text NOT NULL, body jsonb NOT NULL
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, node text NOT NULL, sender text NOT NULL, body jsonb NOT NULL,
+    stored timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX mail_node ON mail (node, id);
 COMMENT ON TABLE mail IS 'Messages from server to server, about one person or to all. The recipient deletes them.';
@@ -29,6 +30,7 @@ COMMENT ON COLUMN mail.id IS 'The place in the order of all messages.';
 COMMENT ON COLUMN mail.node IS 'The server that receives the message.';
 COMMENT ON COLUMN mail.sender IS 'The server that has sent it.';
 COMMENT ON COLUMN mail.body IS 'The kind and the contents.';
+COMMENT ON COLUMN mail.stored IS 'The time at which it was sent.';
 """
 
 FUNCTIONS = """
