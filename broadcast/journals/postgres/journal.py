@@ -7,7 +7,7 @@ from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar
 
-from broadcast.core.errors import JournalError, JournalInUse
+from broadcast.core.errors import JournalError
 from broadcast.core.events import AwayChanged, Event, Joined, Stored
 from broadcast.core.interfaces import Journal, OpenedRoom
 from broadcast.core.stats import CommitStats
@@ -62,7 +62,7 @@ class PostgresJournal:
     def open(self, name: str, tail: int) -> OpenedRoom:
         """Create or migrate the tables, take a new epoch, start the threads, and open the room *name*.
 
-        Raises ``JournalInUse``, ``JournalDamaged``, ``JournalTooNew`` or another ``JournalError``.
+        Raises ``JournalDamaged``, ``JournalTooNew`` or another ``JournalError``.
         """
         with self._database.translate_errors(), closing(self._database.connect()) as db:
             self._verify_server(db)
@@ -81,26 +81,11 @@ class PostgresJournal:
         """Take a new epoch, and a lease if there is a directory. Return the epoch and the number of the last batch."""
         node = to_text(self._database.node)
         with db.transaction():
-            if self._directory is not None:
-                # Of two servers that start at once, the second one waits here, and then finds the lease of the first.
-                db.execute("LOCK TABLE leases IN SHARE ROW EXCLUSIVE MODE")
-                self._verify_alone(db)
             writer = db.execute("SELECT epoch, batch FROM enroll(%s)", (node,)).fetchone()
             assert writer is not None
             if self._directory is not None:
                 db.execute("SELECT renew(%s, %s)", (node, LEASE_SECONDS))
         return writer
-
-    def _verify_alone(self, db: Connection) -> None:
-        """Raise ``JournalInUse`` if another server runs: it would not learn of new accounts and bans."""
-        query = "SELECT node FROM leases WHERE node <> %s AND until > now() LIMIT 1"
-        row = db.execute(query, (to_text(self._database.node),)).fetchone()
-        if row is not None:
-            msg = (
-                f"the server {from_text(row[0])} uses the database: stop it, or wait for {LEASE_SECONDS:.0f} seconds "
-                "if it was killed. Servers cannot share accounts yet"
-            )
-            raise JournalInUse(msg)
 
     def _verify_server(self, db: Connection) -> None:
         if db.info.server_version < MINIMUM_VERSION * 10_000:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from broadcast.core.errors import JournalError, JournalInUse
+from broadcast.core.errors import JournalError
 from broadcast.journals.postgres import journal
 from broadcast.journals.postgres.database import Database
 from broadcast.journals.postgres.journal import PostgresJournal
@@ -67,31 +67,6 @@ def test_database_that_cannot_be_reached_is_named(postgres: PostgresServer) -> N
         assert open_error(postgres.url()).endswith(f"No such file or directory; {check}")
     finally:
         postgres.start()
-
-
-def test_second_server_is_refused_while_the_first_one_runs(postgres: PostgresServer) -> None:
-    url = postgres.url()
-    assert open_error(url) == ""
-    lease = "INSERT INTO broadcast.leases (node, epoch, until) VALUES ('other', 1, now() + interval '1 hour')"
-    postgres.execute(lease, database=SHARED)
-    with closing(PostgresJournal(Database(url, "broadcast", "this"), lambda _call: None)) as opened:
-        opened.make_directory(unicode=False)
-        with pytest.raises(JournalInUse, match="the server other uses the database: stop it, or wait for 10 seconds"):
-            opened.open("lobby", 0)
-        postgres.execute("UPDATE broadcast.leases SET until = now()", database=SHARED)
-        opened.open("lobby", 0)
-
-
-def test_of_two_servers_that_start_at_once_one_is_refused(postgres: PostgresServer) -> None:
-    url = postgres.url()
-    assert open_error(url) == ""
-    with ExitStack() as stack:
-        for name in ("one", "two"):
-            opened = stack.enter_context(closing(PostgresJournal(Database(url, "broadcast", name), lambda _call: None)))
-            opened.make_directory(unicode=False)  # nobody watches it yet, so its thread has not started
-            refused = pytest.raises(JournalInUse, match="the server one uses") if name == "two" else nullcontext()
-            with refused:
-                opened.open("lobby", 0)
 
 
 def test_password_comes_from_a_file_or_the_environment(
