@@ -5,13 +5,13 @@ from __future__ import annotations
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
-from broadcast.core.errors import JournalError
-from broadcast.journals.postgres import journal
+from broadcast.core.errors import JournalError, JournalInUse
+from broadcast.journals.postgres import journal, leases
 from broadcast.journals.postgres.database import Database
 from broadcast.journals.postgres.journal import PostgresJournal
 from tests.postgres import OWNER, PASSWORD, SHARED, PostgresServer
@@ -67,6 +67,55 @@ def test_database_that_cannot_be_reached_is_named(postgres: PostgresServer) -> N
         assert open_error(postgres.url()).endswith(f"No such file or directory; {check}")
     finally:
         postgres.start()
+
+
+def start(stack: ExitStack, url: str, name: str) -> PostgresJournal:
+    """Start the server *name*, whose lease nobody renews because no hub watches its directory."""
+    opened = stack.enter_context(closing(PostgresJournal(Database(url, "broadcast", name), lambda _call: None)))
+    opened.make_directory(unicode=False)
+    opened.open("lobby", 0)
+    return opened
+
+
+def test_several_servers_use_one_database(postgres: PostgresServer) -> None:
+    with ExitStack() as stack:
+        ids = {start(stack, postgres.url(), name).id for name in ("one", "two", "three")}
+    assert len(ids) == 1
+
+
+def test_second_server_with_the_same_name_is_refused(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    renewal = "UPDATE broadcast.leases SET until = until + interval '1 second'"
+    monkeypatch.setattr(leases, "sleep", lambda _seconds: postgres.execute(renewal, database=SHARED))
+    with ExitStack() as stack:
+        start(stack, postgres.url(), "one")
+        with pytest.raises(JournalInUse, match="a server with the name one runs: give this one another name"):
+            start(stack, postgres.url(), "one")
+
+
+def test_name_of_a_killed_server_is_free_at_once(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 3600.0)
+    with ExitStack() as stack:
+        start(stack, postgres.url(), "one")
+    monkeypatch.setattr(leases, "sleep", lambda _seconds: None)
+    with ExitStack() as stack:  # the database may take a moment to notice that the connection has ended
+        start(stack, postgres.url(), "one")
+
+
+def test_name_of_a_suspended_server_is_free_after_its_lease(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            postgres.execute("UPDATE broadcast.leases SET until = now() - interval '1 second'", database=SHARED)
+
+    monkeypatch.setattr(leases, "sleep", wait)
+    with ExitStack() as stack:
+        start(stack, postgres.url(), "one")
+        start(stack, postgres.url(), "one")
+    assert len(waits) == 3
 
 
 def test_password_comes_from_a_file_or_the_environment(
