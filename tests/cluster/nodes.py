@@ -26,22 +26,23 @@ from broadcast.core.events import (
     Renamed,
     Repeated,
     Stored,
-    StoreFailed,
     TopicChanged,
 )
 from broadcast.core.interfaces import EventListener, Journal, OpenedRoom, ReadCallback, RoomLog, UidsCallback
 from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.records import RecordChange, SaveAccount, StoredRecords
 from broadcast.core.stats import CommitStats
+from broadcast.journals.batch_queue import failed
 from broadcast.journals.memory_records import MemoryRecords
 from broadcast.server.fresh_start import END_SECONDS, FreshStart
 from broadcast.server.visits import Visits
 from tests.doors.jsonrpc.programs import ProgramWorld
-from tests.harness import World
+from tests.harness import PASSWORD, World
 
 if TYPE_CHECKING:
     from broadcast.core.search_query import SearchQuery
     from broadcast.core.time_slice import CallSoon
+    from tests.harness import Person as User
 
 CONNECTION_LOST = "connection lost"
 _SHARED = (Joined, Left, Renamed, AwayChanged, TopicChanged)
@@ -302,8 +303,7 @@ class NodeLog:
             if not self._journal.is_lost:
                 self._room.commit(self._node, event)
             elif self._listener is not None:
-                failed = isinstance(event, (*STORED, TopicChanged))
-                self._listener([StoreFailed(event, "the others have removed this server") if failed else event])
+                self._listener([failed(event, "the others have removed this server")])
 
         self._journal.enqueue(commit)
 
@@ -434,6 +434,12 @@ class NodeDirectory:
                 node.directory.notify(lambda listener: listener.receive(message, answer))
 
         self._node.shared.enqueue(commit)
+
+
+def register(user: User) -> None:
+    """Register the nickname of *user*, with ``PASSWORD``."""
+    user.say("/register", PASSWORD, PASSWORD)
+    assert "is registered" in user.read()
 
 
 def _leaver(person: Person) -> Callable[[NodeListener], None]:

@@ -84,7 +84,7 @@ def test_visits_end_and_new_ones_begin_once_the_journal_has_started_anew(running
     running.advance(LINGER_SECONDS)
     running.journal.answer()
     assert (running.forgotten, len(world.hub.people.members), set(world.hub.rooms)) == (1, 0, {"lobby", "kitchen"})
-    world.join("ann")[0].hang_up()
+    world.join("ann")[0].vanish()
     assert running.given_up == 0
     running.begin()
     assert len(running.journal.tries) == 1
@@ -115,7 +115,7 @@ def test_error_in_the_server_itself_ends_it(running: Running) -> None:
 def test_stop_waits_for_the_try_and_begins_no_other(running: Running) -> None:
     running.begin()
     stopped = Deferred.fromCoroutine(running.start.stop())
-    assert not stopped.called
+    assert not bool(stopped.called)
     running.journal.answer(JournalError("the database is away"))
     running.advance(RETRY_SECONDS)
     assert stopped.called
