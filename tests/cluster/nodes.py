@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from broadcast.core.directory import Decision, Directory, NodeListener, NodeMessage, OnDirectory, Person
 from broadcast.core.errors import JournalError, NicknameRejected, NotHere, RejectedError
 from broadcast.core.events import (
     STORED,
@@ -27,30 +28,18 @@ from broadcast.core.events import (
     Stored,
     TopicChanged,
 )
-from broadcast.core.interfaces import (
-    Decision,
-    Directory,
-    EventListener,
-    Journal,
-    NodeListener,
-    NodeMessage,
-    OnDirectory,
-    OpenedRoom,
-    Person,
-    ReadCallback,
-    RoomLog,
-    UidsCallback,
-)
+from broadcast.core.interfaces import EventListener, Journal, OpenedRoom, ReadCallback, RoomLog, UidsCallback
 from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.records import RecordChange, SaveAccount, StoredRecords
 from broadcast.core.stats import CommitStats
 from broadcast.journals.memory_records import MemoryRecords
 from tests.doors.jsonrpc.programs import ProgramWorld
-from tests.harness import World
+from tests.harness import PASSWORD, World
 
 if TYPE_CHECKING:
     from broadcast.core.search_query import SearchQuery
     from broadcast.core.time_slice import CallSoon
+    from tests.harness import Person as User
 
 CONNECTION_LOST = "connection lost"
 _SHARED = (Joined, Left, Renamed, AwayChanged, TopicChanged)
@@ -421,6 +410,12 @@ class NodeDirectory:
         self._node.shared.enqueue(commit)
 
 
+def register(user: User) -> None:
+    """Register the nickname of *user*, with ``PASSWORD``."""
+    user.say("/register", PASSWORD, PASSWORD)
+    assert "is registered" in user.read()
+
+
 def _leaver(person: Person) -> Callable[[NodeListener], None]:
     return lambda listener: listener.person_left(person.session, person.nick)
 
@@ -522,7 +517,7 @@ class Cluster:
 
     def people(self) -> list[set[str]]:
         """Return, for each node, the nicknames of all people."""
-        return [{member.nick for member in node.hub.members.values()} for node in self.nodes]
+        return [{member.nick for member in node.hub.people.members.values()} for node in self.nodes]
 
 
 def texts(events: Iterable[Event] | Sequence[Any]) -> list[str]:
