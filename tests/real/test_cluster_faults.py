@@ -19,7 +19,7 @@ import pytest
 from tests.browser.people import Program as Probe
 from tests.postgres import PostgresServer
 from tests.real.cluster_world import LEASE_SECONDS, Balancer, Servers
-from tests.real.exactly_once import ROOMS, Bot, Person, Program, World, crowded, until
+from tests.real.exactly_once import ROOMS, Bot, Person, Program, World, crowded
 
 LONG = bool(os.environ.get("BROADCAST_LONG"))
 ROUNDS = int(os.environ.get("BROADCAST_ROUNDS") or (10 if LONG else 1))
