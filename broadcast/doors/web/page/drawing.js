@@ -117,7 +117,7 @@ function drawSpoken(line, context) {
   const who = make("div", "who", ...name, timeOf(line));
   const text = make("div", "text", ...contentOf(line));
   const row = make("div", `row spoken ${line.kind} ${line.status}`, face, who, text);
-  if (line.mentions) {
+  if (line.mentions && line.kind !== "told") {
     row.classList.add("mention");
     text.append(spoken(" (mentions you)"));
   }

@@ -4,9 +4,10 @@
 import { ask, showError } from "./dialog.js";
 import { make } from "./drawing.js";
 import { comeBack, leave } from "./login.js";
-import { loggedIn, setLogin } from "./logins.js";
+import { endLogin, loggedIn } from "./logins.js";
 
 const SETTLED = ["open", "start", "ended"];
+const FORGOTTEN = "This browser has forgotten the login, but it did not reach the server, which accepts it for 30 days.";
 
 /** Return the room in the fragment of an address, such as `#kitchen`, or null. @param {string} hash */
 export function roomOf(hash) {
@@ -70,10 +71,11 @@ export class JoinForm {
     const rows = loggedIn(chat.env).map((nick) => {
       const button = Object.assign(make("button", "small", "Log out"), { type: "button" });
       button.ariaLabel = `Log out of ${nick}`;
-      button.addEventListener("click", () => {
-        setLogin(chat.env, nick, "");
+      button.addEventListener("click", async () => {
+        const ending = endLogin(chat.env, nick);
         this.showLogins();
         elements.nickname.focus();
+        if (!(await ending)) this.show("join", `${FORGOTTEN} Log in as ${nick} and change the password to end it.`);
       });
       return make("li", "", make("span", "", `This browser is logged in as ${nick}.`), button);
     });

@@ -16,6 +16,14 @@ export function loginOf(env, nick) {
   return Object.hasOwn(logins, nick.toLowerCase()) ? logins[nick.toLowerCase()] : "";
 }
 
+/** Forget the login for a nickname here, and end it on the server. Return whether the server has ended it. */
+export async function endLogin(env, nick) {
+  const headers = { Authorization: `Bearer ${loginOf(env, nick)}` };
+  setLogin(env, nick, "");
+  const reply = await fetch(`logout?nick=${encodeURIComponent(nick)}`, { method: "POST", headers }).catch(() => null);
+  return reply?.ok ?? false;
+}
+
 /** Remember a login, or forget it if it is empty. */
 export function setLogin(env, nick, login) {
   const { [nick.toLowerCase()]: _, ...others } = all(env);

@@ -39,6 +39,7 @@ export class Sidebar {
     this.current = current;
     /** The rows of both lists, by list and id. @type {Map<string, any>} */
     this.rows = new Map();
+    this.listed = null; // the key of the conversation whose row was scrolled into view
     this.isDue = false;
     this.peopleTimer = 0;
 
@@ -98,6 +99,8 @@ export class Sidebar {
       classes: mentioned ? "has-unread for-you" : unread ? "has-unread" : "",
     }));
     this.fill(elements.rooms, items, current.key);
+    if (this.listed !== current.key) this.rows.get(`rooms ${current.key}`)?.scrollIntoView({ block: "nearest" });
+    this.listed = current.key;
     elements["room-name"].textContent = shown?.room ?? shown?.nick ?? "";
     elements.topic.textContent = elements.topic.title = shown?.room === null ? "Private messages" : (shown?.topic ?? "");
     elements["set-topic"].hidden = elements["people-section"].hidden = !shown?.room;
