@@ -179,7 +179,7 @@ def test_the_own_nickname_and_being_away(pages: Pages, bob: Person, robot: Progr
     bob.until("ann is now anne")
     expect(ann.locator("#own-nick")).to_have_text("anne")
     ann.get_by_role("button", name="Away", exact=True).click()
-    answer(ann, "Why (can be empty)", "lunch")
+    answer(ann, "Reason (optional)", "lunch")
     robot.until(lambda message: message["method"] == "away" and message["params"]["reason"] == "lunch")
     expect(people(ann).get_by_role("button").first).to_have_text("anneyou, away: lunch")
     ann.get_by_role("button", name="Back").click()

@@ -1,4 +1,3 @@
-// @ts-check
 // The logins that this browser remembers, by nickname: secrets that the server takes in place of the password.
 
 import { load, store } from "./environment.js";
