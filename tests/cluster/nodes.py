@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from broadcast.core.directory import Decision, Directory, NodeListener, NodeMessage, OnDirectory, Person
 from broadcast.core.errors import JournalError, NicknameRejected, NotHere, RejectedError
 from broadcast.core.events import (
     STORED,
@@ -27,30 +28,21 @@ from broadcast.core.events import (
     Stored,
     TopicChanged,
 )
-from broadcast.core.interfaces import (
-    Decision,
-    Directory,
-    EventListener,
-    Journal,
-    NodeListener,
-    NodeMessage,
-    OnDirectory,
-    OpenedRoom,
-    Person,
-    ReadCallback,
-    RoomLog,
-    UidsCallback,
-)
+from broadcast.core.interfaces import EventListener, Journal, OpenedRoom, ReadCallback, RoomLog, UidsCallback
 from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.records import RecordChange, SaveAccount, StoredRecords
 from broadcast.core.stats import CommitStats
+from broadcast.journals.batch_queue import failed
 from broadcast.journals.memory_records import MemoryRecords
+from broadcast.server.fresh_start import END_SECONDS, FreshStart
+from broadcast.server.visits import Visits
 from tests.doors.jsonrpc.programs import ProgramWorld
-from tests.harness import World
+from tests.harness import PASSWORD, World
 
 if TYPE_CHECKING:
     from broadcast.core.search_query import SearchQuery
     from broadcast.core.time_slice import CallSoon
+    from tests.harness import Person as User
 
 CONNECTION_LOST = "connection lost"
 _SHARED = (Joined, Left, Renamed, AwayChanged, TopicChanged)
@@ -219,6 +211,8 @@ class NodeJournal:
         self.commit_stats = CommitStats()
         self.is_cut = False
         """Whether the node cannot reach the database. Everything waits then."""
+        self.is_lost = False
+        """Whether the others have removed the node. Nothing that it appends is stored then."""
         self._node = node
         self._call_soon = call_soon
         self._queue: deque[Callable[[], None]] = deque()
@@ -245,9 +239,17 @@ class NodeJournal:
         """Stop."""
         self._queue.clear()
 
-    def close_room(self, name: str) -> None:
+    def close_room(self, log: NodeLog, name: str) -> None:
         """Stop reading the tail of *name*."""
-        del self._logs[name]
+        if self._logs.get(name) is log:
+            del self._logs[name]
+
+    def restart(self, name: str, tail: int, on_result: Callable[[OpenedRoom | JournalError], None]) -> None:
+        """Start anew after the others have removed the node, and open the room *name*."""
+        self.is_lost = False
+        self._logs.clear()
+        self.database.nodes.append(self._node)
+        self._call_soon(lambda: on_result(self.open(name, tail)))
 
     def enqueue(self, change: Callable[[], None]) -> None:
         """Make *change* in its turn."""
@@ -296,10 +298,19 @@ class NodeLog:
 
     def append(self, event: Event) -> None:
         """Commit *event* in a later turn."""
-        self._journal.enqueue(lambda: self._room.commit(self._node, event))
+
+        def commit() -> None:
+            if not self._journal.is_lost:
+                self._room.commit(self._node, event)
+            elif self._listener is not None:
+                self._listener([failed(event, "the others have removed this server")])
+
+        self._journal.enqueue(commit)
 
     def read_tail(self) -> None:
         """Return everything that was committed since the last call."""
+        if self._journal.is_lost:
+            return
         events: list[Event] = [*self._first]
         foreign: list[Event] = [*self._first]
         self._first = []
@@ -337,7 +348,7 @@ class NodeLog:
     def close(self) -> None:
         """Close the room."""
         self._listener = None
-        self._journal.close_room(self._name)
+        self._journal.close_room(self, self._name)
 
 
 class NodeDirectory:
@@ -356,6 +367,7 @@ class NodeDirectory:
     def watch(self, listener: NodeListener) -> None:
         """Call *listener*, at first with all people of other nodes."""
         self._listener = listener
+        self._known = {}
         self.compare()
 
     def compare(self) -> None:
@@ -386,18 +398,21 @@ class NodeDirectory:
         """Take a nickname in a later turn."""
 
         def commit() -> None:
-            error = self._database.take(self._node, person)
+            is_lost = self._node.shared.is_lost
+            error = RejectedError("no database.") if is_lost else self._database.take(self._node, person)
             self._node.soon(lambda: on_taken(error))
 
         self._node.shared.enqueue(commit)
 
     def update(self, person: Person) -> None:
         """Store new values of *person* in a later turn."""
-        self._node.shared.enqueue(lambda: self._database.update(self._node, person))
+        if not self._node.shared.is_lost:
+            self._node.shared.enqueue(lambda: self._database.update(self._node, person))
 
     def release(self, session: int, nick: str) -> None:
         """Free *nick* in a later turn."""
-        self._node.shared.enqueue(lambda: self._database.release(session, nick))
+        if not self._node.shared.is_lost:
+            self._node.shared.enqueue(lambda: self._database.release(session, nick))
 
     def publish(self, decision: Decision) -> None:
         """Pass *decision* to the other nodes in a later turn."""
@@ -419,6 +434,12 @@ class NodeDirectory:
                 node.directory.notify(lambda listener: listener.receive(message, answer))
 
         self._node.shared.enqueue(commit)
+
+
+def register(user: User) -> None:
+    """Register the nickname of *user*, with ``PASSWORD``."""
+    user.say("/register", PASSWORD, PASSWORD)
+    assert "is registered" in user.read()
 
 
 def _leaver(person: Person) -> Callable[[NodeListener], None]:
@@ -503,6 +524,22 @@ class Cluster:
         """Cut *node* off from the database."""
         node.shared.is_cut = True
 
+    def start_anew(self, node: Node) -> None:
+        """Connect *node* with the database again, after the others have removed it."""
+        node.shared.is_cut, node.shared.is_lost = False, True
+        self.nodes.append(node)
+        visits = Visits(node.hub, node.connections, node.clock)
+        start = FreshStart(
+            node.shared, node.hub, node.connections, visits, node.sessions.forget_all, node.clock, lambda: None
+        )
+        node.shared.wake()
+        self.settle()
+        start.begin("Others have removed this server.")
+        self.settle()
+        for _ in range(int(END_SECONDS) + 1):
+            node.clock.advance(1)
+            self.settle()
+
     def join(self, node: Node) -> None:
         """Connect *node* with the database again, before its lease has run out."""
         node.shared.is_cut = False
@@ -522,7 +559,7 @@ class Cluster:
 
     def people(self) -> list[set[str]]:
         """Return, for each node, the nicknames of all people."""
-        return [{member.nick for member in node.hub.members.values()} for node in self.nodes]
+        return [{member.nick for member in node.hub.people.members.values()} for node in self.nodes]
 
 
 def texts(events: Iterable[Event] | Sequence[Any]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
-from broadcast.core.hub import fold_room_name
+from broadcast.core.rooms import fold_room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.core.session import CONNECTION_LOST
 from broadcast.doors.jsonrpc.encoder import encode_notification, public_id
@@ -317,6 +317,11 @@ class ProgramSession:
             if timer.active():
                 timer.cancel()
             self._sessions.end_waiting(self)
+
+    def abandon(self) -> None:
+        """End without leaving any room, because the server forgets all rooms. No connection has the session."""
+        self.ending = True
+        self._stop_waiting()
 
     def end(self, reason: str) -> None:
         """Leave all rooms, then close the connection. The token is void at once."""

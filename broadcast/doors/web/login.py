@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from broadcast.core.errors import LoginFailed, RejectedError
-from broadcast.core.interfaces import Identity, PageLogin
+from broadcast.core.login_interfaces import Identity, PageLogin
 from broadcast.core.sanitize import sanitize
 from broadcast.doors.jsonrpc.accounts import check_safety
 from broadcast.doors.jsonrpc.errors import explain_rejection

@@ -18,6 +18,11 @@ Position: TypeAlias = tuple[int, int]
 """Number of the last line, and place of the last event in the table ``stream``."""
 
 
+def is_behind(found: Position, delivered: Position) -> bool:
+    """Return whether the database, which has come to *found*, lacks events that it had when they were *delivered*."""
+    return found[0] < delivered[0] or found[1] < delivered[1]
+
+
 class Segment(NamedTuple):
     """Events of this server that follow one another in a room, from the position *begin* to *end*."""
 
@@ -118,13 +123,16 @@ class Merger(Generic[L]):
         with self._lock:
             ready: list[tuple[L, Sequence[Event]]] = []
             behind: list[L] = []
+            added: dict[L, None] = {}
             for log, segment in segments:
-                stream = log.stream
-                stream.in_flight = False
-                stream.segments.append(segment)
-                if events := stream.drain():
+                log.stream.in_flight = False
+                log.stream.segments.append(segment)
+                added[log] = None
+            # Only now, because a room can have several segments, and all of them may have been read already.
+            for log in added:
+                if events := log.stream.drain():
                     ready.append((log, events))
-                if stream.segments:
+                if log.stream.segments:
                     behind.append(log)
             if ready:
                 self._committed.add(ready)

@@ -14,7 +14,7 @@ from psycopg import Connection, sql
 from psycopg.errors import InsufficientPrivilege
 
 from broadcast.core.errors import JournalError, JournalTooNew
-from broadcast.journals.postgres import file_schema, people_schema, record_schema, search_schema
+from broadcast.journals.postgres import file_schema, lease_schema, people_schema, record_schema, search_schema
 
 STALE = "BC001"
 """The SQLSTATE, raised by ``begin_batch``, of a batch with an epoch or a number that is no longer valid."""
@@ -107,12 +107,6 @@ COMMENT ON COLUMN writers.node IS 'The name of the server.';
 COMMENT ON COLUMN writers.epoch IS 'A number that rises with each start. Only the server with this epoch can write.';
 COMMENT ON COLUMN writers.batch IS 'Number of the last batch that has taken effect.';
 COMMENT ON COLUMN writers.result IS 'The result of this batch, in case that it is sent again.';
-
-CREATE TABLE leases (node text PRIMARY KEY, epoch bigint NOT NULL, until timestamptz NOT NULL);
-COMMENT ON TABLE leases IS 'The servers that run.';
-COMMENT ON COLUMN leases.node IS 'The name of the server.';
-COMMENT ON COLUMN leases.epoch IS 'The epoch of the server.';
-COMMENT ON COLUMN leases.until IS 'The time from which on others count the server as dead, unless it renews the lease.';
 """
 
 _RECORDS = """
@@ -342,6 +336,8 @@ MIGRATIONS: list[str] = [
     + file_schema.TABLES
     + people_schema.TABLES
     + people_schema.FUNCTIONS
+    + lease_schema.TABLES
+    + lease_schema.FUNCTIONS
 ]
 """Entry n (from 0) migrates schema version n to n + 1."""
 
@@ -368,22 +364,21 @@ def open_schema(db: Connection[Any], schema: str) -> str:
         raise JournalTooNew(msg)
     if journal_id.startswith(COPY_OF):
         raise JournalError(INCOMPLETE.format(schema))
-    return _renew_copied_id(db) or journal_id
+    return _settle_id(db)
 
 
-def _renew_copied_id(db: Connection[Any]) -> str:
-    """Give the journal a new id if its tables were restored from a dump, which may lack the last lines.
+def _settle_id(db: Connection[Any]) -> str:
+    """Return the id of the journal: a new one if its tables were restored from a dump, which may lack the last lines.
 
-    Return this id, or an empty text if the tables are where they were. Another server may do the same at once.
+    Another server may do the same at once, so the id that was read before is not valid.
     """
     home = _value(db, _HOME)
-    if _value(db, "SELECT home = %s FROM journal", home):
-        return ""
-    try:
-        db.execute(_NEW_ID, (home, home))
-    except InsufficientPrivilege as error:
-        msg = "the journal is a copy and needs a new identifier: start the server once as the owner of the tables"
-        raise JournalError(msg) from error
+    if not _value(db, "SELECT home = %s FROM journal", home):
+        try:
+            db.execute(_NEW_ID, (home, home))
+        except InsufficientPrivilege as error:
+            msg = "the journal is a copy and needs a new identifier: start the server once as the owner of the tables"
+            raise JournalError(msg) from error
     return str(_value(db, "SELECT id FROM journal"))
 
 
