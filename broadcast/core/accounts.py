@@ -343,9 +343,13 @@ class Authenticator:
         self.accounts.change(account, last_used=self._wall_clock())
         return account
 
-    def forget(self, account: Account, secret: str) -> None:
-        """Void the *secret* of ``remember``."""
-        self.accounts.change(account, logins=remove_login(account.queued.logins, secret))
+    def forget(self, name: str, secret: str, on_done: OnChanged = _ignore) -> None:
+        """Void the *secret* of ``remember`` for the account with the nickname *name*, unless it is void already."""
+        account = self.accounts.find(name)
+        if account is None or not is_login(account.queued.logins, secret, self._wall_clock()):
+            on_done(None)
+        else:
+            self.accounts.change(account, on_done, logins=remove_login(account.queued.logins, secret))
 
     def _is_current(self, account: Account, stored: str | None) -> bool:
         """Return whether *account* still exists and has the password hash *stored*, also in changes under way."""
