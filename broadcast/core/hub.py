@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, TypeAlias
 from weakref import WeakValueDictionary
 
 from broadcast.core import nicknames
-from broadcast.core.accounts import Account, Accounts, Authenticator
+from broadcast.core.accounts import DROPPED, PASSWORD_CHANGED, Account, Accounts, Authenticator
 from broadcast.core.backlog import Backlog
 from broadcast.core.batching import ignores
 from broadcast.core.directory import RemoteListener, ignore_outcome
@@ -51,6 +51,7 @@ from broadcast.core.private_lines import PrivateLines
 from broadcast.core.records import (
     AddPrivate,
     AuditEntry,
+    ChangeAccount,
     DeleteAccount,
     DeleteBan,
     MarkDelivered,
@@ -58,6 +59,7 @@ from broadcast.core.records import (
     RecordChange,
     SaveAccount,
     SaveBan,
+    StoredRecords,
 )
 from broadcast.core.room import Room, RoomContext
 from broadcast.core.source import Source
@@ -502,16 +504,19 @@ class Hub:
             name = f"{stem}{number}"
 
     def leave_accounts(self, account: Account, reason: str, notice: str, but: Member | None = None) -> None:
-        """End all sessions of *account*, except that of *but*. See ``MemberListener.disconnect``."""
-        for member in [member for member in self.members.values() if member.account is account and member is not but]:
+        """End the sessions of *account* on this node, except that of *but*. See ``MemberListener.disconnect``.
+
+        The other nodes do the same when they learn of the change.
+        """
+        for member in [member for member in self._own_members() if member.account is account and member is not but]:
             member.listener.disconnect(reason, notice)
 
     def announce_role(self, account: Account) -> None:
-        """Send the sessions of *account* what its new role means to them."""
+        """Send the sessions of *account* on this node what its new role means to them."""
         text = "You are no operator any more."
         if account.is_operator:
             text = "You are an operator now. /help lists your commands."
-        for member in self.members.values():
+        for member in self._own_members():
             if member.account is account:
                 member.listener.notify(text)
 
@@ -879,10 +884,10 @@ class Hub:
         """Take over *changes* that another node has stored; see ``NodeListener``."""
         for change in changes:
             match change:
-                case SaveAccount():
-                    self._take_over_account(change)
-                case DeleteAccount():
-                    self.accounts.take_over(change)
+                case SaveAccount(account=record):
+                    self._take_over_account(change, record.id)
+                case ChangeAccount() | DeleteAccount():
+                    self._take_over_account(change, change.id)
                 case SaveBan(ban=ban):
                     self.moderation.take_over(change)
                     for member in [member for member in self._own_members() if reaches(ban, member)]:
@@ -894,20 +899,37 @@ class Hub:
                 case _:  # the audit trail is not in memory
                     pass
 
-    def _take_over_account(self, change: SaveAccount) -> None:
-        account = self.accounts.get(change.account.id)
-        before = "" if account is None else account.name
+    def records_reloaded(self, stored: StoredRecords) -> None:
+        """Take over *stored*, because changes of other nodes were missed; see ``NodeListener``."""
+        self.records_changed([*self.accounts.compare(stored), *self.moderation.compare(stored)])
+        self.private_lines.load(stored)
+
+    def _take_over_account(self, change: SaveAccount | ChangeAccount | DeleteAccount, number: int) -> None:
+        """Take over *change* of the account *number*, and let its sessions on this node follow."""
+        account = self.accounts.get(number)
+        before = None if account is None else account.record
         self.accounts.take_over(change)
-        name = change.account.name
-        if name == before:
+        after = self.accounts.get(number)
+        if after is not None and (before is None or before.name != after.name):
+            self._follow_account_name(after, "" if before is None else before.name)
+        if account is None or before is None:
             return
-        owner = self._owners.get(nicknames.casefold_key(name))
-        if owner is not None:
+        if after is None:
+            self.leave_accounts(account, DROPPED, f"The account {account.name} was deleted.")
+        elif before.role != after.record.role:
+            self.announce_role(after)
+        elif isinstance(change, ChangeAccount) and change.values.keys() >= {"password_hash", "logins"}:
+            self.leave_accounts(after, PASSWORD_CHANGED, "Your password was changed: log in again.")
+
+    def _follow_account_name(self, account: Account, before: str) -> None:
+        """Let the sessions on this node follow the new name of *account*, which was *before*, or empty."""
+        owner = self._owners.get(nicknames.casefold_key(account.name))
+        if owner is not None and owner.account is not account:
             self.leave_registered_name(owner, unasked=True)
-        for member in [member for member in self._own_members() if account is not None and member.account is account]:
+        for member in [member for member in self._own_members() if member.account is account]:
             if nicknames.casefold_key(member.nick) == nicknames.casefold_key(before):
                 with suppress(RejectedError):  # somebody who is here has a nickname that looks like it
-                    self.rename(member, name, unasked=True)
+                    self.rename(member, account.name, unasked=True)
 
     def _own_members(self) -> Iterator[Member]:
         return (member for member in self.members.values() if not member.is_remote)

@@ -205,8 +205,8 @@ class Records(Protocol):
     def write(self, changes: Sequence[RecordChange], on_done: Callable[[JournalError | None], None]) -> None:
         """Make *changes* (at least one) together, after those of earlier calls. Never blocks, never raises.
 
-        *on_done* receives None once all of them are durable, or the reason why none of them was made. It is not called
-        after ``Journal.close``.
+        *on_done* receives None once all of them are durable, or the reason why none of them was made: for example an
+        ``AccountConflict`` with another node of a cluster. It is not called after ``Journal.close``.
         """
 
     def read_private(
@@ -406,7 +406,14 @@ class NodeListener(Protocol):
         """Carry out *decision* of an operator on another node."""
 
     def records_changed(self, changes: Sequence[RecordChange]) -> None:
-        """Take over *changes* that another node has stored."""
+        """Take over *changes* that another node has stored.
+
+        They come in the order in which the database has stored them. The results of the writes of this node come in
+        their place among them.
+        """
+
+    def records_reloaded(self, stored: StoredRecords) -> None:
+        """Take over *stored*, all records as they are now, because some changes of other nodes are not known."""
 
 
 class Directory(Protocol):

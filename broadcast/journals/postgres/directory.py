@@ -40,6 +40,7 @@ from broadcast.core.interfaces import (
 from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.postgres.database import Connection, Database
+from broadcast.journals.postgres.record_feed import Listener, RecordFeed
 
 LEASE_SECONDS: Final = 10.0
 """Time after which the others remove the people of a server that does not renew its lease."""
@@ -76,8 +77,11 @@ class _Change(NamedTuple):
 class PostgresDirectory:
     """The directory of the server ``database.node``. With *unicode*, nicknames must not look alike."""
 
-    def __init__(self, database: Database, call_soon: CallSoon, *, unicode: bool) -> None:
+    def __init__(
+        self, database: Database, call_soon: CallSoon, feed: RecordFeed | None = None, *, unicode: bool
+    ) -> None:
         self._database = database
+        self._feed = feed or RecordFeed(database.node)
         self._call_soon = call_soon
         self._unicode = unicode
         self._listener: NodeListener | None = None
@@ -106,6 +110,12 @@ class PostgresDirectory:
     def watch(self, listener: NodeListener) -> None:
         """Start the thread."""
         self._listener = listener
+        self._feed.watch(
+            Listener(
+                lambda changes: self._notify(lambda listener: listener.records_changed(changes)),
+                lambda stored: self._notify(lambda listener: listener.records_reloaded(stored)),
+            )
+        )
         self._thread.start()
 
     def take(self, person: Person, on_taken: OnDirectory) -> None:
@@ -225,7 +235,9 @@ class PostgresDirectory:
         self._renew(db)
         while self._changes:
             self._make_changes(db)
-        seconds = 0.0 if self._news else max(self._next_renewal - monotonic(), 0.0)
+        self._feed.poll(db)
+        next_call = min(self._next_renewal, self._feed.next_read)
+        seconds = 0.0 if self._news else max(next_call - monotonic(), 0.0)
         select.select([db.fileno(), self._wake_reader.fileno()], [], [], seconds)
         self._clear_wakes()
         db.pgconn.consume_input()
@@ -274,6 +286,9 @@ class PostgresDirectory:
         for kind, *values in news:
             if kind == "mail":
                 self._read_mail(db)
+            elif kind == "records":
+                if node != self._database.node:
+                    self._feed.read(db)
             elif node != self._database.node:
                 if kind == "here":
                     self._come(_to_person(values[0]))
@@ -308,6 +323,7 @@ class PostgresDirectory:
         self._call_soon(lambda: call(listener))
 
     def _read_mail(self, db: Connection) -> None:
+        self._feed.read(db)  # first: a message can be about an account or a private line that another server has stored
         for sender, (kind, number, name, values) in db.execute(_MAIL, (self._database.node,)).fetchall():
             if kind == "answer":
                 self._call_soon(partial(self._end_message, number, _to_error(name, values)))

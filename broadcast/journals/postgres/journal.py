@@ -19,6 +19,7 @@ from broadcast.journals.postgres.database import MINIMUM_VERSION, Connection, Da
 from broadcast.journals.postgres.directory import LEASE_SECONDS, PostgresDirectory
 from broadcast.journals.postgres.merging import Merger
 from broadcast.journals.postgres.queries import RoomRow, read_room, start_query_thread
+from broadcast.journals.postgres.record_feed import RecordFeed
 from broadcast.journals.postgres.records import PostgresRecords
 from broadcast.journals.postgres.room_log import PostgresRoomLog
 from broadcast.journals.postgres.schema import open_schema
@@ -57,7 +58,8 @@ class PostgresJournal:
         self._indexer: SearchIndexer | None = None
         self._tail: Tail | None = None
         self._directory: PostgresDirectory | None = None
-        self.records = PostgresRecords(self, self._queue, call_soon)
+        self._feed = RecordFeed(database.node)
+        self.records = PostgresRecords(self, self._queue, call_soon, database.node, self._feed.start)
 
     def open(self, name: str, tail: int) -> OpenedRoom:
         """Create or migrate the tables, take a new epoch, start the threads, and open the room *name*.
@@ -71,7 +73,14 @@ class PostgresJournal:
             opened = read_members(db, name, tail, self._database.node)
         self._tail = Tail(self._database, self._merger)
         self._commit_thread = CommitThread(
-            self._database, writer[0], writer[1], self._queue, self._merger, self.commit_stats, self._tail.read
+            self._database,
+            writer[0],
+            writer[1],
+            self._queue,
+            self._merger,
+            self.commit_stats,
+            self._tail.read,
+            self._feed.add_own,
         )
         self._query_thread = start_query_thread(self._database, self._call_soon)
         self._indexer = SearchIndexer(self._database.connect, self._database.node)
@@ -143,7 +152,7 @@ class PostgresJournal:
 
     def make_directory(self, *, unicode: bool) -> PostgresDirectory:
         """Return the directory of the servers that share the journal, which closes it."""
-        self._directory = PostgresDirectory(self._database, self._call_soon, unicode=unicode)
+        self._directory = PostgresDirectory(self._database, self._call_soon, self._feed, unicode=unicode)
         return self._directory
 
     def forget(self, log: PostgresRoomLog) -> None:
