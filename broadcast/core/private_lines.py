@@ -141,6 +141,10 @@ class PrivateLines:
         sent.pop(line.id, None)
         sent[line.id] = None
 
+    def was_sent(self, line: PrivateLine) -> bool:
+        """Return whether *line* was sent to a session of its recipient on this node, which has not confirmed it yet."""
+        return line.id in self._sent.get(line.recipient_account, ())
+
     def confirm(self, line: PrivateLine) -> None:
         """Note that the recipient has read *line* and all that were sent before it.
 

@@ -61,8 +61,12 @@ class RecordFeed:
         """Monotonic time of the next look. Only the thread that reads uses it."""
 
     def start(self, position: int) -> None:
-        """Begin after the batch *position*, up to which the server has loaded the records."""
+        """Begin, perhaps anew, after the batch *position*, up to which the server has loaded the records."""
         with self._lock:
+            while self._own:
+                self._report(self._own.popleft())
+            self._others = {}
+            self._must_reload = False
             self._position = self._read_to = position
 
     def watch(self, listener: Listener) -> None:

@@ -143,13 +143,10 @@ def read_records_of_server(db: psycopg.Connection[Any], node: str) -> tuple[Stor
         msg = f"{ID_STEP - 1} servers use the database already: stop one of them"
         raise JournalError(msg)
     stored, changes = _read_records(db)
-    first, step = row[0], ID_STEP
-
-    def following(number: int) -> int:
-        return number + (first - number) % step
-
-    ids = {name: following(getattr(stored, name)) for name in ("next_account", "next_ban", "next_private")}
-    return replace(stored, **ids, step=step), changes
+    account, ban, private = (
+        number + (row[0] - number) % ID_STEP for number in (stored.next_account, stored.next_ban, stored.next_private)
+    )
+    return replace(stored, next_account=account, next_ban=ban, next_private=private, step=ID_STEP), changes
 
 
 def read_records(db: psycopg.Connection[Any]) -> StoredRecords:

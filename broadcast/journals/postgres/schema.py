@@ -14,7 +14,7 @@ from psycopg import Connection, sql
 from psycopg.errors import InsufficientPrivilege
 
 from broadcast.core.errors import JournalError, JournalTooNew
-from broadcast.journals.postgres import file_schema, people_schema, record_schema, search_schema
+from broadcast.journals.postgres import file_schema, lease_schema, people_schema, record_schema, search_schema
 
 STALE = "BC001"
 """The SQLSTATE, raised by ``begin_batch``, of a batch with an epoch or a number that is no longer valid."""
@@ -108,12 +108,6 @@ COMMENT ON COLUMN writers.epoch IS 'A number that rises with each start. Only th
 COMMENT ON COLUMN writers.batch IS 'Number of the last batch that has taken effect.';
 COMMENT ON COLUMN writers.result IS 'The result of this batch, in case that it is sent again.';
 COMMENT ON COLUMN writers.number IS 'A small number. The server gives records ids with this rest modulo 256.';
-
-CREATE TABLE leases (node text PRIMARY KEY, epoch bigint NOT NULL, until timestamptz NOT NULL);
-COMMENT ON TABLE leases IS 'The servers that run.';
-COMMENT ON COLUMN leases.node IS 'The name of the server.';
-COMMENT ON COLUMN leases.epoch IS 'The epoch of the server.';
-COMMENT ON COLUMN leases.until IS 'The time from which on others count the server as dead, unless it renews the lease.';
 """
 
 _RECORDS = """
@@ -347,6 +341,8 @@ MIGRATIONS: list[str] = [
     + file_schema.TABLES
     + people_schema.TABLES
     + people_schema.FUNCTIONS
+    + lease_schema.TABLES
+    + lease_schema.FUNCTIONS
 ]
 """Entry n (from 0) migrates schema version n to n + 1."""
 

@@ -8,9 +8,7 @@ from time import monotonic
 
 import pytest
 
-from broadcast.core.errors import NotHere, RecipientNotReading, RejectedError
-from broadcast.core.events import PrivateMessage
-from broadcast.core.interfaces import (
+from broadcast.core.directory import (
     Announcement,
     Decision,
     Expulsion,
@@ -21,9 +19,12 @@ from broadcast.core.interfaces import (
     SlowMode,
     UserNotice,
 )
+from broadcast.core.errors import NotHere, RecipientNotReading, RejectedError
+from broadcast.core.events import PrivateMessage
 from broadcast.core.records import PrivateLine
 from broadcast.journals.postgres.database import Connection, Database
 from broadcast.journals.postgres.directory import PostgresDirectory
+from broadcast.journals.postgres.leases import start_lease
 
 PATIENCE = 20.0
 """Maximum time that an answer may take, in seconds."""
@@ -39,9 +40,9 @@ class Node:
         self.refuses: RejectedError | None = None
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self.database = Database(database.url, database.schema, name)
-        with self.database.connect() as db:
-            db.execute("SELECT enroll(%s)", (name,))
+        db = self.database.connect()
         self.directory = PostgresDirectory(self.database, self._calls.put, unicode=unicode)
+        self.directory.start(db, start_lease(db, name).epoch)
         self.directory.watch(self)
 
     def until(self, done: Callable[[], bool]) -> None:
@@ -74,6 +75,9 @@ class Node:
 
     def records_changed(self, changes: object) -> None:
         raise AssertionError(changes)
+
+    def records_reloaded(self, stored: object) -> None:
+        raise AssertionError(stored)
 
 
 @pytest.fixture
@@ -187,6 +191,7 @@ def test_people_of_a_dead_server_are_removed(db: Connection, nodes: tuple[Node, 
         "INSERT INTO members (room, session, node, nick) SELECT id, %s, 'dead', 'Ann' FROM rooms", (ANN.session,)
     )
     db.execute("INSERT INTO leases VALUES ('dead', 1, now() - interval '1 second')")
+    db.execute("UPDATE leases SET since = now() - interval '1 hour' WHERE node <> 'dead'")
     two.until(lambda: not two.people)
     (event,) = db.execute("SELECT event FROM stream").fetchall()
     assert event[0] == ["left", ANN.session, "Ann", "connection lost", ""]
