@@ -156,7 +156,7 @@ class Accounts:
 
         def stored(error: JournalError | None) -> None:
             self._reserved.discard(key)
-            self._by_subject.pop(subject, None)
+            self._free_subject(subject)
             if error is None:
                 self._insert(account)
             on_result(account if error is None else _rejection(error, record.name))
@@ -189,8 +189,7 @@ class Accounts:
 
         def stored(error: JournalError | None) -> None:
             self._reserved.discard(key)
-            if self._by_subject.get(subject, account) is None:
-                del self._by_subject[subject]
+            self._free_subject(subject)
             account.pending = [each for each in account.pending if each is not values]
             if error is None and account.id in self._by_id:
                 self._replace(account, replace(account.record, **values))
@@ -213,7 +212,7 @@ class Accounts:
 
         def stored(error: JournalError | None) -> None:
             self._reserved.discard(key)
-            self._by_subject.pop(subject, None)
+            self._free_subject(subject)
             if error is not None:
                 self._insert(account)
             else:
@@ -241,6 +240,11 @@ class Accounts:
     def _check_subject(self, subject: tuple[str, str]) -> None:
         if subject != _NO_SUBJECT and subject in self._by_subject:
             raise RejectedError(_IDENTITY_TAKEN)
+
+    def _free_subject(self, subject: tuple[str, str]) -> None:
+        """End the reservation of *subject*, unless an account of another node has it by now."""
+        if self._by_subject.get(subject, subject) is None:
+            del self._by_subject[subject]
 
     def _check_exists(self, account: Account) -> None:
         if account.id not in self._by_id:
