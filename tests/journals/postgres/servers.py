@@ -93,6 +93,8 @@ class Server(World):
         return accounts, bans, waiting_lines(self.lines._waiting, accounts)
 
 
-def waiting_lines(waiting: Mapping[int, Mapping[int, int]], accounts: Sequence[AccountRecord]) -> dict[int, list[int]]:
+def waiting_lines(
+    waiting: Mapping[int, Mapping[int, object]], accounts: Sequence[AccountRecord]
+) -> dict[int, list[int]]:
     """Return the ids of the lines that wait for *accounts*."""
     return {account.id: sorted(waiting[account.id]) for account in accounts if account.id in waiting}

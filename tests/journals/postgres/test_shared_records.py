@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from broadcast.core.errors import AccountChanged, JournalError, NameRejected, RejectedError
+from broadcast.core.interfaces import OpenedRoom
 from broadcast.core.records import AccountRecord, AddAudit, PrivateLine, StoredRecords
 from broadcast.core.remembered_logins import is_login
 from broadcast.journals.postgres.database import Database
@@ -254,7 +255,8 @@ def test_server_that_has_missed_changes_reads_everything(servers: Servers, one: 
     feed = two.shared._feed
     one.ban("old")
     servers.settle()
-    read, feed.read = feed.read, lambda _db: None  # type: ignore[method-assign]
+    read = feed.read
+    feed.read = lambda db: None  # type: ignore[method-assign]  # noqa: ARG005 - the name is part of the type
     one.unban("old")
     one.ban("new")
     one.tell("ann", "bob")
@@ -272,6 +274,22 @@ def test_server_that_has_missed_changes_reads_everything(servers: Servers, one: 
     one.add("that")
     servers.settle()
     servers.verify()
+
+
+def test_server_that_starts_anew_reads_everything(servers: Servers, one: Server, two: Server) -> None:
+    servers.db.execute("SELECT end_lease(node, epoch) FROM leases WHERE node = 'two'")
+    one.change("ann", role="operator")
+    one.wait_until(lambda: bool(one.results))
+    opened: list[OpenedRoom | JournalError] = []
+    two.shared.restart("lobby", 0, opened.append)
+    servers.until(lambda: bool(opened))
+    assert not isinstance(opened[0], JournalError)
+    assert two.account("ann").is_operator
+    two.hub.start_anew(opened[0], lambda _room: None)
+    one.add("yves")
+    two.add("zoe")
+    servers.settle()
+    assert len(servers.verify().accounts) == 4
 
 
 def test_reports_that_come_late_after_a_reload_are_followed_by_another(
