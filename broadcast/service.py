@@ -18,7 +18,7 @@ from math import inf
 from pathlib import Path
 from socket import gethostname
 from time import monotonic, thread_time, time
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, cast
 from urllib.parse import urlsplit
 
 from twisted.internet.tcp import Port
@@ -73,6 +73,7 @@ from broadcast.server.config import (
     Config,
     load_config,
 )
+from broadcast.server.fresh_start import FreshStart
 from broadcast.server.gc_pauses import GcPauseLimiter
 from broadcast.server.lifecycle import STOP_SECONDS, Entrance, ProcessContext, Server
 from broadcast.server.logging import ProcessLog, open_log
@@ -81,6 +82,7 @@ from broadcast.server.reactor import shorten_turns, use_monotonic_clock
 from broadcast.server.reload import Reloader
 from broadcast.server.sd_notify import SdNotifier
 from broadcast.server.signals import ControlSignals, ShutdownSignalFilter
+from broadcast.server.visits import Visits
 from broadcast.threads import WorkerThreads
 
 if TYPE_CHECKING:
@@ -92,6 +94,7 @@ if TYPE_CHECKING:
     from broadcast.core.time_slice import CallSoon
     from broadcast.doors.web.door import WebDoor
     from broadcast.journals.postgres.database import Database
+    from broadcast.journals.postgres.journal import PostgresJournal
     from broadcast.net.endpoints import Listener
     from broadcast.net.writers import StreamTransport, Writer
     from broadcast.server.certificate_keeper import CertificateKeeper
@@ -332,7 +335,8 @@ def makeService(options: Options) -> Server:
     for line in config.warnings:
         _log.warn("{line}", line=line)
     try:
-        journal, storage_note, directory = _make_journal(config, call_soon)
+        storage = _make_storage(config, call_soon)
+        journal, storage_note = storage.journal, storage.note
         limits = replace(config.limits, connections=most_connections(config.limits.connections, raise_file_limit()))
         if limits.lines_per_second == inf:
             storage_note += " The limits on people and addresses are off."
@@ -357,7 +361,9 @@ def makeService(options: Options) -> Server:
 
         first_session = secrets.randbits(31) << 32  # no other process has the same ids; SQLite stores 63 bits
         authenticator = _make_authenticator(config, journal, reactor)
-        hub = Hub(journal, make_fanout, settings, time(), authenticator, reactor.callLater, first_session, directory)
+        hub = Hub(
+            journal, make_fanout, settings, time(), authenticator, reactor.callLater, first_session, storage.directory
+        )
         connections = Connections(limits, reactor, hub.check_address)
         make_writer = partial(writer_for, reactor, linger=limits.linger_seconds)
         factory = BroadcastFactory(hub, connections, reactor, call_soon, time, make_writer)
@@ -405,6 +411,7 @@ def makeService(options: Options) -> Server:
         certificate=certificate,
         files=files,
         folder=folder,
+        fresh_start=_make_fresh_start(storage.shared, hub, connections, sessions, context),
         admin=_make_admin_socket(reactor, config.data, administration),
     )
 
@@ -458,6 +465,18 @@ def _make_entrances(
     return entrances
 
 
+def _make_fresh_start(
+    journal: PostgresJournal | None, hub: Hub, connections: Connections, sessions: Sessions, context: ProcessContext
+) -> FreshStart | None:
+    """Return the new start of a server that others with the same *journal* have removed; None if there are none."""
+    if journal is None:
+        return None
+    visits = Visits(hub, connections, context.clock)
+    fresh_start = FreshStart(journal, hub, connections, visits, sessions.forget_all, context.clock, context.terminate)
+    journal.on_lost = fresh_start.begin
+    return fresh_start
+
+
 def _make_admin_socket(
     reactor: Any,  # noqa: ANN401 - as in makeService
     directory: Path | None,
@@ -467,30 +486,39 @@ def _make_admin_socket(
     return None if directory is None else AdminSocket(directory, administration, reactor)
 
 
-def _make_journal(config: Config, call_soon: CallSoon) -> tuple[Journal, str, Directory | None]:
-    """Return the journal, a line for the log about where it stores messages, and the directory if others can share it.
+class _Storage(NamedTuple):
+    """Where the server stores messages."""
 
-    Raises ``StartupError``.
-    """
+    journal: Journal
+    note: str
+    """A line for the log about it."""
+    directory: Directory | None = None
+    """The people of the other servers with the same journal, if there can be some."""
+    shared: PostgresJournal | None = None
+    """The journal, if there can be other servers."""
+
+
+def _make_storage(config: Config, call_soon: CallSoon) -> _Storage:
+    """Return the journal and what belongs to it. Raises ``StartupError``."""
     stats = CommitStats(monotonic, lambda error: call_soon(partial(_log_storage_change, error)))
     if config.database is not None:
-        return _make_shared_journal(config, call_soon, stats)
+        return _make_shared_storage(config, call_soon, stats)
     if config.data is None:
         note = "Nothing is kept (--ephemeral): what is said is gone when the server stops."
-        return MemoryJournal(call_soon), note, None
+        return _Storage(MemoryJournal(call_soon), note)
     journal = SqliteJournal(config.data, call_soon, stats, _log_missing_lines)
-    return journal, f"What is said is kept in {sanitize(str(config.data))}.", None
+    return _Storage(journal, f"What is said is kept in {sanitize(str(config.data))}.")
 
 
-def _make_shared_journal(config: Config, call_soon: CallSoon, stats: CommitStats) -> tuple[Journal, str, Directory]:
-    """Return the journal in the PostgreSQL database, a line about it, and the directory. Raises ``StartupError``."""
+def _make_shared_storage(config: Config, call_soon: CallSoon, stats: CommitStats) -> _Storage:
+    """Return the journal in the PostgreSQL database. Raises ``StartupError``."""
     database = _make_database(config)
     from broadcast.journals.postgres.journal import PostgresJournal  # noqa: PLC0415 - optional
 
     kept = f"What is said is kept in {sanitize(database.description)}."
     note = f"{kept} The name of this server there is {database.node}."
     journal = PostgresJournal(database, call_soon, stats, _log_risk)
-    return journal, note, journal.make_directory(unicode=config.unicode_nicknames)
+    return _Storage(journal, note, journal.make_directory(unicode=config.unicode_nicknames), journal)
 
 
 def _make_database(config: Config) -> Database:

@@ -11,7 +11,7 @@ from broadcast.core.backlog import Backlog
 from broadcast.core.directory import Decision, Directory, Expulsion, Mute, SlowMode
 from broadcast.core.errors import FileRejected, NicknameRejected, NotHere, NotPermitted, RejectedError
 from broadcast.core.events import FileInfo, OnStored
-from broadcast.core.interfaces import CallLater, Journal, Publisher
+from broadcast.core.interfaces import CallLater, Journal, OpenedRoom, Publisher
 from broadcast.core.membership import Link, Member, MemberListener
 from broadcast.core.moderation import Moderation, check_operator, with_reason
 from broadcast.core.other_nodes import OtherNodes, ignore_outcome
@@ -92,15 +92,31 @@ class Hub:
         self.accounts.load(records)
         self.private_lines.load(records)
         self.moderation.load(records)
+        self._begin(on_room)
+
+    def start_anew(self, lobby: OpenedRoom, on_room: OnRoom) -> None:
+        """Forget all people and rooms of this node of a cluster, whose journal has started anew, and open the *lobby*.
+
+        All connections are closed. *on_room* is as in ``open``.
+        """
+        for member in self.people.own_members():
+            self._end_requests(member)
+        self.people.forget_all()
+        self.other_nodes.forget_all()
+        self.backlog.forget_all()
+        self.rooms.start_anew(lobby)
+        self._begin(on_room)
+
+    def _begin(self, on_room: OnRoom) -> None:
         self.other_nodes.watch()
         for name in self.settings.fixed_rooms or ():
             self.rooms.open(name, on_room)
 
-    def close(self, delivered: Callable[[], None]) -> None:
-        """Announce that the server is going down. Call *delivered* once this and all earlier events are delivered."""
+    def close(self, delivered: Callable[[], None], text: str = GOING_DOWN) -> None:
+        """Announce *text*, the last line of all visits. Call *delivered* once all events are delivered."""
         rooms = list(self.rooms.values())
         for room in rooms:
-            room.announce(GOING_DOWN, is_local=True)
+            room.announce(text, is_local=True)
         call_after_barriers(rooms, delivered)
 
     @property
@@ -298,17 +314,21 @@ class Hub:
         ``leave_delivered`` of its listener is called for each room.
         """
         self.people.release(member, member.nick)
-        if member.cancel_login is not None:
-            member.cancel_login()
+        self._end_requests(member)
         del self.people.members[member.id]
-        self.moderation.forget(member)
-        if self.uploads is not None:
-            self.uploads.end_session(member)
         self.people.ignoring.discard(member)
         rooms = list(self.rooms_of(member))
         for room in rooms:
             room.leave(member, reason)
         self.other_nodes.free(member, member.nick, rooms)
+
+    def _end_requests(self, member: Member) -> None:
+        """End the login and the uploads of *member*, and forget what operators have decided about its session."""
+        if member.cancel_login is not None:
+            member.cancel_login()
+        self.moderation.forget(member)
+        if self.uploads is not None:
+            self.uploads.end_session(member)
 
     def rooms_of(self, member: Member) -> Iterator[Room]:
         """Yield the rooms of *member*, except those that it is leaving."""

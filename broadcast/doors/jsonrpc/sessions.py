@@ -115,3 +115,10 @@ class Sessions:
     def remove(self, session: ProgramSession) -> None:
         """Free *session*, which has left all rooms."""
         self._all.discard(session)
+
+    def forget_all(self) -> None:
+        """Forget all sessions. They leave no room, because the rooms are forgotten, too."""
+        for session in self._all:
+            session.abandon()
+        self._all.clear()
+        self._by_token.clear()
