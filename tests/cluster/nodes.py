@@ -34,11 +34,12 @@ from broadcast.core.records import RecordChange, SaveAccount, StoredRecords
 from broadcast.core.stats import CommitStats
 from broadcast.journals.memory_records import MemoryRecords
 from tests.doors.jsonrpc.programs import ProgramWorld
-from tests.harness import World
+from tests.harness import PASSWORD, World
 
 if TYPE_CHECKING:
     from broadcast.core.search_query import SearchQuery
     from broadcast.core.time_slice import CallSoon
+    from tests.harness import Person as User
 
 CONNECTION_LOST = "connection lost"
 _SHARED = (Joined, Left, Renamed, AwayChanged, TopicChanged)
@@ -407,6 +408,12 @@ class NodeDirectory:
                 node.directory.notify(lambda listener: listener.receive(message, answer))
 
         self._node.shared.enqueue(commit)
+
+
+def register(user: User) -> None:
+    """Register the nickname of *user*, with ``PASSWORD``."""
+    user.say("/register", PASSWORD, PASSWORD)
+    assert "is registered" in user.read()
 
 
 def _leaver(person: Person) -> Callable[[NodeListener], None]:
