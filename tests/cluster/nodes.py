@@ -32,7 +32,10 @@ from broadcast.core.interfaces import EventListener, Journal, OpenedRoom, ReadCa
 from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.records import RecordChange, SaveAccount, StoredRecords
 from broadcast.core.stats import CommitStats
+from broadcast.journals.batch_queue import failed
 from broadcast.journals.memory_records import MemoryRecords
+from broadcast.server.fresh_start import END_SECONDS, FreshStart
+from broadcast.server.visits import Visits
 from tests.doors.jsonrpc.programs import ProgramWorld
 from tests.harness import PASSWORD, World
 
@@ -208,6 +211,8 @@ class NodeJournal:
         self.commit_stats = CommitStats()
         self.is_cut = False
         """Whether the node cannot reach the database. Everything waits then."""
+        self.is_lost = False
+        """Whether the others have removed the node. Nothing that it appends is stored then."""
         self._node = node
         self._call_soon = call_soon
         self._queue: deque[Callable[[], None]] = deque()
@@ -234,9 +239,17 @@ class NodeJournal:
         """Stop."""
         self._queue.clear()
 
-    def close_room(self, name: str) -> None:
+    def close_room(self, log: NodeLog, name: str) -> None:
         """Stop reading the tail of *name*."""
-        del self._logs[name]
+        if self._logs.get(name) is log:
+            del self._logs[name]
+
+    def restart(self, name: str, tail: int, on_result: Callable[[OpenedRoom | JournalError], None]) -> None:
+        """Start anew after the others have removed the node, and open the room *name*."""
+        self.is_lost = False
+        self._logs.clear()
+        self.database.nodes.append(self._node)
+        self._call_soon(lambda: on_result(self.open(name, tail)))
 
     def enqueue(self, change: Callable[[], None]) -> None:
         """Make *change* in its turn."""
@@ -285,10 +298,19 @@ class NodeLog:
 
     def append(self, event: Event) -> None:
         """Commit *event* in a later turn."""
-        self._journal.enqueue(lambda: self._room.commit(self._node, event))
+
+        def commit() -> None:
+            if not self._journal.is_lost:
+                self._room.commit(self._node, event)
+            elif self._listener is not None:
+                self._listener([failed(event, "the others have removed this server")])
+
+        self._journal.enqueue(commit)
 
     def read_tail(self) -> None:
         """Return everything that was committed since the last call."""
+        if self._journal.is_lost:
+            return
         events: list[Event] = [*self._first]
         foreign: list[Event] = [*self._first]
         self._first = []
@@ -326,7 +348,7 @@ class NodeLog:
     def close(self) -> None:
         """Close the room."""
         self._listener = None
-        self._journal.close_room(self._name)
+        self._journal.close_room(self, self._name)
 
 
 class NodeDirectory:
@@ -345,6 +367,7 @@ class NodeDirectory:
     def watch(self, listener: NodeListener) -> None:
         """Call *listener*, at first with all people of other nodes."""
         self._listener = listener
+        self._known = {}
         self.compare()
 
     def compare(self) -> None:
@@ -375,18 +398,21 @@ class NodeDirectory:
         """Take a nickname in a later turn."""
 
         def commit() -> None:
-            error = self._database.take(self._node, person)
+            is_lost = self._node.shared.is_lost
+            error = RejectedError("no database.") if is_lost else self._database.take(self._node, person)
             self._node.soon(lambda: on_taken(error))
 
         self._node.shared.enqueue(commit)
 
     def update(self, person: Person) -> None:
         """Store new values of *person* in a later turn."""
-        self._node.shared.enqueue(lambda: self._database.update(self._node, person))
+        if not self._node.shared.is_lost:
+            self._node.shared.enqueue(lambda: self._database.update(self._node, person))
 
     def release(self, session: int, nick: str) -> None:
         """Free *nick* in a later turn."""
-        self._node.shared.enqueue(lambda: self._database.release(session, nick))
+        if not self._node.shared.is_lost:
+            self._node.shared.enqueue(lambda: self._database.release(session, nick))
 
     def publish(self, decision: Decision) -> None:
         """Pass *decision* to the other nodes in a later turn."""
@@ -497,6 +523,22 @@ class Cluster:
     def cut(self, node: Node) -> None:
         """Cut *node* off from the database."""
         node.shared.is_cut = True
+
+    def start_anew(self, node: Node) -> None:
+        """Connect *node* with the database again, after the others have removed it."""
+        node.shared.is_cut, node.shared.is_lost = False, True
+        self.nodes.append(node)
+        visits = Visits(node.hub, node.connections, node.clock)
+        start = FreshStart(
+            node.shared, node.hub, node.connections, visits, node.sessions.forget_all, node.clock, lambda: None
+        )
+        node.shared.wake()
+        self.settle()
+        start.begin("Others have removed this server.")
+        self.settle()
+        for _ in range(int(END_SECONDS) + 1):
+            node.clock.advance(1)
+            self.settle()
 
     def join(self, node: Node) -> None:
         """Connect *node* with the database again, before its lease has run out."""

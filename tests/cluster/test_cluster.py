@@ -596,3 +596,39 @@ def test_line_that_another_node_has_stored_and_this_one_has_forgotten_is_answere
     here.hub.lobby._uids._recent.clear()
     here.hub.lobby._uids._older.clear()
     assert first.fail("say", room="lobby", text="other", uid="u0") == (1012, "uid-reused")
+
+
+# A server that the others have removed
+
+
+def test_server_that_others_have_removed_starts_anew_without_residue(
+    cluster: Cluster, here: Node, there: Node, ann: Person, bob: Person
+) -> None:
+    (program,) = here.programs("program")
+    gone = here.program("gone", grace=60, token=True)
+    gone.vanish()
+    ann.say("/join kitchen")
+    ann.read()
+    cluster.cut(here)
+    ann.put("lost\r\n")
+    cluster.kill(here)
+    cluster.bury(here)
+    bob.read()
+    cluster.start_anew(here)
+    assert ann.lines() == [
+        "-> Error: not kept: the others have removed this server",
+        " * This server was cut off from the other ones. Connect again: what you say now is not kept.",
+    ]
+    (goodbye,) = [each["params"] for each in program.read() if each.get("method") == "goodbye"]
+    assert goodbye["reconnect"]
+    assert program.is_closed()
+    assert (set(here.hub.rooms), [*here.hub.lobby.members], here.hub.backlog.events) == (
+        {"lobby"},
+        [*there.hub.lobby.members],
+        0,
+    )
+    assert cluster.people() == [{"bob"}, {"bob"}]
+    (again,) = here.join("ann")
+    again.say("hello")
+    assert bob.lines()[-2:] == [" * ann joined.", "ann: hello"]
+    assert cluster.people() == [{"bob", "ann"}] * 2
