@@ -242,18 +242,21 @@ class Hub:
         return self.rename(member, free, renamed, unasked=unasked)
 
     def leave_accounts(self, account: Account, reason: str, notice: str, but: Member | None = None) -> None:
-        """End all sessions of *account*, except that of *but*. See ``MemberListener.disconnect``."""
-        members = [member for member in self.people.members.values() if member.account is account]
+        """End the sessions of *account* on this node, except that of *but*. See ``MemberListener.disconnect``.
+
+        The other nodes do the same when they learn of the change.
+        """
+        members = [member for member in self.people.own_members() if member.account is account]
         for member in members:
             if member is not but:
                 member.listener.disconnect(reason, notice)
 
     def announce_role(self, account: Account) -> None:
-        """Send the sessions of *account* what its new role means to them."""
+        """Send the sessions of *account* on this node what its new role means to them."""
         text = "You are no operator any more."
         if account.is_operator:
             text = "You are an operator now. /help lists your commands."
-        for member in self.people.members.values():
+        for member in self.people.own_members():
             if member.account is account:
                 member.listener.notify(text)
 

@@ -21,6 +21,7 @@ from broadcast.journals.postgres.directory import PostgresDirectory
 from broadcast.journals.postgres.leases import Writer, start_lease
 from broadcast.journals.postgres.merging import Merger
 from broadcast.journals.postgres.queries import RoomRow, read_room, start_query_thread
+from broadcast.journals.postgres.record_feed import RecordFeed
 from broadcast.journals.postgres.records import PostgresRecords
 from broadcast.journals.postgres.room_log import PostgresRoomLog
 from broadcast.journals.postgres.schema import open_schema
@@ -70,7 +71,8 @@ class PostgresJournal:
         self._tail: Tail | None = None
         self._directory: PostgresDirectory | None = None
         self._is_lost = self._is_closed = self._is_renewing_id = False
-        self.records = PostgresRecords(self, self._queue, call_soon)
+        self._feed = RecordFeed(database.node)
+        self.records = PostgresRecords(self, self._queue, call_soon, database.node, self._feed.start)
 
     def open(self, name: str, tail: int) -> OpenedRoom:
         """Create or migrate the tables, take a new epoch, start the threads, and open the room *name*.
@@ -104,7 +106,14 @@ class PostgresJournal:
             self.commit_stats.record_success(0.0)
         self._tail = Tail(self._database, writer.epoch, self._merger, self._lose)
         self._commit_thread = CommitThread(
-            self._database, writer, self._queue, self._merger, self.commit_stats, self._tail.read, self._lose
+            self._database,
+            writer,
+            self._queue,
+            self._merger,
+            self.commit_stats,
+            self._tail.read,
+            self._lose,
+            self._feed.add_own,
         )
         return self._opened(name, room, recent, members)
 
@@ -200,7 +209,7 @@ class PostgresJournal:
 
     def make_directory(self, *, unicode: bool) -> PostgresDirectory:
         """Return the directory of the servers that share the journal, which closes it."""
-        self._directory = PostgresDirectory(self._database, self._call_soon, self._lose, unicode=unicode)
+        self._directory = PostgresDirectory(self._database, self._call_soon, self._lose, self._feed, unicode=unicode)
         return self._directory
 
     def forget(self, log: PostgresRoomLog) -> None:

@@ -76,6 +76,9 @@ class Node:
     def records_changed(self, changes: object) -> None:
         raise AssertionError(changes)
 
+    def records_reloaded(self, stored: object) -> None:
+        raise AssertionError(stored)
+
 
 @pytest.fixture
 def nodes(database: Database) -> Iterator[tuple[Node, Node]]:
