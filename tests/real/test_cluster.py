@@ -127,7 +127,7 @@ def test_nickname_is_taken_on_all_servers_and_free_after_a_rename(people: People
     new = people.nick("anna")
     ann.say(f"/nick {new}")
     bob.until(f" * {ann.nick} is now {new}.\r\n")
-    bob.say(f"/nick {ann.nick}")
+    wait_until(lambda: is_accepted(bob, ann.nick))
     ann.until(f" * {bob.nick} is now {ann.nick}.\r\n")
 
 
@@ -180,6 +180,7 @@ def test_history_and_search_have_the_lines_of_all_servers(people: People) -> Non
     assert "the red build is broken" in ann.seen
     ann.say('/search "red build"')
     ann.until("-> #1 ")
+    robot.said("it is green again")
     found_lines = robot.call("search", room=people.room, words="green")["events"]
     assert [(event["seq"], event["text"]) for event in found_lines] == [(2, "it is green again")]
 

@@ -126,14 +126,16 @@ class ClusterSoak:
         happening = asyncio.ensure_future(fault)
         began = last = loop.time()
         longest, seen = 0.0, sum(ledger.last.values())
-        while not happening.done() or last == began or loop.time() - began < 5:
-            await asyncio.sleep(0.02)
-            self._check()
-            if (now := sum(ledger.last.values())) != seen:
-                longest, last, seen = max(longest, loop.time() - last), loop.time(), now
-            elif loop.time() - last > PATIENCE:
-                raise SoakError(f"nothing is confirmed any more after: {kind}")
-        await happening
+        try:
+            while not happening.done() or last == began or loop.time() - began < 5:
+                await asyncio.sleep(0.02)
+                self._check()
+                if (now := sum(ledger.last.values())) != seen:
+                    longest, last, seen = max(longest, loop.time() - last), loop.time(), now
+                elif loop.time() - last > PATIENCE:
+                    raise SoakError(f"nothing is confirmed any more after: {kind}")
+        finally:
+            await happening  # the database must run at the end
         self._gaps.setdefault(kind, []).append(longest)
 
     async def _compare_people(self) -> None:

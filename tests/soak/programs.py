@@ -63,7 +63,7 @@ GRACE = 10
 """The server's ``--grace``, in seconds. It is short, so that many sessions end before their programs come back."""
 SCRIPTS = 3
 """Number of programs that use the library without asyncio."""
-AWAY = {1001, 1011, -32602, -32603}
+AWAY = {1001, 1004, 1011, -32602, -32603}
 """The codes of errors while the database of several servers is away, or a server ends."""
 RETRY = 0.5
 """Seconds after which a program repeats a line that could not be stored."""
@@ -349,6 +349,9 @@ class Program:
         match event:
             case Said() | Emoted():
                 self._take_line(chat, event)
+            case Gap(room=room, last=last) if self._crew.is_cluster and room in self._views:
+                self._views[room].seen = last  # the lines could not be read while the database was away
+                self._counts["gaps of programs"] += 1
             case Gap() | Reconnected(same_journal=False):
                 raise Unexplained(f"{self.nick} received {event}")
             case Disconnected():
@@ -377,7 +380,7 @@ class Program:
         if view is None:
             return
         if view.seen is not None and line.seq != view.seen + 1:
-            raise Unexplained(f"{self.nick} received #{line.seq} of {line.room} after #{view.seen}")
+            raise Unexplained(f"{self.nick} received #{line.seq} of {line.room} after #{view.seen}: {line}")
         view.seen = line.seq
         self._ledger.take(line)
         self._counts["lines read by programs"] += 1
