@@ -36,11 +36,11 @@ from broadcast.core.directory import (
     SlowMode,
     UserNotice,
 )
-from broadcast.core.errors import Busy, NicknameRejected, NotHere, RecipientNotReading, RejectedError
+from broadcast.core.errors import Busy, DatabaseAway, NicknameRejected, NotHere, RecipientNotReading, RejectedError
 from broadcast.core.events import PrivateMessage
 from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.time_slice import CallSoon
-from broadcast.journals.postgres.database import Connection, Database, describe_error, is_stale
+from broadcast.journals.postgres.database import Connection, Database, describe_error, is_lease_lost
 from broadcast.journals.postgres.leases import LEASE_SECONDS, RENEW_SECONDS, LeaseLost, renew_lease
 from broadcast.journals.postgres.record_feed import Listener, RecordFeed
 
@@ -64,7 +64,6 @@ _DELETE_MAIL = "DELETE FROM mail WHERE node = %s AND id <= %s"
 _KINDS: Final[dict[str, Any]] = {
     kind.__name__: kind for kind in (PrivateMessage, Expulsion, UserNotice, Mute, SlowMode, Announcement)
 }
-_UNREACHABLE = "the server cannot reach its database: try again in a moment."
 
 
 @dataclass(slots=True)
@@ -209,7 +208,7 @@ class PostgresDirectory:
         error: RejectedError | None = None
         with self._lock:
             if self._is_lost:
-                error = RejectedError(_UNREACHABLE)
+                error = DatabaseAway()
             elif len(self._changes) >= MAX_WAITING:
                 error = Busy()
             else:
@@ -225,7 +224,7 @@ class PostgresDirectory:
 
     def _fail_messages(self) -> None:
         for number in list(self._sent):
-            self._end_message(number, RejectedError(_UNREACHABLE))
+            self._end_message(number, DatabaseAway())
 
     def _fail_old_messages(self) -> None:
         now = monotonic()
@@ -248,7 +247,7 @@ class PostgresDirectory:
                 while not self._closing:
                     self._work(self._db)
             except Exception as error:  # noqa: BLE001 - the commit thread reports that the database is away
-                if isinstance(error, LeaseLost) or is_stale(error):
+                if isinstance(error, LeaseLost) or is_lease_lost(error):
                     self._lose()
                     break
                 self._disconnect()
@@ -268,7 +267,7 @@ class PostgresDirectory:
             changes = [*self._in_flight, *self._changes]
             self._changes.clear()
         for change in changes:
-            self._call_soon(partial(change.on_answer, RejectedError(_UNREACHABLE)))
+            self._call_soon(partial(change.on_answer, DatabaseAway()))
         self._call_soon(self._fail_messages)
         self._on_lost()
 
@@ -344,7 +343,7 @@ class PostgresDirectory:
                     row = change.change[1]
                     self.release(row["session"], row["nick"])
         for change in old:
-            self._call_soon(partial(change.on_answer, RejectedError(_UNREACHABLE)))
+            self._call_soon(partial(change.on_answer, DatabaseAway()))
 
     def _handle(self, db: Connection, payload: str) -> None:
         """Handle a notification: an empty one stands for more news than fit."""
