@@ -144,6 +144,8 @@ class PostgresJournal:
             try:
                 self._stop_writing()
                 result = self._prepare(name, tail)
+                self._feed.reload()  # for ids that no other server gives by now
+                self.query(self._feed.read)
             except JournalError as error:
                 result = error
             self._call_soon(partial(finish, result))

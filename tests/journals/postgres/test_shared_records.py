@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from random import Random
@@ -11,94 +11,14 @@ from typing import Any
 
 import pytest
 
-from broadcast.core.accounts import Account
 from broadcast.core.errors import AccountChanged, JournalError, NameRejected, RejectedError
-from broadcast.core.interfaces import Journal
-from broadcast.core.membership import Member
-from broadcast.core.private_lines import PrivateLines
-from broadcast.core.records import AccountRecord, AddAudit, AuditEntry, PrivateLine, StoredRecords
+from broadcast.core.interfaces import OpenedRoom
+from broadcast.core.records import AccountRecord, AddAudit, PrivateLine, StoredRecords
 from broadcast.core.remembered_logins import is_login
-from broadcast.core.source import Source
-from broadcast.core.time_slice import CallSoon
 from broadcast.journals.postgres.database import Database
-from broadcast.journals.postgres.journal import PostgresJournal
 from broadcast.journals.postgres.records import ID_STEP, read_records
-from tests.harness import World
 from tests.journals.contract import LONG, TIMEOUT
-
-ENTRY = AuditEntry(1.0, "olga", "ban", "bob", "")
-
-
-class Server(World):
-    """The server *name* of the database at *url*."""
-
-    def __init__(self, url: str, name: str, number: int) -> None:
-        self._database = Database(url, node=name)
-        self._number = number
-        self.results: list[Any] = []
-        super().__init__(journal=self._make_journal)
-
-    def _make_journal(self, call_soon: CallSoon) -> Journal:
-        self.shared = PostgresJournal(self._database, call_soon)
-        self.directory = self.shared.make_directory(unicode=False)
-        return self.shared
-
-    def hub_options(self) -> dict[str, Any]:
-        """Return the directory, and a range of session ids."""
-        return {"first_session": self._number << 32, "directory": self.directory}
-
-    def run_pending(self) -> None:
-        """Make the calls on the reactor's thread that wait."""
-        while self._soon:
-            self._soon.pop(0)()
-
-    def wait_for_result(self) -> None:
-        """Wait for the result of a write. The other server does nothing meanwhile."""
-        end = monotonic() + TIMEOUT
-        while not self.results:
-            assert monotonic() < end
-            self.run_pending()
-            sleep(0.001)
-
-    def add(self, name: str, **values: Any) -> None:  # noqa: ANN401 - fields
-        """Register *name*."""
-        self.hub.accounts.add(AccountRecord(0, name, **values), self.results.append)
-
-    def change(self, account: str, **values: Any) -> None:  # noqa: ANN401 - fields
-        """Change *values* of *account*."""
-        self.hub.accounts.change(self.account(account), self.results.append, **values)
-
-    def account(self, name: str) -> Account:
-        """Return the account *name*."""
-        account = self.hub.accounts.find(name)
-        assert account is not None
-        return account
-
-    def ban(self, name: str, why: str = "") -> None:
-        """Ban the nickname *name*."""
-        change = self.hub.moderation.ban("nickname", name, name, why, "olga", 1.0, None)
-        self.hub.moderation.write(ENTRY, [change], self.results.append)
-
-    def unban(self, name: str) -> None:
-        """End the ban of *name*."""
-        self.hub.moderation.write(ENTRY, self.hub.moderation.unban(name, None), self.results.append)
-
-    def tell(self, sender: str, recipient: str) -> None:
-        """Store a private line that waits."""
-        member = Member(1, sender, None, account=self.account(sender), source=Source(None))  # type: ignore[arg-type]
-        self.lines.store(member, self.account(recipient), "psst", 1.0, self.results.append)
-
-    @property
-    def lines(self) -> PrivateLines:
-        """The private lines."""
-        return self.hub.private_lines
-
-    def state(self) -> tuple[object, ...]:
-        """Return all records in memory."""
-        bans = sorted(self.hub.moderation.bans(0.0), key=lambda ban: ban.id)
-        accounts = sorted((account.record for account in self.hub.accounts), key=lambda record: record.id)
-        assert all(account.queued is account.record for account in self.hub.accounts)
-        return accounts, bans, _waiting(self.lines._waiting, accounts)
+from tests.journals.postgres.servers import ENTRY, Server, waiting_lines
 
 
 class Servers:
@@ -139,13 +59,8 @@ class Servers:
         """Verify that both servers have what is stored, and return it."""
         stored = read_records(self.db)
         for server in self.both:
-            assert server.state() == (stored.accounts, stored.bans, _waiting(stored.waiting, stored.accounts))
+            assert server.state() == (stored.accounts, stored.bans, waiting_lines(stored.waiting, stored.accounts))
         return stored
-
-
-def _waiting(waiting: Mapping[int, Mapping[int, int]], accounts: Sequence[AccountRecord]) -> dict[int, list[int]]:
-    """Return the ids of the lines that wait for *accounts*."""
-    return {account.id: sorted(waiting[account.id]) for account in accounts if account.id in waiting}
 
 
 @pytest.fixture
@@ -253,7 +168,7 @@ def test_of_two_servers_that_register_an_identity_one_is_refused(servers: Server
 
 def test_account_that_another_server_deletes_cannot_be_changed(servers: Servers, one: Server, two: Server) -> None:
     one.hub.accounts.remove(one.account("bob"), one.results.append)
-    one.wait_for_result()
+    one.wait_until(lambda: bool(one.results))
     two.change("bob", role="operator")
     _, (error,) = servers.settle()
     assert str(error) == "bob is not registered any more."
@@ -263,6 +178,7 @@ def test_account_that_another_server_deletes_cannot_be_changed(servers: Servers,
 def test_logins_that_are_remembered_at_once_are_both_valid(servers: Servers, one: Server, two: Server) -> None:
     for server, name in ((one, "ann"), (two, "ann")):
         server.hub.authenticator.remember(server.account(name), server.results.append)
+    servers.until(lambda: all(server.results for server in servers.both))  # one of them has tried again
     (first,), (second,) = servers.settle()
     servers.verify()
     for secret in (first, second):
@@ -271,7 +187,7 @@ def test_logins_that_are_remembered_at_once_are_both_valid(servers: Servers, one
 
 def test_password_is_not_undone_by_a_stronger_hash_or_a_login(servers: Servers, one: Server, two: Server) -> None:
     one.change("bob", password_hash="new", logins="")
-    one.wait_for_result()
+    one.wait_until(lambda: bool(one.results))
     bob = two.account("bob")
     two.hub.accounts.change(bob, two.results.append, {"password_hash": "old"}, password_hash="old, but stronger")
     _, (error,) = servers.settle()
@@ -339,7 +255,8 @@ def test_server_that_has_missed_changes_reads_everything(servers: Servers, one: 
     feed = two.shared._feed
     one.ban("old")
     servers.settle()
-    read, feed.read = feed.read, lambda _db: None  # type: ignore[method-assign]
+    read = feed.read
+    feed.read = lambda db: None  # type: ignore[method-assign]  # noqa: ARG005 - the name is part of the type
     one.unban("old")
     one.ban("new")
     one.tell("ann", "bob")
@@ -357,6 +274,22 @@ def test_server_that_has_missed_changes_reads_everything(servers: Servers, one: 
     one.add("that")
     servers.settle()
     servers.verify()
+
+
+def test_server_that_starts_anew_reads_everything(servers: Servers, one: Server, two: Server) -> None:
+    servers.db.execute("SELECT end_lease(node, epoch) FROM leases WHERE node = 'two'")
+    one.change("ann", role="operator")
+    one.wait_until(lambda: bool(one.results))
+    opened: list[OpenedRoom | JournalError] = []
+    two.shared.restart("lobby", 0, opened.append)
+    servers.until(lambda: bool(opened))
+    assert not isinstance(opened[0], JournalError)
+    assert two.account("ann").is_operator
+    two.hub.start_anew(opened[0], lambda _room: None)
+    one.add("yves")
+    two.add("zoe")
+    servers.settle()
+    assert len(servers.verify().accounts) == 4
 
 
 def test_reports_that_come_late_after_a_reload_are_followed_by_another(
