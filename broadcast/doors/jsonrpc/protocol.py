@@ -221,7 +221,7 @@ class ProgramConnection(StreamConnection):
 
     def encoder_for(self, room: Room) -> RoomEncoder:
         """Return the encoder for the stream of *room* to the client."""
-        return self.sessions.directory.encoder_for(room)
+        return self.sessions.room_views.encoder_for(room)
 
     @property
     def address(self) -> IAddress:

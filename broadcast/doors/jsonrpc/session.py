@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from broadcast.core.source import Source
     from broadcast.core.time_slice import CallSoon
     from broadcast.delivery.multi_room_peer import MultiRoomPeer
-    from broadcast.doors.jsonrpc.directory import Directory
     from broadcast.doors.jsonrpc.encoder import RoomEncoder
     from broadcast.doors.jsonrpc.private_messages import FirstTell
+    from broadcast.doors.jsonrpc.room_views import RoomViews
 
 MAX_TELL_UIDS: Final = 1_000
 """Maximum number of uids of private messages that a session remembers."""
@@ -95,7 +95,7 @@ class SessionRegistry(Protocol):
     clock: IReactorTime
     call_soon: CallSoon
     wall_clock: Callable[[], float]
-    directory: Directory
+    room_views: RoomViews
 
     def begin_waiting(self, session: ProgramSession) -> None:
         """Count *session* toward the limits of connections until ``end_waiting``."""

@@ -10,7 +10,7 @@ from weakref import proxy
 from twisted.logger import Logger
 
 from broadcast.core.errors import RejectedError
-from broadcast.doors.jsonrpc.directory import Directory
+from broadcast.doors.jsonrpc.room_views import RoomViews
 from broadcast.doors.jsonrpc.session import ProgramSession
 from broadcast.net.addresses import peer_ip
 
@@ -49,7 +49,7 @@ class Sessions:
         self.clock = clock
         self.call_soon = call_soon
         self.wall_clock = wall_clock
-        self.directory = Directory(clock.seconds, wall_clock, call_soon, hub.file_url)
+        self.room_views = RoomViews(clock.seconds, wall_clock, call_soon, hub.file_url)
         self._make_token = make_token
         self._limiter = limiter
         self._visit_log = visit_log
