@@ -35,8 +35,9 @@ from twisted.python.failure import Failure
 import twisted
 from broadcast.accounts.hashing import Hasher
 from broadcast.core.accounts import Accounts, Authenticator
-from broadcast.core.hub import Hub, Settings
+from broadcast.core.hub import Hub
 from broadcast.core.limits import Limits
+from broadcast.core.settings import Settings
 from broadcast.delivery.dispatcher import Dispatcher
 from broadcast.delivery.fanout import Fanout
 from broadcast.doors.line.protocol import BroadcastFactory, BroadcastProtocol

@@ -31,11 +31,12 @@ from broadcast.accounts.hashing import Hasher
 from broadcast.core.accounts import ACCOUNT_MODES, Accounts, Authenticator
 from broadcast.core.errors import StartupError
 from broadcast.core.events import ServerNotice
-from broadcast.core.hub import Hub, Settings
+from broadcast.core.hub import Hub
 from broadcast.core.interfaces import View
 from broadcast.core.limits import SERVER_FULL
 from broadcast.core.moderation import TOPICS
 from broadcast.core.sanitize import sanitize
+from broadcast.core.settings import Settings
 from broadcast.core.stats import CommitStats
 from broadcast.core.uploads import UploadClock, Uploads
 from broadcast.delivery.dispatcher import Dispatcher
@@ -86,7 +87,8 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IListeningPort
 
-    from broadcast.core.interfaces import Directory, Journal
+    from broadcast.core.directory import Directory
+    from broadcast.core.interfaces import Journal
     from broadcast.core.time_slice import CallSoon
     from broadcast.doors.web.door import WebDoor
     from broadcast.journals.postgres.database import Database

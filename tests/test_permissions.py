@@ -142,7 +142,7 @@ def set_up(world: ProgramWorld, case: Case) -> None:
             world.hub.accounts.remove(account)
     world.settle()
     if case.state == "muted":
-        member = next(member for member in world.hub.members.values() if member.nick.startswith("ann"))
+        member = next(member for member in world.hub.people.members.values() if member.nick.startswith("ann"))
         world.hub.moderation.mute(member.id, None, None)
 
 
@@ -153,7 +153,7 @@ def snapshot(world: ProgramWorld) -> object:
         dict(moderation._bans),
         dict(moderation._mutes),
         moderation.slow_seconds("lobby"),
-        sorted(member.nick for member in world.hub.members.values()),
+        sorted(member.nick for member in world.hub.people.members.values()),
         [account.record.role for account in world.hub.accounts],
         sorted(archive_of(world).files),
         audit(world),

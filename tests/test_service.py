@@ -222,7 +222,7 @@ def test_service_passes_the_limits_to_its_parts() -> None:
     factory = server._entrances[0].factory
     assert isinstance(factory, BroadcastFactory)
     limits = factory.limits
-    fanout = server._hub._make_publisher()
+    fanout = server._hub.rooms._make_publisher()
     assert isinstance(fanout, Fanout)
     buffer = fanout.replay_buffer
     assert (buffer._max_events, buffer._max_bytes, fanout.dispatcher.private_queue_bytes) == (5, 6, 4096)

@@ -18,7 +18,7 @@ from broadcast.core.password_dialogue import NEW_PASSWORD, OLD_PASSWORD, ONCE_MO
 if TYPE_CHECKING:
     from broadcast.core.accounts import OnAccount
     from broadcast.core.hub import Hub
-    from broadcast.core.interfaces import DeviceCode
+    from broadcast.core.login_interfaces import DeviceCode
     from broadcast.core.membership import Member
     from broadcast.core.passwords import Password
     from broadcast.core.source import Source

@@ -20,7 +20,8 @@ from broadcast.core.errors import (
     RejectedError,
     WrongPassword,
 )
-from broadcast.core.interfaces import Identity, IdentityProvider, PasswordHasher, Records
+from broadcast.core.interfaces import Records
+from broadcast.core.login_interfaces import Identity, IdentityProvider, PasswordHasher
 from broadcast.core.nicknames import casefold_key
 from broadcast.core.one_time_logins import OneTimeLogins
 from broadcast.core.passwords import Password

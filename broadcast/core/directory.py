@@ -1,50 +1,132 @@
-"""The members that are on other nodes of a cluster. No database, no network."""
+"""The interface between the core and the other nodes of a cluster, as protocols and values without logic."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 from broadcast.core.errors import RejectedError
-from broadcast.core.events import Gap, PrivateMessage, ReplayLine
-from broadcast.core.interfaces import Directory, Expulsion, UserNotice
-from broadcast.core.membership import MemberListener
-from broadcast.core.records import PrivateLine
+from broadcast.core.events import PrivateMessage
+from broadcast.core.records import RecordChange
 
 
-class RemoteListener:
-    """The listener of a member that is on another node. It passes the calls on to this node."""
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A session that has a nickname, as the other nodes of a cluster know it."""
 
-    congested = False
-    """The other node knows that."""
-
-    def __init__(self, directory: Directory, session: int) -> None:
-        self._directory = directory
-        self._session = session
-
-    def joined(self, room: str, replay: Iterator[ReplayLine | Gap]) -> None:
-        """Do nothing: the other node does it."""
-
-    def leave_delivered(self, room: str) -> None:
-        """Do nothing: the other node does it."""
-
-    def receive_private(self, message: PrivateMessage) -> None:
-        """Pass *message* on, and do not wait for the result."""
-        self._directory.send(message, ignore_outcome)
-
-    def private_sent(self, line: PrivateLine) -> None:
-        """Do nothing: the other node does it."""
-
-    def notify(self, text: str) -> None:
-        """Pass *text* on."""
-        self._directory.send(UserNotice(self._session, text), ignore_outcome)
-
-    def disconnect(self, reason: str, notice: str) -> None:
-        """Ask the other node to end the session. The hub removes the member once that is done."""
-        self._directory.send(Expulsion(self._session, reason, notice), ignore_outcome)
+    session: int
+    nick: str
+    account: int = 0
+    """Id of the account to which it is logged in; 0 for none."""
+    away: bool = False
+    away_reason: str = ""
+    address: str | None = None
+    """The IP address of its connection; None for a local one."""
 
 
-def ignore_outcome(_error: RejectedError | None) -> None:
-    """Do nothing: if a message cannot be passed on, its recipient is not here any more."""
+@dataclass(frozen=True, slots=True)
+class Expulsion:
+    """The end of the session *to*: the text *notice* for its user, *reason* and *by* for the others; see ``Left``."""
+
+    to: int
+    reason: str
+    notice: str
+    by: str = ""
 
 
-_conforms: type[MemberListener] = RemoteListener
+@dataclass(frozen=True, slots=True)
+class UserNotice:
+    """A *text* from the server to the user of the session *to*."""
+
+    to: int
+    text: str
+
+
+NodeMessage: TypeAlias = PrivateMessage | Expulsion | UserNotice
+"""A message about one session to the node on which it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """A mute of a session and an account, up to the time *until*: None for no end, 0 if the mute ends now."""
+
+    session: int | None
+    account: int | None
+    until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SlowMode:
+    """The minimum time between two lines of a person in *room*, in seconds; 0 for none."""
+
+    room: str
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A text of an operator in all rooms."""
+
+    text: str
+
+
+Decision: TypeAlias = Mute | SlowMode | Announcement
+"""A decision of an operator that all nodes carry out, and that is not stored."""
+
+
+OnDirectory: TypeAlias = Callable[[RejectedError | None], None]
+"""Receives None once a call to the directory has succeeded, or the reason why it has failed."""
+
+
+class NodeListener(Protocol):
+    """The calls of a directory to its node, about people and messages of the other nodes."""
+
+    def person_changed(self, person: Person) -> None:
+        """Note that *person* is on another node, or has changed."""
+
+    def person_left(self, session: int, nick: str) -> None:
+        """Note that *session* has the nickname *nick* no more. It has another one, or is not here any more."""
+
+    def receive(self, message: NodeMessage, on_taken: OnDirectory) -> None:
+        """Handle *message* of another node to a session of this one. Call *on_taken* once it is with its recipient."""
+
+    def carry_out(self, decision: Decision) -> None:
+        """Carry out *decision* of an operator on another node."""
+
+    def records_changed(self, changes: Sequence[RecordChange]) -> None:
+        """Take over *changes* that another node has stored."""
+
+
+class Directory(Protocol):
+    """The nicknames of all nodes of a cluster, and the way to the people on other nodes.
+
+    The hub knows the people of all nodes. It looks up a nickname there, and asks the directory only before it gives a
+    nickname away. A session has two nicknames for the moment of a rename. All calls take effect in their order.
+
+    A server that is alone has none: each nickname that its hub finds free is free.
+    """
+
+    def watch(self, listener: NodeListener) -> None:
+        """Call *listener*, at first with all people of the other nodes. Called once, first."""
+
+    def take(self, person: Person, on_taken: OnDirectory) -> None:
+        """Give ``person.nick`` to this session of this node, unless another session has it or one that looks like it.
+
+        The session may have it already, in another case.
+        """
+
+    def update(self, person: Person) -> None:
+        """Store new values of *person* of this node, which has its nickname."""
+
+    def release(self, session: int, nick: str) -> None:
+        """Free the nickname *nick*, if *session* has it. The session may be on another node."""
+
+    def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
+        """Pass *message* to the node of the session ``message.to``. Call *on_taken* in a later turn, once it is there.
+
+        It receives ``NotHere`` if there is no such session.
+        """
+
+    def publish(self, decision: Decision) -> None:
+        """Pass *decision* to all other nodes."""

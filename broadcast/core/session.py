@@ -49,8 +49,9 @@ from broadcast.core.events import (
     WaitingLine,
     Welcome,
 )
-from broadcast.core.hub import Hub, Settings
-from broadcast.core.interfaces import Callback, DeviceCode, Peer, View
+from broadcast.core.hub import Hub
+from broadcast.core.interfaces import Callback, Peer, View
+from broadcast.core.login_interfaces import DeviceCode
 from broadcast.core.membership import GONE, Link, Member
 from broadcast.core.nicknames import casefold_key, reject_controls
 from broadcast.core.oidc_login import OidcLogin, describe_code
@@ -63,6 +64,7 @@ from broadcast.core.password_dialogue import (
 from broadcast.core.records import PrivateLine
 from broadcast.core.room import Room
 from broadcast.core.sanitize import sanitize
+from broadcast.core.settings import Settings
 from broadcast.core.source import Source
 from broadcast.core.stats import Rejection
 
@@ -307,7 +309,7 @@ class Session:
 
     def _open_room(self, name: str) -> None:
         if self._in_room:
-            self.hub.open_room(name, self._move)
+            self.hub.rooms.open(name, self._move)
 
     def _move(self, room: Room | RejectedError) -> None:
         if not self._in_room:

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 from broadcast.core.accounts import ACCOUNT_MODES
 from broadcast.core.errors import StartupError
-from broadcast.core.hub import MAX_ROOM_NAME_CHARS, room_name
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.moderation import TOPICS
+from broadcast.core.rooms import MAX_ROOM_NAME_CHARS, room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.net.addresses import is_loopback
 from broadcast.net.endpoints import is_number

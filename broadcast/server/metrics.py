@@ -104,7 +104,7 @@ class MetricsCollector(Collector):
             {"version": __version__, "python": platform.python_version(), "twisted": twisted_version},
         )
         yield _gauge("uptime_seconds", "Time since the start of the server.", self._now() - self._started)
-        here = len(hub.members) - hub.remote_count
+        here = len(hub.people.members) - hub.other_nodes.count
         yield _gauge("people", "People with a nickname, and programs.", here)
         yield _gauge("rooms", "Open rooms.", len(hub.rooms))
         if self._names_rooms:

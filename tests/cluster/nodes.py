@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from broadcast.core.directory import Decision, Directory, NodeListener, NodeMessage, OnDirectory, Person
 from broadcast.core.errors import JournalError, NicknameRejected, NotHere, RejectedError
 from broadcast.core.events import (
     STORED,
@@ -27,20 +28,7 @@ from broadcast.core.events import (
     Stored,
     TopicChanged,
 )
-from broadcast.core.interfaces import (
-    Decision,
-    Directory,
-    EventListener,
-    Journal,
-    NodeListener,
-    NodeMessage,
-    OnDirectory,
-    OpenedRoom,
-    Person,
-    ReadCallback,
-    RoomLog,
-    UidsCallback,
-)
+from broadcast.core.interfaces import EventListener, Journal, OpenedRoom, ReadCallback, RoomLog, UidsCallback
 from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.records import RecordChange, SaveAccount, StoredRecords
 from broadcast.core.stats import CommitStats
@@ -522,7 +510,7 @@ class Cluster:
 
     def people(self) -> list[set[str]]:
         """Return, for each node, the nicknames of all people."""
-        return [{member.nick for member in node.hub.members.values()} for node in self.nodes]
+        return [{member.nick for member in node.hub.people.members.values()} for node in self.nodes]
 
 
 def texts(events: Iterable[Event] | Sequence[Any]) -> list[str]:

@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 from twisted.internet.address import IPv4Address
 
+from broadcast.core.directory import Person as Person_
 from broadcast.core.errors import RejectedError
 from broadcast.core.events import PrivateMessage
-from broadcast.core.hub import Settings
-from broadcast.core.interfaces import Person as Person_
 from broadcast.core.records import (
     AccountRecord,
     AddAudit,
@@ -24,6 +23,7 @@ from broadcast.core.records import (
     SaveBan,
 )
 from broadcast.core.session import MAX_REJECTED_NICKS
+from broadcast.core.settings import Settings
 from tests.cluster.nodes import Cluster, Node
 from tests.harness import PASSWORD, Person
 
@@ -324,7 +324,7 @@ def test_program_tells_somebody_on_another_node(here: Node, there: Node) -> None
 
 
 def test_kick_reaches_another_node(here: Node, ann: Person, bob: Person) -> None:
-    here.hub.expel(here.hub.find("bob"), "kicked", "ann", "noise")
+    here.hub.expel(here.hub.people.find("bob"), "kicked", "ann", "noise")
     here.settle()
     assert bob.lines()[-2:] == [" * You were kicked by ann: noise", " * Goodbye, bob."]
     assert ann.lines() == [" * bob left (kicked by ann: noise)"]
@@ -379,7 +379,7 @@ def test_account_is_known_on_the_other_node(there: Node, ann: Person, bob: Perso
     assert bob.lines()[-1] == "-> Error: ann is registered: /login ann asks for its password."
     bob.say("/login ann", PASSWORD)
     assert bob.lines()[-1] == "-> You are logged in as ann."
-    assert there.hub.find("ann").account is there.hub.accounts.find("ann")
+    assert there.hub.people.find("ann").account is there.hub.accounts.find("ann")
 
 
 def test_login_on_one_node_ends_the_session_on_the_other(cluster: Cluster, ann: Person, bob: Person) -> None:
@@ -403,7 +403,7 @@ def test_owner_comes_in_while_a_session_on_another_node_uses_the_nickname(
     assert "You are ann." in newcomer.read()
     assert "ann has logged in on another connection." in ann.read()
     assert bob.lines() == [" * ann left: taken over by another connection", " * ann joined."]
-    assert here.hub.find("ann").is_remote
+    assert here.hub.people.find("ann").is_remote
 
 
 def test_login_fails_if_another_node_has_just_given_the_nickname_away(
@@ -419,7 +419,7 @@ def test_login_fails_if_another_node_has_just_given_the_nickname_away(
     cluster.settle()
     assert "-> Error: ann is taken." in bob.lines()
     assert program.fail("hello", protocol=1, client="x/1", nick="ann", password=PASSWORD) == (1003, "nick-refused")
-    assert cluster.nodes[1].hub.find("bob").account is None
+    assert cluster.nodes[1].hub.people.find("bob").account is None
     del cluster.database.people["ann"]
 
 
@@ -436,7 +436,7 @@ def test_server_tries_another_nickname_if_other_nodes_refuse_the_first(
 def test_nickname_that_is_registered_while_it_is_taken_is_refused(cluster: Cluster, ann: Person, bob: Person) -> None:
     zoe = cluster.nodes[0].connect()
     zoe.put("zoe\r\n")
-    cluster.nodes[0].hub.records_changed([SaveAccount(AccountRecord(700, "zoe"))])
+    cluster.nodes[0].hub.other_nodes.records_changed([SaveAccount(AccountRecord(700, "zoe"))])
     cluster.settle()
     assert "zoe is registered" in zoe.read()
     assert cluster.people() == [{"ann", "bob"}] * 2
@@ -450,7 +450,7 @@ def test_password_change_ends_the_sessions_on_all_nodes(cluster: Cluster, ann: P
     (other,) = cluster.nodes[1].join("other")
     for person, node in zip((ann, other), cluster.nodes, strict=True):
         person.protocol.session.member.account = node.hub.accounts.find("ann")
-        node.hub.update(person.protocol.session.member)
+        node.hub.other_nodes.update(person.protocol.session.member)
     cluster.settle()
     other.say("/passwd", PASSWORD, "battery staple", "battery staple")
     assert "Your password is changed." in other.read()
@@ -475,7 +475,7 @@ def test_account_that_gets_another_name_renames_its_session(cluster: Cluster, an
     cluster.settle()
     assert bob.lines()[-1] == " * bob is now robert."
     assert ann.lines()[-1] == " * bob is now robert."
-    assert cluster.nodes[1].hub.accounts.find("robert") is cluster.nodes[1].hub.find("robert").account
+    assert cluster.nodes[1].hub.accounts.find("robert") is cluster.nodes[1].hub.people.find("robert").account
 
 
 def test_two_nodes_cannot_register_one_nickname(cluster: Cluster, ann: Person, bob: Person) -> None:
@@ -608,7 +608,7 @@ def test_ban_that_another_node_has_stored_ends_the_sessions_that_it_reaches(clus
     far.say("fred")
     bans = [("nickname", "ann"), ("account", str(account.record.id)), ("address", "192.0.2.0/24")]
     for number, (target, value) in enumerate(bans):
-        here.hub.records_changed([SaveBan(Ban(100 + number, target, value, value, "", "olga", 0.0, None))])  # type: ignore[arg-type]
+        here.hub.other_nodes.records_changed([SaveBan(Ban(100 + number, target, value, value, "", "olga", 0.0, None))])  # type: ignore[arg-type]
     cluster.settle()
     assert cluster.people() == [{"erin"}] * 2
     assert "You were banned by olga" in far.read()
@@ -620,7 +620,7 @@ def test_account_that_is_changed_on_two_nodes_keeps_the_change_that_waits(cluste
     account = hub.accounts.find("bob")
     assert account is not None
     hub.accounts.change(account, role="operator")
-    hub.records_changed([SaveAccount(replace(account.record, last_used=7.0))])
+    hub.other_nodes.records_changed([SaveAccount(replace(account.record, last_used=7.0))])
     assert (account.record.last_used, account.queued.role) == (7.0, "operator")
     cluster.settle()
     assert account.is_operator
@@ -632,14 +632,14 @@ def test_account_that_gets_another_name_leaves_another_nickname_alone(cluster: C
     hub = cluster.nodes[1].hub
     account = hub.accounts.find("bob")
     assert account is not None
-    hub.records_changed([SaveAccount(replace(account.record, name="robert"))])
+    hub.other_nodes.records_changed([SaveAccount(replace(account.record, name="robert"))])
     cluster.settle()
-    assert hub.find("bobby").account is account
+    assert hub.people.find("bobby").account is account
 
 
 def test_private_line_of_another_node_raises_the_next_id(here: Node) -> None:
     line = PrivateLine(1000, 0.0, 1, "ann", 2, "bob", "psst", delivered=True)
-    here.hub.records_changed([AddPrivate(line), AddPrivate(replace(line, id=1500, delivered=False))])
+    here.hub.other_nodes.records_changed([AddPrivate(line), AddPrivate(replace(line, id=1500, delivered=False))])
     assert here.hub.private_lines._next_id > 1500
 
 
@@ -647,9 +647,9 @@ def test_nickname_that_another_node_has_given_away_is_not_freed_here() -> None:
     cluster = Cluster(settings=Settings(unicode_nicknames=True))
     (ann,) = cluster.nodes[0].join("ann")
     hub = cluster.nodes[0].hub
-    hub.person_changed(Person_(999, "ann"))
+    hub.other_nodes.person_changed(Person_(999, "ann"))
     ann.say("quit")
-    assert hub.find("ann").id == 999
+    assert hub.people.find("ann").id == 999
 
 
 def test_connection_ends_after_too_many_nicknames_that_other_nodes_refuse(cluster: Cluster, here: Node) -> None:
@@ -663,9 +663,9 @@ def test_connection_ends_after_too_many_nicknames_that_other_nodes_refuse(cluste
 
 def test_directory_that_knows_somebody_else_changes_nothing(cluster: Cluster, ann: Person, bob: Person) -> None:
     hub = cluster.nodes[0].hub
-    hub.person_left(12345, "nobody")
-    hub.person_left(ann.protocol.session.id, "ann")
-    hub.records_changed(
+    hub.other_nodes.person_left(12345, "nobody")
+    hub.other_nodes.person_left(ann.protocol.session.id, "ann")
+    hub.other_nodes.records_changed(
         [
             AddAudit(AuditEntry(0.0, "olga", "kick", "bob", "")),
             DeleteAccount(12345),
@@ -675,7 +675,7 @@ def test_directory_that_knows_somebody_else_changes_nothing(cluster: Cluster, an
         ]
     )
     assert hub.accounts.find("zoe").is_operator  # type: ignore[union-attr]
-    remote = hub.find("bob")
+    remote = hub.people.find("bob")
     remote.listener.receive_private(PrivateMessage(ann.protocol.session.id, "ann", remote.id, "psst"))
     cluster.settle()
     assert bob.lines() == ["[ann] psst"]

@@ -15,7 +15,7 @@ from broadcast.core.account_commands import (
 )
 from broadcast.core.errors import RejectedError
 from broadcast.core.events import CommandReply, ErrorReply, Event, Left, Notice, PasswordPrompt, PasswordTyped, Renamed
-from broadcast.core.hub import Settings
+from broadcast.core.settings import Settings
 from tests.harness import PASSWORD, SessionClient, World
 
 OTHER = "another horse"

@@ -19,9 +19,10 @@ from broadcast.core.errors import (
     TooManyTries,
     WrongPassword,
 )
-from broadcast.core.hub import TAKEN_OVER, Settings
+from broadcast.core.hub import TAKEN_OVER
 from broadcast.core.passwords import Password
 from broadcast.core.records import AccountRecord, RecordChange
+from broadcast.core.settings import Settings
 from broadcast.core.source import Source
 from broadcast.core.tries import ACCOUNT_TRIES
 from tests.harness import NOON, SessionClient, World, admitted
@@ -314,7 +315,7 @@ def test_nobody_else_uses_a_registered_nickname(world: World) -> None:
     with pytest.raises(PasswordNeeded):
         world.hub.rename(bob.session.member, "ann")
     join(world, "ann", account)
-    assert world.hub.find("ann").account is account
+    assert world.hub.people.find("ann").account is account
 
 
 def test_the_owner_takes_the_nickname_over_on_another_connection(world: World) -> None:
@@ -322,12 +323,12 @@ def test_the_owner_takes_the_nickname_over_on_another_connection(world: World) -
     old = join(world, "ann", account)
     new = join(world, "Ann", account)
     assert old.session.leave_reason == TAKEN_OVER
-    assert world.hub.find("ann") is new.session.member
+    assert world.hub.people.find("ann") is new.session.member
     bob = join(world, "bob")
     world.hub.log_in(bob.session.member, account)
     world.settle()
     assert new.session.leave_reason == TAKEN_OVER
-    assert world.hub.find("ann") is bob.session.member
+    assert world.hub.people.find("ann") is bob.session.member
     world.hub.log_in(bob.session.member, account)
     assert bob.session.nick == "ann"
 
@@ -340,7 +341,7 @@ def test_a_login_that_cannot_have_the_nickname_changes_nothing() -> None:
     with pytest.raises(RejectedError, match="looks too much like"):
         world.hub.log_in(bob.session.member, account)
     assert (bob.session.nick, bob.session.member.account) == ("bob", None)
-    assert world.hub.find("аnn") is lookalike.session.member
+    assert world.hub.people.find("аnn") is lookalike.session.member
 
 
 def test_somebody_who_logs_out_gets_a_free_nickname(world: World) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from broadcast.core.errors import RejectedError, RoomRejected
 from broadcast.core.events import Announced
-from broadcast.core.hub import GOING_DOWN, Hub, Settings
+from broadcast.core.hub import GOING_DOWN, Hub
 from broadcast.core.membership import Member
 from broadcast.core.room import Room
+from broadcast.core.settings import Settings
 from broadcast.core.source import LOCAL
 from broadcast.journals.memory import MemoryJournal
 from tests.harness import NOON, SessionClient, World, admitted
@@ -38,7 +39,7 @@ def test_hub_numbers_the_sessions_and_knows_when_it_was_started(hub: Hub) -> Non
     assert [hub.next_session_id() for _ in range(3)] == [1, 2, 3]
     assert (hub.session_count, hub.started) == (3, NOON)
     journal = MemoryJournal(list[object]().append)
-    another = Hub(journal, hub._make_publisher, hub.settings, NOON, hub.authenticator, first_session=7 << 32)
+    another = Hub(journal, hub.rooms._make_publisher, hub.settings, NOON, hub.authenticator, first_session=7 << 32)
     assert (another.next_session_id(), another.session_count) == ((7 << 32) + 1, 1)
 
 
@@ -54,13 +55,13 @@ def test_nickname_has_an_owner_from_the_admission_to_the_removal(world: World, h
     hub.remove(ann, "")
     heir = admit(world, "ann")
     world.settle()
-    assert hub.find("ann") is heir
+    assert hub.people.find("ann") is heir
 
 
 def test_several_rooms_are_open_together_or_none_is(world: World, hub: Hub) -> None:
     opened: list[Sequence[Room] | RejectedError] = []
-    hub.open_rooms(["lobby", "Kitchen", "attic"], opened.append)
-    hub.open_rooms(["kitchen", "no good"], opened.append)
+    hub.rooms.open_all(["lobby", "Kitchen", "attic"], opened.append)
+    hub.rooms.open_all(["kitchen", "no good"], opened.append)
     world.settle()
     refused, rooms = opened
     assert isinstance(refused, RoomRejected)
@@ -71,11 +72,11 @@ def test_several_rooms_are_open_together_or_none_is(world: World, hub: Hub) -> N
 
     def enter(rooms: Sequence[Room] | RejectedError) -> None:
         assert not isinstance(rooms, RejectedError)
-        rooms[1].enter(hub.find("ann"))
+        rooms[1].enter(hub.people.find("ann"))
 
     admit(world, "ann")
     world.settle()
-    hub.open_rooms(["attic", "kitchen"], enter)
+    hub.rooms.open_all(["attic", "kitchen"], enter)
     world.settle()
     assert [*hub.rooms] == ["lobby", "kitchen"]
     assert hub.journal_id == world.journal.id
@@ -102,19 +103,19 @@ def test_rename_to_the_same_nickname_is_no_event(world: World, hub: Hub) -> None
 def test_only_members_who_have_joined_and_stay_are_found(world: World, hub: Hub) -> None:
     ann = admit(world, "ann")
     with pytest.raises(RejectedError, match=r"^ann is not here\.$"):
-        hub.find("ann")
-    assert hub.member_by_session(ann.id) is None
+        hub.people.find("ann")
+    assert hub.people.member_by_session(ann.id) is None
     world.settle()
-    assert hub.find("ANN") is hub.member_by_session(ann.id) is ann
+    assert hub.people.find("ANN") is hub.people.member_by_session(ann.id) is ann
     with pytest.raises(RejectedError, match=f"^{'x' * 24} is not here"):
-        hub.find("x" * 25)
+        hub.people.find("x" * 25)
     hub.rename(ann, "anna")
-    assert hub.member_by_session(ann.id) is ann
+    assert hub.people.member_by_session(ann.id) is ann
     hub.remove(ann, "")
     with pytest.raises(RejectedError, match=r"^anna is not here\.$"):
-        hub.find("anna")
+        hub.people.find("anna")
     admit(world, "anna")
-    assert hub.member_by_session(ann.id) is None
+    assert hub.people.member_by_session(ann.id) is None
 
 
 def test_close_announces_the_end_and_then_calls_back(world: World, hub: Hub) -> None:

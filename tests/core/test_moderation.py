@@ -314,7 +314,7 @@ def test_somebody_is_kicked_at_any_moment_of_a_visit() -> None:
         with logged():
             world.settle()
         assert person.transport.finished
-        assert {member.nick for member in world.hub.members.values()} == {"ann"}
+        assert {member.nick for member in world.hub.people.members.values()} == {"ann"}
         assert world.hub.rooms.keys() == {"lobby"}
         ann.say("/ping")
         assert ann.lines()[-1] == "-> pong"
@@ -334,8 +334,8 @@ def test_operator_who_is_gone_before_the_reply_has_acted(line: str) -> None:
             ann.vanish()
         with logged():
             world.settle()
-        assert {member.nick for member in world.hub.members.values()} >= {"carol"}
-        assert world.hub.owner_of("ann") is None
+        assert {member.nick for member in world.hub.people.members.values()} >= {"carol"}
+        assert world.hub.people.owner_of("ann") is None
         entries = [entry[:2] for entry in audit(world)]
         assert ("ann", line[1:].partition(" ")[0]) in entries or line == "/audit"
         assert bob.transport.finished is (line in {"/kick bob", "/ban bob"})

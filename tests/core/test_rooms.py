@@ -25,13 +25,14 @@ from broadcast.core.events import (
     ServerNotice,
     TopicChanged,
 )
-from broadcast.core.hub import GOING_DOWN, Settings
+from broadcast.core.hub import GOING_DOWN
 from broadcast.core.interfaces import OpenedRoom
 from broadcast.core.limits import DEFAULTS
 from broadcast.core.membership import Member
 from broadcast.core.records import PrivateLine
 from broadcast.core.room import Room
 from broadcast.core.session import CONNECTION_LOST
+from broadcast.core.settings import Settings
 from broadcast.core.source import LOCAL
 from broadcast.journals.memory import MemoryJournal
 from tests.harness import NOON, SessionClient, World, admitted
@@ -96,7 +97,7 @@ def slow() -> tuple[World, SlowJournal]:
 def opened(world: World, name: str) -> Room | RejectedError:
     """Return the result of opening a room."""
     results: list[Room | RejectedError] = []
-    world.hub.open_room(name, results.append)
+    world.hub.rooms.open(name, results.append)
     world.settle()
     (result,) = results
     return result
@@ -107,7 +108,7 @@ def program(world: World, nick: str, *rooms: str) -> tuple[Member, Program]:
     listener = Program()
     member = admitted(world.hub, world.hub.next_session_id(), nick, listener, source=LOCAL, receives_own=True)
     for name in rooms:
-        world.hub.open_room(name, lambda room: room.enter(member) if isinstance(room, Room) else None)
+        world.hub.rooms.open(name, lambda room: room.enter(member) if isinstance(room, Room) else None)
         world.settle()
     return member, listener
 
@@ -120,7 +121,7 @@ def is_idle(world: World) -> bool:
     """Return whether nothing is queued or in flight."""
     backlog = world.hub.backlog
     counts = (backlog.queued_events, backlog.queued_characters, backlog.committed_events, backlog.committed_characters)
-    return counts == (0, 0, 0, 0) and not any(member.private_in_flight for member in world.hub.members.values())
+    return counts == (0, 0, 0, 0) and not any(member.private_in_flight for member in world.hub.people.members.values())
 
 
 # Opening and closing
@@ -262,7 +263,7 @@ def test_fixed_rooms_stay_open_and_one_that_could_not_be_opened_is_tried_again()
 
 def opened_now(world: World, name: str) -> Room | RejectedError:
     results: list[Room | RejectedError] = []
-    world.hub.open_room(name, results.append)
+    world.hub.rooms.open(name, results.append)
     return results[0]
 
 
@@ -416,7 +417,7 @@ def test_private_message_travels_through_a_common_room(world: World) -> None:
     hub = world.hub
     pairs = [(bot, ann.session.member), (bot, bob.session.member), (ann.session.member, bob.session.member)]
     results: list[object] = []
-    sent = [hub.send_private(member, to, "x", NOON, results.append) for member, to in pairs]
+    sent = [hub.private_messages.send(member, to, "x", NOON, results.append) for member, to in pairs]
     assert not results
     assert [each and each.room for each in sent] == [world.room, hub.rooms["kitchen"], hub.rooms["kitchen"]]
     world.settle()

@@ -23,7 +23,6 @@ from broadcast.core.events import (
     ServerNotice,
     Welcome,
 )
-from broadcast.core.hub import Settings
 from broadcast.core.interfaces import View
 from broadcast.core.limits import DEFAULTS
 from broadcast.core.password_dialogue import PasswordDialogue
@@ -35,6 +34,7 @@ from broadcast.core.session import (
     NOT_ENCRYPTED,
     Session,
 )
+from broadcast.core.settings import Settings
 from broadcast.core.source import Source
 from tests.harness import NOON, PASSWORD, SessionClient, World
 
@@ -311,7 +311,7 @@ def test_result_after_the_end_changes_nothing(world: World, asked: SessionClient
     world.settle()
     assert isinstance(asked.read()[-1], ServerNotice)
     assert (asked.closed, asked.session.ready, asked.ready_calls > 1) == (True, False, False)
-    assert world.hub.members == {}
+    assert world.hub.people.members == {}
 
 
 def test_rejection_ends_a_dialogue_before_the_nickname_only(asked: SessionClient) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broadcast.core.commands import COMMANDS
-from broadcast.core.hub import Settings
+from broadcast.core.settings import Settings
 from tests.harness import Person, World
 from tests.scenarios.conftest import Opens, at_once
 

@@ -18,8 +18,8 @@ from twisted.python.failure import Failure
 
 from broadcast.core.errors import JournalError, StartupError
 from broadcast.core.events import Event
-from broadcast.core.hub import Settings
 from broadcast.core.interfaces import OpenedRoom
+from broadcast.core.settings import Settings
 from broadcast.journals.memory import MemoryJournal, MemoryRoomLog
 from broadcast.net.keepalive import DeadPeerDetector
 from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info

@@ -20,7 +20,7 @@ from broadcast.doors.jsonrpc.messages import Empty
 if TYPE_CHECKING:
     from broadcast.core.accounts import Account, OnAccount
     from broadcast.core.hub import Hub, OnRenamed
-    from broadcast.core.interfaces import DeviceCode
+    from broadcast.core.login_interfaces import DeviceCode
     from broadcast.core.membership import Member
     from broadcast.core.source import Source
     from broadcast.doors.jsonrpc.account_messages import (

@@ -11,9 +11,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from broadcast.core.errors import PasswordNeeded, RejectedError, WrongPassword
-from broadcast.core.hub import fold_room_name
 from broadcast.core.nicknames import reject_controls
 from broadcast.core.oidc_login import IdentityLogin
+from broadcast.core.rooms import fold_room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.core.session import CONNECTION_LOST
 from broadcast.doors.jsonrpc.accounts import (
@@ -176,7 +176,7 @@ class Hello:
         names = [*dict.fromkeys(map(fold_room_name, names))]
         if len(names) > MAX_ROOMS:
             raise refusal("room-refused", f"A session can be in {MAX_ROOMS} rooms.")
-        self._hub.open_rooms(names, self._on_rooms)
+        self._hub.rooms.open_all(names, self._on_rooms)
 
     def _on_rooms(self, rooms: Sequence[Room] | RejectedError) -> None:
         if not self._connection.is_open:
@@ -192,7 +192,7 @@ class Hello:
         self._check_numbers(rooms)
         connection, account, nick = self._connection, self._account, self._params.nick
         assert not isinstance(nick, UnsetType)
-        self._hub.reserve(rooms)
+        self._hub.rooms.reserve(rooms)
         try:
             if account is not None and self._hub.accounts.get(account.id) is not account:
                 raise WrongPassword  # the account was deleted while the rooms were opened
@@ -201,7 +201,7 @@ class Hello:
             grace, on_opened = self._limit_grace(inf), partial(self._on_opened, rooms)
             self._sessions.open(name, grace, connection.address, connection.source, account, on_opened)
         except RejectedError as error:
-            self._hub.end_reservations(rooms)
+            self._hub.rooms.end_reservations(rooms)
             raise self._explain(error) from error
 
     def _on_opened(self, rooms: Sequence[Room], session: ProgramSession | RejectedError) -> None:
@@ -212,7 +212,7 @@ class Hello:
                 session.end(CONNECTION_LOST)
         elif self._connection.is_open:
             self._refuse(self._explain(session))
-        self._hub.end_reservations(rooms)
+        self._hub.rooms.end_reservations(rooms)
 
     def _explain(self, error: RejectedError) -> RpcError:
         return self._ask_password(error) if isinstance(error, PasswordNeeded) else explain_rejection(error)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from broadcast.core.errors import JournalError, RejectedError
 from broadcast.core.events import Action, Message, StoreFailed, TopicChanged
-from broadcast.core.hub import fold_room_name
 from broadcast.core.nicknames import casefold_key, reject_controls
+from broadcast.core.rooms import fold_room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.doors.jsonrpc import accounts, messages
 from broadcast.doors.jsonrpc.accounts import session_gone
@@ -29,7 +29,7 @@ from broadcast.doors.jsonrpc.uploads import open_upload
 if TYPE_CHECKING:
     from broadcast.core.errors import UidReused
     from broadcast.core.events import Stored
-    from broadcast.core.hub import Sent
+    from broadcast.core.private_messages import Sent
     from broadcast.core.room import Room
     from broadcast.doors.jsonrpc.responses import Call
     from broadcast.doors.jsonrpc.session import Connection, ProgramSession
@@ -141,7 +141,7 @@ def _join(connection: Connection, call: Call, params: messages.JoinParams) -> No
         sessions = connection.sessions
         sessions.hub.check_joining(session.member, fold_room_name(params.room), sessions.wall_clock())
         connection.pause()
-        connection.sessions.hub.open_rooms([params.room], partial(_on_room, connection, call, params, session))
+        connection.sessions.hub.rooms.open_all([params.room], partial(_on_room, connection, call, params, session))
 
 
 def _on_room(
@@ -240,7 +240,7 @@ def _send_first(connection: Connection, first: FirstTell, recipient: str, text: 
             connection.resume()
 
     at = connection.sessions.wall_clock()
-    sent = hub.send_private(session.member, hub.find_recipient(recipient), text, at, on_stored, uid)
+    sent = hub.private_messages.send(session.member, hub.people.find_recipient(recipient), text, at, on_stored, uid)
     if sent is None:
         connection.pause()
     else:
@@ -254,7 +254,7 @@ def _end_tell(connection: Connection, tell: FirstTell, sent: Sent) -> bool:
         tell.succeed(messages.TellResult(kept=True))
         return False
     tell.succeed(messages.TellResult(away=to.away_reason) if to.away else messages.TellResult())
-    if room is None or not connection.sessions.hub.should_throttle_sender(to):
+    if room is None or not connection.sessions.hub.private_messages.should_throttle_sender(to):
         return False
     connection.pause()
     room.after_barrier(connection.resume)  # the barrier comes after these private messages

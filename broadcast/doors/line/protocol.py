@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
-    from broadcast.core.hub import Hub, Settings
+    from broadcast.core.hub import Hub
     from broadcast.core.interfaces import Encoder
     from broadcast.core.membership import Link
+    from broadcast.core.settings import Settings
     from broadcast.core.time_slice import CallSoon
     from broadcast.delivery.subscriber import Registry
     from broadcast.net.connections import Connections

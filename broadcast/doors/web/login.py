@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from broadcast.core.errors import LoginFailed, RejectedError
-from broadcast.core.interfaces import Identity, PageLogin
+from broadcast.core.login_interfaces import Identity, PageLogin
 from broadcast.doors.jsonrpc.accounts import check_safety
 from broadcast.doors.jsonrpc.errors import explain_rejection
 from broadcast.doors.web.http import respond_not_allowed, respond_text

@@ -22,9 +22,7 @@ import msgspec
 import psycopg
 from psycopg import sql
 
-from broadcast.core.errors import Busy, NicknameRejected, NotHere, RecipientNotReading, RejectedError
-from broadcast.core.events import PrivateMessage
-from broadcast.core.interfaces import (
+from broadcast.core.directory import (
     Announcement,
     Decision,
     Directory,
@@ -37,6 +35,8 @@ from broadcast.core.interfaces import (
     SlowMode,
     UserNotice,
 )
+from broadcast.core.errors import Busy, NicknameRejected, NotHere, RecipientNotReading, RejectedError
+from broadcast.core.events import PrivateMessage
 from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.postgres.database import Connection, Database

@@ -148,7 +148,7 @@ def test_any_input_is_answered_and_nothing_fails(lines: list[bytes], cuts: list[
     ann.vanish()
     world.clock.advance(100)
     world.settle()
-    assert len(world.hub.members) == 1
+    assert len(world.hub.people.members) == 1
 
 
 # Rate limit and back-pressure
@@ -317,7 +317,7 @@ def test_requests_before_the_loss_are_handled_at_the_same_rate() -> None:
     assert len(world.connections) == 1
     world.clock.advance(60)
     world.settle()
-    assert len(world.hub.members) == 1
+    assert len(world.hub.people.members) == 1
 
 
 def test_backlog_is_discarded_when_the_session_moves() -> None:
@@ -348,7 +348,7 @@ def test_backlog_is_discarded_in_time() -> None:
     for _ in range(61):
         world.clock.advance(1)
         world.settle()
-    assert not world.hub.members
+    assert not world.hub.people.members
 
 
 def test_input_after_the_end_is_ignored(world: ProgramWorld, ann: Program, bob: Program) -> None:
@@ -363,7 +363,7 @@ def test_quit_without_rooms_closes(world: ProgramWorld) -> None:
     assert bot.call("quit") == {}
     assert bot.is_closed()
     bot.hang_up()
-    assert not world.hub.members
+    assert not world.hub.people.members
     assert len(world.connections) == 0
 
 

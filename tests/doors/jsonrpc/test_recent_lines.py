@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from broadcast.core.hub import Settings
+from broadcast.core.settings import Settings
 from broadcast.doors.jsonrpc.line_reader import LIST_BYTES
 from broadcast.doors.jsonrpc.recent_lines import MOST_BYTES, MOST_LINES
 from tests.doors.jsonrpc.programs import Program, ProgramWorld

@@ -255,7 +255,7 @@ class TestUids:
     ) -> None:
         ann = world.program("ann")
         id_ = ann.put("upload", {**REPORT, "uid": "u"})
-        uploads.open_slot(world.hub.members[next(iter(world.hub.members))], world.room, "b", 5, uid="u")
+        uploads.open_slot(world.hub.people.members[next(iter(world.hub.people.members))], world.room, "b", 5, uid="u")
         reads.pop()([])
         world.settle()
         assert ann.response(id_)["error"]["data"]["reason"] == "uid-reused"

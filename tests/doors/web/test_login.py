@@ -9,9 +9,9 @@ import pytest
 from twisted.internet.address import IPv4Address
 
 from broadcast.core.errors import LoginFailed, RejectedError
-from broadcast.core.hub import Settings
-from broadcast.core.interfaces import Identity
+from broadcast.core.login_interfaces import Identity
 from broadcast.core.one_time_logins import ONE_TIME_SECONDS
+from broadcast.core.settings import Settings
 from broadcast.core.tries import ADDRESS_CODES
 from broadcast.doors.web import login as login_pages
 from broadcast.doors.web.door import WebSettings
@@ -193,7 +193,7 @@ def test_session_that_ends_while_its_account_is_stored_is_not_logged_in(world: L
     ann.put("login", {"login": login})
     ann.vanish()
     world.settle()
-    assert world.hub.members == {}
+    assert world.hub.people.members == {}
 
 
 def test_password_can_be_remembered_in_a_session(world: LoginWorld) -> None:

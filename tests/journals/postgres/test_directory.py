@@ -8,9 +8,7 @@ from time import monotonic
 
 import pytest
 
-from broadcast.core.errors import NotHere, RecipientNotReading, RejectedError
-from broadcast.core.events import PrivateMessage
-from broadcast.core.interfaces import (
+from broadcast.core.directory import (
     Announcement,
     Decision,
     Expulsion,
@@ -21,6 +19,8 @@ from broadcast.core.interfaces import (
     SlowMode,
     UserNotice,
 )
+from broadcast.core.errors import NotHere, RecipientNotReading, RejectedError
+from broadcast.core.events import PrivateMessage
 from broadcast.core.records import PrivateLine
 from broadcast.journals.postgres.database import Connection, Database
 from broadcast.journals.postgres.directory import PostgresDirectory

@@ -1,0 +1,307 @@
+"""The people on the other nodes of a cluster: their members here, and the calls to and from these nodes.
+
+No database, no network: ``Directory`` hides them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from broadcast.core import nicknames
+from broadcast.core.accounts import Accounts, Authenticator
+from broadcast.core.directory import (
+    Decision,
+    Directory,
+    Expulsion,
+    NodeListener,
+    NodeMessage,
+    OnDirectory,
+    Person,
+    UserNotice,
+)
+from broadcast.core.errors import NotHere, RejectedError
+from broadcast.core.events import Gap, PrivateMessage, ReplayLine
+from broadcast.core.interfaces import Callback
+from broadcast.core.membership import Member, MemberListener
+from broadcast.core.moderation import Moderation, reaches
+from broadcast.core.people import People
+from broadcast.core.private_lines import PrivateLines
+from broadcast.core.private_messages import PrivateMessages
+from broadcast.core.records import (
+    AddPrivate,
+    DeleteAccount,
+    DeleteBan,
+    MarkDelivered,
+    PrivateLine,
+    RecordChange,
+    SaveAccount,
+    SaveBan,
+)
+from broadcast.core.room import Room
+from broadcast.core.rooms import call_after_barriers
+from broadcast.core.source import Source
+
+
+class LocalHub(Protocol):
+    """The parts of the hub of this node that a call of another node can change."""
+
+    accounts: Accounts
+    authenticator: Authenticator
+    moderation: Moderation
+    people: People
+    private_lines: PrivateLines
+    private_messages: PrivateMessages
+
+    def check_address(self, host: str | None) -> None:
+        """Raise ``Banned`` if the IP address *host* is banned now."""
+
+    def carry_out(self, decision: Decision) -> bool:
+        """Carry out *decision* on this node. Return whether a mute has ended."""
+
+    def expel(self, member: Member, action: str, operator: str, why: str) -> None:
+        """End the session of *member*; see ``Hub.expel``."""
+
+    def rename(self, member: Member, name: str, *, unasked: bool) -> bool:
+        """Give *member* another nickname; see ``Hub.rename``."""
+
+    def leave_registered_name(self, member: Member, *, unasked: bool) -> bool:
+        """Give *member* a free nickname if it must not have its own; see ``Hub.leave_registered_name``."""
+
+
+class OtherNodes:
+    """The way from *hub* to the other nodes, and the calls of *directory* about them.
+
+    A server that is alone has no directory. Then each nickname that is free here is free.
+    """
+
+    def __init__(self, directory: Directory | None, hub: LocalHub) -> None:
+        self.count = 0
+        """Number of members that are on other nodes."""
+        self._directory = directory
+        self._hub = hub
+        self._people = hub.people
+        self._releasing: dict[str, list[Callback]] = {}
+        """The calls that take nicknames, by key, that a member has given up and that are not free yet."""
+        self._remote: WeakValueDictionary[int, Member] = WeakValueDictionary()
+        """The members on other nodes by session id, as long as the directory or the stream of a room has them."""
+
+    def watch(self) -> None:
+        """Receive the people and messages of the other nodes from now on."""
+        if self._directory is not None:
+            self._directory.watch(self)
+
+    # Calls to the other nodes
+
+    def take(self, member: Member, nick: str, on_taken: OnDirectory) -> None:
+        """Take *nick*, which is free here, for *member*. Call *on_taken* at once, unless there are other nodes.
+
+        Then the nickname may have been registered or banned meanwhile.
+        """
+        directory = self._directory
+        if directory is None:
+            on_taken(None)
+            return
+
+        def check(error: RejectedError | None) -> None:
+            if error is None:
+                try:
+                    self._hub.check_address(member.source.address)
+                    self._people.validate(nick, member, member.link, member.account)
+                except RejectedError as rejection:
+                    error = rejection
+                    directory.release(member.id, nick)
+            on_taken(error)
+
+        take = partial(directory.take, _describe(member, nick), check)
+        releasing = self._releasing.get(nicknames.casefold_key(nick))
+        if releasing is None:
+            take()
+        else:
+            releasing.append(take)
+
+    def free(self, member: Member, nick: str, rooms: Iterable[Room]) -> None:
+        """Free *nick* on all nodes, after the events of *rooms*: there, the next owner joins after that."""
+        directory, key = self._directory, nicknames.casefold_key(nick)
+        if directory is None:
+            return
+
+        def free() -> None:
+            directory.release(member.id, nick)
+            for take in self._releasing.pop(key):
+                take()
+
+        self._releasing[key] = []
+        call_after_barriers([*rooms], free)
+
+    def release(self, session: int, nick: str) -> None:
+        """Free *nick* on all nodes at once. Some member is on another node, or was there."""
+        self._others.release(session, nick)
+
+    def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
+        """Send *message* to the other node on which its recipient is; see ``Directory.send``."""
+        self._others.send(message, on_taken)
+
+    def update(self, member: Member) -> None:
+        """Publish the account of *member*, and whether it is away, to the other nodes."""
+        if self._directory is not None:
+            self._directory.update(_describe(member, member.nick))
+
+    def publish(self, decision: Decision) -> None:
+        """Let all other nodes carry out *decision*."""
+        if self._directory is not None:
+            self._directory.publish(decision)
+
+    def find_remote(self, session: int, nick: str) -> Member:
+        """Return the member *session*, which is on another node. *nick* is its nickname in the stream of a room.
+
+        The stream of a room and the directory can be ahead of each other.
+        """
+        member = self._remote.get(session)
+        if member is None:
+            listener = RemoteListener(self._others, session)
+            member = self._remote[session] = Member(session, nick, listener, receives_own=True, is_remote=True)
+            member.last_active = self._hub.authenticator.time_of_day
+        return member
+
+    @property
+    def _others(self) -> Directory:
+        """The directory, which there is if some member is on another node."""
+        assert self._directory is not None
+        return self._directory
+
+    # Calls of the other nodes; see ``NodeListener``
+
+    def person_changed(self, person: Person) -> None:
+        """Note that *person* is on another node, or has changed; see ``NodeListener``."""
+        member = self.find_remote(person.session, person.nick)
+        if person.session not in self._people.members:
+            self._people.members[person.session] = member
+            self.count += 1
+        if person.nick != member.nick:
+            self._people.follow_rename(member, person.nick)
+            member.nick = person.nick
+        self._people.claim(member)
+        member.account, member.source = self._hub.accounts.get(person.account), Source(person.address, is_local=False)
+        member.away, member.away_reason = person.away, person.away_reason
+        member.arrived = True
+
+    def person_left(self, session: int, nick: str) -> None:
+        """Note that *session* of another node has the nickname *nick* no more; see ``NodeListener``."""
+        member = self._people.members.get(session)
+        if member is None or not member.is_remote:
+            return
+        self._people.release(member, nick)
+        if nicknames.casefold_key(nick) == nicknames.casefold_key(member.nick):
+            del self._people.members[session]
+            self.count -= 1
+            self._hub.moderation.forget(member)
+
+    def receive(self, message: NodeMessage, on_taken: OnDirectory) -> None:
+        """Handle *message* of another node; see ``NodeListener``."""
+        member = self._people.member_by_session(message.to)
+        if member is None or member.is_remote:
+            on_taken(NotHere("the recipient is not here any more."))
+            return
+        match message:
+            case Expulsion():
+                member.removed_by = message.by
+                member.listener.disconnect(message.reason, message.notice)
+            case PrivateMessage():
+                try:
+                    self._hub.private_messages.check_reading(member)
+                except RejectedError as error:
+                    on_taken(error)
+                    return
+                self._hub.private_messages.deliver(message, member, self._people.members.get(message.session))
+            case _:
+                member.listener.notify(message.text)
+        on_taken(None)
+
+    def carry_out(self, decision: Decision) -> None:
+        """Carry out *decision* of an operator on another node."""
+        self._hub.carry_out(decision)
+
+    def records_changed(self, changes: Sequence[RecordChange]) -> None:
+        """Take over *changes* that another node has stored; see ``NodeListener``."""
+        for change in changes:
+            match change:
+                case SaveAccount():
+                    self._take_over_account(change)
+                case DeleteAccount():
+                    self._hub.accounts.take_over(change)
+                case SaveBan(ban=ban):
+                    self._hub.moderation.take_over(change)
+                    for member in [member for member in self._people.own_members() if reaches(ban, member)]:
+                        self._hub.expel(member, "banned", ban.by, ban.reason)
+                case DeleteBan():
+                    self._hub.moderation.take_over(change)
+                case AddPrivate() | MarkDelivered():
+                    self._hub.private_lines.take_over(change)
+                case _:  # the audit trail is not in memory
+                    pass
+
+    def _take_over_account(self, change: SaveAccount) -> None:
+        account = self._hub.accounts.get(change.account.id)
+        before = "" if account is None else account.name
+        self._hub.accounts.take_over(change)
+        name = change.account.name
+        if name == before:
+            return
+        owner = self._people.owner_of(name)
+        if owner is not None:
+            self._hub.leave_registered_name(owner, unasked=True)
+        for member in [
+            member for member in self._people.own_members() if account is not None and member.account is account
+        ]:
+            if nicknames.casefold_key(member.nick) == nicknames.casefold_key(before):
+                with suppress(RejectedError):  # somebody who is here has a nickname that looks like it
+                    self._hub.rename(member, name, unasked=True)
+
+
+def _describe(member: Member, nick: str) -> Person:
+    """Return *member* with the nickname *nick*, as other nodes know it."""
+    account = 0 if member.account is None else member.account.id
+    return Person(member.id, nick, account, member.away, member.away_reason, member.source.address)
+
+
+class RemoteListener:
+    """The listener of a member that is on another node. It passes the calls on to this node."""
+
+    congested = False
+    """The other node knows that."""
+
+    def __init__(self, directory: Directory, session: int) -> None:
+        self._directory = directory
+        self._session = session
+
+    def joined(self, room: str, replay: Iterator[ReplayLine | Gap]) -> None:
+        """Do nothing: the other node does it."""
+
+    def leave_delivered(self, room: str) -> None:
+        """Do nothing: the other node does it."""
+
+    def receive_private(self, message: PrivateMessage) -> None:
+        """Pass *message* on, and do not wait for the result."""
+        self._directory.send(message, ignore_outcome)
+
+    def private_sent(self, line: PrivateLine) -> None:
+        """Do nothing: the other node does it."""
+
+    def notify(self, text: str) -> None:
+        """Pass *text* on."""
+        self._directory.send(UserNotice(self._session, text), ignore_outcome)
+
+    def disconnect(self, reason: str, notice: str) -> None:
+        """Ask the other node to end the session. The hub removes the member once that is done."""
+        self._directory.send(Expulsion(self._session, reason, notice), ignore_outcome)
+
+
+def ignore_outcome(_error: RejectedError | None) -> None:
+    """Do nothing: if a message cannot be passed on, its recipient is not here any more."""
+
+
+_conforms: tuple[type[NodeListener], type[MemberListener]] = (OtherNodes, RemoteListener)
