@@ -27,11 +27,13 @@ from broadcast.core.directory import (
     Decision,
     Directory,
     Expulsion,
+    Handover,
     Mute,
     NodeListener,
     NodeMessage,
     OnDirectory,
     Person,
+    Return,
     SlowMode,
     UserNotice,
 )
@@ -40,6 +42,7 @@ from broadcast.core.events import PrivateMessage
 from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.postgres.database import Connection, Database
+from broadcast.journals.postgres.shared_sessions import PostgresSessions
 
 LEASE_SECONDS: Final = 10.0
 """Time after which the others remove the people of a server that does not renew its lease."""
@@ -55,12 +58,16 @@ MAX_WAITING: Final = 20_000
 """Maximum number of changes that wait."""
 
 _CHANGE = "SELECT change_people(%s, %s::jsonb)"
-_PEOPLE = "SELECT node, session, nick, account, away, away_reason, address FROM people ORDER BY node, session"
+_PEOPLE = """SELECT node, session, nick, account, away, away_reason, address, generation
+    FROM people ORDER BY node, session"""
 _MAIL = """WITH taken AS (DELETE FROM mail WHERE node = %s RETURNING id, sender, body)
     SELECT sender, body FROM taken ORDER BY id"""
 _KINDS: Final[dict[str, Any]] = {
-    kind.__name__: kind for kind in (PrivateMessage, Expulsion, UserNotice, Mute, SlowMode, Announcement)
+    kind.__name__: kind
+    for kind in (PrivateMessage, Expulsion, UserNotice, Handover, Return, Mute, SlowMode, Announcement)
 }
+_MUST_BE_MADE: Final = ("release", "end", "park")
+"""The changes that do not fail."""
 _UNREACHABLE = "the server cannot reach its database: try again in a moment."
 
 
@@ -80,6 +87,7 @@ class PostgresDirectory:
         self._database = database
         self._call_soon = call_soon
         self._unicode = unicode
+        self.sessions = PostgresSessions(self._add)
         self._listener: NodeListener | None = None
         self._lock = Lock()
         """Guards ``_changes``."""
@@ -126,9 +134,10 @@ class PostgresDirectory:
         """Store new values."""
         self._add(("update", self._row(person)), _ignore)
 
-    def release(self, session: int, nick: str) -> None:
+    def release(self, session: int, nick: str, generation: int = 0) -> None:
         """Free a nickname."""
-        self._add(("release", {"key": casefold_key(nick), "session": session, "nick": nick}), _ignore)
+        item = {"key": casefold_key(nick), "session": session, "nick": nick, "generation": generation}
+        self._add(("release", item), _ignore)
 
     def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Pass a message on, and wait for the answer of the other server."""
@@ -136,7 +145,9 @@ class PostgresDirectory:
         self._sent[number] = on_taken, monotonic() + GIVE_UP_SECONDS
 
         def stored(answer: Any) -> None:  # noqa: ANN401 - a value of the database
-            if answer is not None:
+            if answer is True:  # it waits in the database, because no server has the session
+                self._end_message(number, None)
+            elif answer is not None:
                 self._end_message(number, answer or NotHere("the recipient is not here any more."))
 
         body = ["message", number, type(message).__name__, msgspec.to_builtins(message)]
@@ -201,6 +212,8 @@ class PostgresDirectory:
                 self._clear_wakes()
         if self._db is not None:
             with suppress(psycopg.Error):
+                while self._changes:
+                    self._make_changes(self._db)
                 self._db.execute("SELECT clear_node(%s), forget_people(%s)", (self._database.node,) * 2)
         self._disconnect()
 
@@ -237,6 +250,7 @@ class PostgresDirectory:
     def _renew(self, db: Connection) -> None:
         if monotonic() >= self._next_renewal:
             db.execute("SELECT renew(%s, %s)", (self._database.node, LEASE_SECONDS))
+            db.execute("SELECT end_parked()")
             self._next_renewal = monotonic() + RENEW_SECONDS
             self._call_soon(self._fail_old_messages)
 
@@ -256,12 +270,12 @@ class PostgresDirectory:
         """Let changes fail that could not be made in time, except releases, which must be made."""
         now = monotonic()
         with self._lock:
-            old = [each for each in self._changes if each.until < now and each.change[0] != "release"]
+            old = [each for each in self._changes if each.until < now and each.change[0] not in _MUST_BE_MADE]
             self._changes = deque(each for each in self._changes if each not in old)
         for change in old:
             if change.change[0] == "take":  # it may have been made, if the connection was lost
                 row = change.change[1]
-                self.release(row["session"], row["nick"])
+                self.release(row["session"], row["nick"], row["generation"])
             self._call_soon(partial(change.on_answer, RejectedError(_UNREACHABLE)))
 
     def _handle(self, db: Connection, payload: str) -> None:
@@ -270,15 +284,16 @@ class PostgresDirectory:
             self._compare(db)
             self._read_mail(db)
             return
-        node, news = msgspec.json.decode(payload)
+        _, news = msgspec.json.decode(payload)
         for kind, *values in news:
             if kind == "mail":
                 self._read_mail(db)
-            elif node != self._database.node:
-                if kind == "here":
-                    self._come(_to_person(values[0]))
-                else:
-                    self._go(*values)
+            elif kind == "gone":
+                self._go(*values)
+            elif values[0]["node"] != self._database.node:
+                self._come(_to_person(values[0]))
+            else:  # it may have been on another server before
+                self._known.pop((values[0]["session"], values[0]["key"]), None)
 
     def _compare(self, db: Connection) -> None:
         """Notify the listener of all differences between the database and the people that it knows."""
