@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from broadcast.core import nicknames
 from broadcast.core.accounts import Account, Accounts, Authenticator
 from broadcast.core.backlog import Backlog
-from broadcast.core.directory import Announcement, Decision, Directory, Expulsion, Mute, Return, SlowMode
+from broadcast.core.directory import Decision, Directory, Expulsion, Mute, Return, SlowMode
 from broadcast.core.errors import FileRejected, NicknameRejected, NotHere, NotPermitted, RejectedError
 from broadcast.core.events import FileInfo, OnStored
 from broadcast.core.interfaces import CallLater, Journal, Publisher
@@ -432,7 +432,7 @@ class Hub:
                 self.moderation.mute(decision.session, decision.account, decision.until)
             case SlowMode():
                 self.moderation.set_slow(decision.room, decision.seconds)
-            case Announcement():
+            case _:
                 for room in self.rooms.values():
                     room.announce(decision.text, is_local=True)  # each node announces it in its open rooms
         return False

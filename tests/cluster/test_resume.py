@@ -41,7 +41,6 @@ def bob(there: Node, ann: Program) -> Program:
 def ask_back(node: Node, program: Program, **resume: object) -> tuple[Program, int]:
     """Return a program that asks *node* for the session of *program*, and the id of its request."""
     back = node.open_program()
-    back.checker.seen = getattr(program.checker, "seen", None)
     return back, back.put("hello", {"protocol": 1, "nick": "bob", "resume": program.resume | resume})
 
 

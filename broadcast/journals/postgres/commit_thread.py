@@ -31,7 +31,8 @@ from broadcast.journals.postgres.database import (
     is_timeout,
     to_text,
 )
-from broadcast.journals.postgres.merging import Merger, Segment
+from broadcast.journals.postgres.leases import Writer
+from broadcast.journals.postgres.merging import Merger, Segment, is_behind
 from broadcast.journals.postgres.records import CHANGE_RECORDS, encode_changes
 from broadcast.journals.postgres.room_log import PostgresRoomLog
 from broadcast.journals.postgres.rows import DURABLE, Row, encode, is_streamed, to_row
@@ -66,28 +67,29 @@ class _AbandonedError(Exception):
 class CommitThread:
     """The thread that stores the events of *queue* with connections to *database*.
 
-    *epoch* is that of this server, and *batch* the number of its last batch. All events go to *merger*, those of a room
+    *writer* is this server. All events go to *merger*, those of a room
     in order, each as stored or as ``StoreFailed``. *read_others* is called with rooms in which events of other servers
-    come first. *stats* records the commits.
+    come first. *stats* records the commits. *on_lost* is called, on this thread, when other servers have removed this
+    one, or with the name of a room in which lines were lost that were delivered.
     """
 
     def __init__(
         self,
         database: Database,
-        epoch: int,
-        batch: int,
+        writer: Writer,
         queue: BatchQueue[PostgresRoomLog],
         merger: Merger[PostgresRoomLog],
         stats: CommitStats,
         read_others: Callable[[Sequence[PostgresRoomLog]], None],
+        on_lost: Callable[[str], None],
     ) -> None:
         self._database = database
-        self._epoch = epoch
-        self._batch = batch
+        self._epoch, self._batch = writer
         self._queue = queue
         self._merger = merger
         self._stats = stats
         self._read_others = read_others
+        self._on_lost = on_lost
         self._db: Connection | None = None
         self._next_try = 0.0
         """Time before which no other connection is tried."""
@@ -181,7 +183,14 @@ class CommitThread:
             events = [] if index < owed else self._still_waiting(segment.events)
             segments[index] = log, segment._replace(events=events)
         del self._owed[:owed]
-        if behind := self._merger.add_own(segments):
+        self._deliver(segments)
+
+    def _deliver(self, segments: Sequence[tuple[PostgresRoomLog, Segment]]) -> None:
+        """Give *segments* to the merger, unless the database has lost lines and given their numbers again."""
+        if lost := [log for log, segment in segments if is_behind(segment.begin, log.stream.position)]:
+            self._merger.end(log for log, _ in segments)
+            self._on_lost(lost[0].name)
+        elif behind := self._merger.add_own(segments):
             self._read_others(behind)
 
     def _call(self, statement: str, *values: object) -> Mapping[str, Any]:
@@ -197,6 +206,8 @@ class CommitThread:
             except Exception as error:
                 reason = describe_error(error)
                 self._stats.record_failure(reason, 0)
+                if is_stale(error):
+                    self._on_lost("")
                 is_refused = self._db is not None and not (self._db.closed or is_fatal(error))
                 if is_refused and (not in_doubt or is_stale(error)):
                     raise _NotStoredError(reason) from error

@@ -125,7 +125,7 @@ class Database:
 def describe_error(error: Exception) -> str:
     """Return why an event was not stored, as one short line."""
     if is_stale(error):
-        return "another server has taken the name of this one"
+        return "this server has lost its lease"
     if isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or is_fatal(error)):
         return _UNREACHABLE
     return _REASONS.get(type(error)) or f"the journal cannot be written: {_one_line(error)}"

@@ -12,11 +12,12 @@ import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from threading import Lock, Thread
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import psycopg
@@ -41,13 +42,10 @@ from broadcast.core.errors import Busy, NicknameRejected, NotHere, RecipientNotR
 from broadcast.core.events import PrivateMessage
 from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.time_slice import CallSoon
-from broadcast.journals.postgres.database import Connection, Database
+from broadcast.journals.postgres.database import Connection, Database, describe_error, is_stale
+from broadcast.journals.postgres.leases import LEASE_SECONDS, RENEW_SECONDS, LeaseLost, renew_lease
 from broadcast.journals.postgres.shared_sessions import PostgresSessions
 
-LEASE_SECONDS: Final = 10.0
-"""Time after which the others remove the people of a server that does not renew its lease."""
-RENEW_SECONDS: Final = 2.0
-"""Time between two renewals."""
 GIVE_UP_SECONDS: Final = 5.0
 """Time after which a change fails that could not be made, and a message that was not taken."""
 RETRY_SECONDS: Final = 0.5
@@ -57,11 +55,15 @@ MAX_CHANGES: Final = 200
 MAX_WAITING: Final = 20_000
 """Maximum number of changes that wait."""
 
-_CHANGE = "SELECT change_people(%s, %s::jsonb)"
+MAIL_SECONDS: Final = 3.0
+"""Time after which the recipient discards a message: its sender may have given up."""
+
+_CHANGE = "SELECT change_people_once(%s, %s, %s, %s::jsonb)"
 _PEOPLE = """SELECT node, session, nick, account, away, away_reason, address, generation
     FROM people ORDER BY node, session"""
-_MAIL = """WITH taken AS (DELETE FROM mail WHERE node = %s RETURNING id, sender, body)
-    SELECT sender, body FROM taken ORDER BY id"""
+_MAIL = """SELECT id, sender, body, extract(epoch FROM now() - stored)::float8 FROM mail
+    WHERE node = %s AND id > %s ORDER BY id"""
+_DELETE_MAIL = "DELETE FROM mail WHERE node = %s AND id <= %s"
 _KINDS: Final[dict[str, Any]] = {
     kind.__name__: kind
     for kind in (PrivateMessage, Expulsion, UserNotice, Handover, Return, Mute, SlowMode, Announcement)
@@ -71,7 +73,8 @@ _MUST_BE_MADE: Final = ("release", "end", "park")
 _UNREACHABLE = "the server cannot reach its database: try again in a moment."
 
 
-class _Change(NamedTuple):
+@dataclass(slots=True)
+class _Change:
     """A change that waits, and the function that receives its answer on the reactor's thread."""
 
     change: tuple[Any, ...]
@@ -81,39 +84,62 @@ class _Change(NamedTuple):
 
 
 class PostgresDirectory:
-    """The directory of the server ``database.node``. With *unicode*, nicknames must not look alike."""
+    """The directory of the server ``database.node``. With *unicode*, nicknames must not look alike.
 
-    def __init__(self, database: Database, call_soon: CallSoon, *, unicode: bool) -> None:
+    *on_lost* is called, on any thread, when other servers have removed this one. Then all changes fail.
+    """
+
+    def __init__(
+        self, database: Database, call_soon: CallSoon, on_lost: Callable[[], None] = lambda: None, *, unicode: bool
+    ) -> None:
         self._database = database
         self._call_soon = call_soon
+        self._on_lost = on_lost
         self._unicode = unicode
         self.sessions = PostgresSessions(self._add)
         self._listener: NodeListener | None = None
         self._lock = Lock()
         """Guards ``_changes``."""
-        self._changes: deque[_Change] = deque()
         self._numbers = count(1)
         self._sent: dict[int, tuple[OnDirectory, float]] = {}
         """The messages without an answer, with the time at which each fails. Only the reactor's thread uses it."""
+        self._thread: Thread | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self._changes: deque[_Change] = deque()
+        self._in_flight: list[_Change] = []
+        """The changes that were sent and have no answer yet."""
+        self._batch = 0
+        """The number of these."""
         self._known: dict[tuple[int, str], Person] = {}
         """The people of other servers that the listener knows. Only the thread uses it."""
         self._db: Connection | None = None
-        self._is_new = True
-        """Whether people of an earlier server with this name may be in the database."""
+        self._epoch = 0
+        self.lease_end = 0.0
+        """Monotonic time at which the lease runs out."""
         self._next_renewal = 0.0
+        self._last_mail = 0
+        """The id of the last mail that was received."""
         self._news: deque[str] = deque()
         """The notifications that were not handled. They can arrive with the answer to any statement."""
-        self._closing = False
+        self._closing = self._is_lost = False
+
+    def start(self, db: Connection, epoch: int) -> None:
+        """Keep *db*, which holds the name and the lease of this server, with this *epoch*. Called before ``watch``."""
+        self._reset()
+        self._db = db
+        self._epoch = epoch
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
-        self._thread = Thread(target=self._run, name="directory", daemon=True)
 
     # Calls of the hub
 
     def watch(self, listener: NodeListener) -> None:
         """Start the thread."""
         self._listener = listener
+        self._thread = Thread(target=self._run, name="directory", daemon=True)
         self._thread.start()
 
     def take(self, person: Person, on_taken: OnDirectory) -> None:
@@ -149,6 +175,8 @@ class PostgresDirectory:
                 self._end_message(number, None)
             elif answer is not None:
                 self._end_message(number, answer or NotHere("the recipient is not here any more."))
+            elif number in self._sent:
+                self._sent[number] = on_taken, monotonic() + GIVE_UP_SECONDS
 
         body = ["message", number, type(message).__name__, msgspec.to_builtins(message)]
         self._add(("send", message.to, body), stored)
@@ -160,12 +188,13 @@ class PostgresDirectory:
 
     def close(self) -> None:
         """Remove the people of this server, and end the thread. Blocks until then, for some seconds at most."""
-        if self._closing:
+        if self._closing or not self._epoch:
             return
         self._closing = True
         self._wake()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
+        self._disconnect()
         self._wake_reader.close()
         self._wake_writer.close()
 
@@ -174,18 +203,26 @@ class PostgresDirectory:
         return {"key": casefold_key(person.nick), "look": look, **msgspec.to_builtins(person)}
 
     def _add(self, change: tuple[Any, ...], on_answer: Callable[[Any], None]) -> None:
+        error: RejectedError | None = None
         with self._lock:
-            is_full = len(self._changes) >= MAX_WAITING
-            if not is_full:
+            if self._is_lost:
+                error = RejectedError(_UNREACHABLE)
+            elif len(self._changes) >= MAX_WAITING:
+                error = Busy()
+            else:
                 self._changes.append(_Change(change, on_answer, monotonic() + GIVE_UP_SECONDS))
-        if is_full:
-            self._call_soon(partial(on_answer, Busy()))
+        if error is not None:
+            self._call_soon(partial(on_answer, error))
         else:
             self._wake()
 
     def _end_message(self, number: int, error: RejectedError | None) -> None:
         on_taken, _ = self._sent.pop(number, (_ignore, 0.0))
         on_taken(error)
+
+    def _fail_messages(self) -> None:
+        for number in list(self._sent):
+            self._end_message(number, RejectedError(_UNREACHABLE))
 
     def _fail_old_messages(self) -> None:
         now = monotonic()
@@ -200,43 +237,60 @@ class PostgresDirectory:
             self._wake_writer.send(b"\0")
 
     def _run(self) -> None:
-        while not self._closing:
+        while not (self._closing or self._is_lost):
             try:
                 if self._db is None:
                     self._db = self._connect()
-                self._work(self._db)
-            except Exception:  # noqa: BLE001 - the commit thread reports that the database is away
+                self._listen(self._db)
+                while not self._closing:
+                    self._work(self._db)
+            except Exception as error:  # noqa: BLE001 - the commit thread reports that the database is away
+                if isinstance(error, LeaseLost) or is_stale(error):
+                    self._lose()
+                    break
                 self._disconnect()
                 self._fail_old_changes()
+                self._call_soon(self._fail_old_messages)
                 select.select([self._wake_reader], [], [], RETRY_SECONDS)
                 self._clear_wakes()
-        if self._db is not None:
+        if self._db is not None and not self._is_lost:
             with suppress(psycopg.Error):
-                while self._changes:
+                while self._changes or self._in_flight:
                     self._make_changes(self._db)
-                self._db.execute("SELECT clear_node(%s), forget_people(%s)", (self._database.node,) * 2)
+                self._db.execute("SELECT end_lease(%s, %s)", (self._database.node, self._epoch))
         self._disconnect()
+
+    def _lose(self) -> None:
+        """Let all changes fail, because other servers have removed this one."""
+        with self._lock:
+            self._is_lost = True
+            changes = [*self._in_flight, *self._changes]
+            self._changes.clear()
+        for change in changes:
+            self._call_soon(partial(change.on_answer, RejectedError(_UNREACHABLE)))
+        self._call_soon(self._fail_messages)
+        self._on_lost()
 
     def _connect(self) -> Connection:
         db = self._database.connect()
+        db.execute("SELECT lock_name(%s)", (self._database.node,))
+        return db
+
+    def _listen(self, db: Connection) -> None:
+        """Receive notifications on the new connection *db*, and everything that was missed until now."""
         self._news.clear()
         db.add_notify_handler(lambda notification: self._news.append(notification.payload))
         (channel,) = _row_of(db.execute("SELECT people_channel()"))
         db.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-        if self._is_new:  # in one statement, so that no server that starts finds no lease
-            renewal = self._database.node, LEASE_SECONDS
-            db.execute("SELECT forget_people(%s), renew(%s, %s)", (self._database.node, *renewal))
-            self._is_new = False
         self._next_renewal = 0.0
         self._renew(db)
         self._compare(db)
         self._read_mail(db)
-        return db
 
     def _work(self, db: Connection) -> None:
         """Make the changes that wait, then wait for more and for notifications."""
         self._renew(db)
-        while self._changes:
+        while self._changes or self._in_flight:
             self._make_changes(db)
         seconds = 0.0 if self._news else max(self._next_renewal - monotonic(), 0.0)
         select.select([db.fileno(), self._wake_reader.fileno()], [], [], seconds)
@@ -248,21 +302,25 @@ class PostgresDirectory:
             self._handle(db, self._news.popleft())
 
     def _renew(self, db: Connection) -> None:
-        if monotonic() >= self._next_renewal:
-            db.execute("SELECT renew(%s, %s)", (self._database.node, LEASE_SECONDS))
-            db.execute("SELECT end_parked()")
-            self._next_renewal = monotonic() + RENEW_SECONDS
+        now = monotonic()
+        if now >= self._next_renewal:
+            renew_lease(db, self._database.node, self._epoch)
+            self._next_renewal = now + RENEW_SECONDS
+            self.lease_end = now + LEASE_SECONDS
             self._call_soon(self._fail_old_messages)
 
     def _make_changes(self, db: Connection) -> None:
-        """Make some changes. They are sent again if the connection is lost, which changes nothing but mail."""
-        with self._lock:
-            changes = [self._changes[index] for index in range(min(len(self._changes), MAX_CHANGES))]
-        body = msgspec.json.encode([change.change for change in changes]).decode()
-        (answers,) = _row_of(db.execute(_CHANGE, (self._database.node, body)))
-        with self._lock:
-            for _ in changes:
-                self._changes.popleft()
+        """Make some changes. If the connection is lost, the same ones are sent again. They are made once."""
+        if not self._in_flight:
+            with self._lock:
+                self._in_flight = [self._changes.popleft() for _ in range(min(len(self._changes), MAX_CHANGES))]
+            self._batch += 1
+        body = msgspec.json.encode([change.change for change in self._in_flight]).decode()
+        try:
+            (answers,) = _row_of(db.execute(_CHANGE, (self._database.node, self._epoch, self._batch, body)))
+        except psycopg.DataError as error:  # sent again, it would fail again
+            answers = [RejectedError(f"the database refuses that: {describe_error(error)}.")] * len(self._in_flight)
+        changes, self._in_flight = self._in_flight, []
         for change, answer in zip(changes, answers, strict=True):
             self._call_soon(partial(change.on_answer, answer))
 
@@ -270,12 +328,19 @@ class PostgresDirectory:
         """Let changes fail that could not be made in time, except releases, which must be made."""
         now = monotonic()
         with self._lock:
-            old = [each for each in self._changes if each.until < now and each.change[0] not in _MUST_BE_MADE]
-            self._changes = deque(each for each in self._changes if each not in old)
+            waiting, self._changes = self._changes, deque()
+            old: list[_Change] = []
+            for change in waiting:
+                is_old = change.until < now and change.change[0] not in _MUST_BE_MADE
+                (old if is_old else self._changes).append(change)
+        for change in self._in_flight:
+            if change.until < now and change.on_answer is not _ignore:
+                old.append(_Change(change.change, change.on_answer, now))
+                change.on_answer = _ignore
+                if change.change[0] == "take":  # it may have been made, or be made yet
+                    row = change.change[1]
+                    self.release(row["session"], row["nick"], row["generation"])
         for change in old:
-            if change.change[0] == "take":  # it may have been made, if the connection was lost
-                row = change.change[1]
-                self.release(row["session"], row["nick"], row["generation"])
             self._call_soon(partial(change.on_answer, RejectedError(_UNREACHABLE)))
 
     def _handle(self, db: Connection, payload: str) -> None:
@@ -323,15 +388,18 @@ class PostgresDirectory:
         self._call_soon(lambda: call(listener))
 
     def _read_mail(self, db: Connection) -> None:
-        for sender, (kind, number, name, values) in db.execute(_MAIL, (self._database.node,)).fetchall():
+        """Handle the mail to this server. It is deleted after that, so that a lost connection loses none."""
+        mail = db.execute(_MAIL, (self._database.node, self._last_mail)).fetchall()
+        for self._last_mail, sender, (kind, number, name, values), age in mail:
             if kind == "answer":
                 self._call_soon(partial(self._end_message, number, _to_error(name, values)))
-            else:
-                content = msgspec.convert(values, _KINDS[name])
-                if kind == "decision":
-                    self._notify(partial(_carry_out, content))
-                else:
-                    self._notify(partial(_receive, content, partial(self._answer, sender, number)))
+                continue
+            content = msgspec.convert(values, _KINDS[name])
+            if kind == "decision":
+                self._notify(partial(_carry_out, content))
+            elif age < MAIL_SECONDS:
+                self._notify(partial(_receive, content, partial(self._answer, sender, number)))
+        db.execute(_DELETE_MAIL, (self._database.node, self._last_mail))
 
     def _answer(self, node: str, number: int, error: RejectedError | None) -> None:
         name = "" if error is None else type(error).__name__

@@ -18,6 +18,11 @@ Position: TypeAlias = tuple[int, int]
 """Number of the last line, and place of the last event in the table ``stream``."""
 
 
+def is_behind(found: Position, delivered: Position) -> bool:
+    """Return whether the database, which has come to *found*, lacks events that it had when they were *delivered*."""
+    return found[0] < delivered[0] or found[1] < delivered[1]
+
+
 class Segment(NamedTuple):
     """Events of this server that follow one another in a room, from the position *begin* to *end*."""
 

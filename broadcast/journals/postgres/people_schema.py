@@ -24,7 +24,7 @@ COMMENT ON COLUMN people.generation IS 'A number that rises when the session mov
 
 CREATE TABLE mail (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, node text NOT NULL, sender text NOT NULL, body jsonb NOT NULL,
-    session bigint
+    session bigint, stored timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX mail_node ON mail (node, id);
 COMMENT ON TABLE mail IS 'Messages from server to server, about one person or to all. The recipient deletes them.';
@@ -33,6 +33,7 @@ COMMENT ON COLUMN mail.node IS 'The server that receives the message; empty whil
 COMMENT ON COLUMN mail.sender IS 'The server that has sent it.';
 COMMENT ON COLUMN mail.body IS 'The kind and the contents.';
 COMMENT ON COLUMN mail.session IS 'The session that the message is for, if it is for one.';
+COMMENT ON COLUMN mail.stored IS 'The time at which it was sent.';
 """
 
 FUNCTIONS = """
@@ -135,30 +136,4 @@ $$;
 COMMENT ON FUNCTION change_people IS
     'Make changes for a server, and notify others: take, update or release a nickname; send, answer or publish mail; '
     'and those of change_session.';
-
-CREATE FUNCTION forget_people(p_node text) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    DELETE FROM people WHERE node = p_node;
-    DELETE FROM mail WHERE node = p_node;
-    DELETE FROM leases WHERE node = p_node;
-    PERFORM pg_notify(people_channel(), '');
-END
-$$;
-COMMENT ON FUNCTION forget_people IS 'Remove the people of a server, which starts, ends, or is dead.';
-
-CREATE FUNCTION renew(p_node text, p_seconds double precision) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-    dead leases;
-BEGIN
-    INSERT INTO leases AS l (node, epoch, until)
-        SELECT p_node, epoch, now() + make_interval(secs => p_seconds) FROM writers WHERE node = p_node
-        ON CONFLICT (node) DO UPDATE SET until = excluded.until, epoch = excluded.epoch;
-    FOR dead IN SELECT * FROM leases WHERE until < now() ORDER BY node FOR UPDATE SKIP LOCKED LOOP
-        IF expel(dead.node, dead.epoch) THEN
-            PERFORM forget_people(dead.node);
-        END IF;
-    END LOOP;
-END
-$$;
-COMMENT ON FUNCTION renew IS 'Renew the lease of a server, and remove those whose lease has run out.';
 """

@@ -14,7 +14,14 @@ from psycopg import Connection, sql
 from psycopg.errors import InsufficientPrivilege
 
 from broadcast.core.errors import JournalError, JournalTooNew
-from broadcast.journals.postgres import file_schema, people_schema, record_schema, search_schema, session_schema
+from broadcast.journals.postgres import (
+    file_schema,
+    lease_schema,
+    people_schema,
+    record_schema,
+    search_schema,
+    session_schema,
+)
 
 STALE = "BC001"
 """The SQLSTATE, raised by ``begin_batch``, of a batch with an epoch or a number that is no longer valid."""
@@ -107,12 +114,6 @@ COMMENT ON COLUMN writers.node IS 'The name of the server.';
 COMMENT ON COLUMN writers.epoch IS 'A number that rises with each start. Only the server with this epoch can write.';
 COMMENT ON COLUMN writers.batch IS 'Number of the last batch that has taken effect.';
 COMMENT ON COLUMN writers.result IS 'The result of this batch, in case that it is sent again.';
-
-CREATE TABLE leases (node text PRIMARY KEY, epoch bigint NOT NULL, until timestamptz NOT NULL);
-COMMENT ON TABLE leases IS 'The servers that run.';
-COMMENT ON COLUMN leases.node IS 'The name of the server.';
-COMMENT ON COLUMN leases.epoch IS 'The epoch of the server.';
-COMMENT ON COLUMN leases.until IS 'The time from which on others count the server as dead, unless it renews the lease.';
 """
 
 _RECORDS = """
@@ -361,6 +362,8 @@ MIGRATIONS: list[str] = [
     + people_schema.FUNCTIONS
     + session_schema.TABLES
     + session_schema.FUNCTIONS
+    + lease_schema.TABLES
+    + lease_schema.FUNCTIONS
 ]
 """Entry n (from 0) migrates schema version n to n + 1."""
 

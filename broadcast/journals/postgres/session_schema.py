@@ -36,7 +36,12 @@ DECLARE
 BEGIN
     UPDATE sessions SET node = p_node WHERE session = p_session;
     UPDATE members SET node = p_node WHERE session = p_session;
-    UPDATE mail SET node = p_node WHERE session = p_session AND body ->> 2 IN ('PrivateMessage', 'UserNotice');
+    -- The recipient reads mail in the order of the ids. The sender of old mail to a server has given up.
+    WITH moved AS (
+        DELETE FROM mail WHERE session = p_session AND body ->> 2 IN ('PrivateMessage', 'UserNotice')
+            AND (node = '' OR stored > now() - interval '3 seconds') RETURNING mail.*
+    )
+    INSERT INTO mail (node, sender, body, session) SELECT p_node, sender, body, session FROM moved ORDER BY id;
     WITH moved AS (
         UPDATE people SET node = p_node, generation = generation + 1 WHERE session = p_session RETURNING people.*
     )
@@ -44,7 +49,18 @@ BEGIN
     RETURN news || '[["mail"]]';
 END
 $$;
-COMMENT ON FUNCTION move_session IS 'Give a session to another server, and return the news about it.';
+COMMENT ON FUNCTION move_session IS 'Give a session to another server, or park it, and return the news about it.';
+
+CREATE FUNCTION has_connection(p_node text) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (
+        SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND classid::bigint = (hashtext(people_channel() || ' node')::bigint & 4294967295)
+            AND objid::bigint = (hashtext(p_node)::bigint & 4294967295)
+    )
+$$;
+COMMENT ON FUNCTION has_connection IS
+    'Return whether a connection holds the name of a server; see lock_name. A server that was killed has none.';
 
 CREATE FUNCTION change_session(p_node text, p_kind text, p_item jsonb, OUT answer jsonb, OUT news jsonb)
 LANGUAGE plpgsql AS $$
@@ -77,11 +93,12 @@ BEGIN
                 UPDATE sessions SET memory = item.memory, until = coalesce(until, now() + make_interval(secs => grace))
                     WHERE session = known.session;
                 news := move_session(known.session, '');
-            ELSIF known.node IS DISTINCT FROM '' THEN  -- otherwise this is the second time
+            ELSE
                 answer := 'false';
             END IF;
         WHEN 'find' THEN
-            IF known.node NOT IN ('', p_node) AND (p_item -> 'force')::boolean THEN
+            IF known.node NOT IN ('', p_node)
+                AND ((p_item -> 'force')::boolean OR NOT has_connection(known.node)) THEN
                 -- A batch in flight comes first. If it takes long, its server lives.
                 PERFORM FROM writers WHERE node = known.node FOR UPDATE SKIP LOCKED;
                 IF FOUND AND (SELECT count(*) FROM people WHERE session = known.session) = 1 THEN
@@ -104,8 +121,6 @@ BEGIN
                 UPDATE people SET address = p_item ->> 'address' WHERE session = known.session;
                 news := move_session(known.session, p_node);
                 answer := to_jsonb(person.generation + 1);
-            ELSIF known.node = p_node AND known.attempt = item.attempt THEN  -- the second time
-                answer := to_jsonb(person.generation);
             END IF;
     END CASE;
 END
@@ -117,7 +132,6 @@ CREATE FUNCTION park_node(p_node text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     parked bigint[];
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtext(people_channel()), 1);
     WITH moved AS (
         UPDATE sessions SET node = '', until = coalesce(until, now() + make_interval(secs => grace))
             WHERE node = p_node AND (SELECT count(*) FROM people WHERE people.session = sessions.session) = 1
@@ -127,7 +141,6 @@ BEGIN
     DELETE FROM sessions WHERE node = p_node;
     UPDATE people SET node = '', generation = generation + 1 WHERE node = p_node AND session = ANY (parked);
     UPDATE members SET node = '' WHERE node = p_node AND session = ANY (parked);
-    UPDATE mail SET node = '' WHERE session = ANY (parked) AND body ->> 2 IN ('PrivateMessage', 'UserNotice');
 END
 $$;
 COMMENT ON FUNCTION park_node IS 'Park the sessions of a server, which starts, ends, or is dead.';
@@ -141,6 +154,7 @@ BEGIN
         RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext(people_channel()), 1);
+    PERFORM set_config('lock_timeout', '500ms', true);
     over := ARRAY(SELECT session FROM sessions WHERE node = '' AND until <= now() FOR UPDATE);
     PERFORM let_leave('', over);
     DELETE FROM mail WHERE node = '' AND session = ANY (over);

@@ -24,6 +24,7 @@ from broadcast.core.events import PrivateMessage
 from broadcast.core.records import PrivateLine
 from broadcast.journals.postgres.database import Connection, Database
 from broadcast.journals.postgres.directory import PostgresDirectory
+from broadcast.journals.postgres.leases import start_lease
 
 PATIENCE = 20.0
 """Maximum time that an answer may take, in seconds."""
@@ -39,9 +40,9 @@ class Node:
         self.refuses: RejectedError | None = None
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self.database = Database(database.url, database.schema, name)
-        with self.database.connect() as db:
-            db.execute("SELECT enroll(%s)", (name,))
+        db = self.database.connect()
         self.directory = PostgresDirectory(self.database, self._calls.put, unicode=unicode)
+        self.directory.start(db, start_lease(db, name).epoch)
         self.directory.watch(self)
 
     def until(self, done: Callable[[], bool]) -> None:
@@ -187,6 +188,7 @@ def test_people_of_a_dead_server_are_removed(db: Connection, nodes: tuple[Node, 
         "INSERT INTO members (room, session, node, nick) SELECT id, %s, 'dead', 'Ann' FROM rooms", (ANN.session,)
     )
     db.execute("INSERT INTO leases VALUES ('dead', 1, now() - interval '1 second')")
+    db.execute("UPDATE leases SET since = now() - interval '1 hour' WHERE node <> 'dead'")
     two.until(lambda: not two.people)
     (event,) = db.execute("SELECT event FROM stream").fetchall()
     assert event[0] == ["left", ANN.session, "Ann", "connection lost", ""]
