@@ -308,6 +308,8 @@ class NodeJournal:
         self.commit_stats = CommitStats()
         self.is_cut = False
         """Whether the node cannot reach the database. Everything waits then."""
+        self.reads = True
+        """Whether the node reads the tails of its rooms."""
         self._node = node
         self._call_soon = call_soon
         self._queue: deque[Callable[[], None]] = deque()
@@ -362,7 +364,7 @@ class NodeJournal:
         if changes:
             for node in self.database.nodes:
                 node.shared.wake()
-        for log in list(self._logs.values()):
+        for log in list(self._logs.values()) if self.reads else ():
             log.read_tail()
 
 

@@ -263,7 +263,7 @@ class ProgramConnection(StreamConnection):
         def greet(result: HelloResult) -> None:
             self._connections.resumed_count += result.resumed
             if call.is_request and not self.is_gone:
-                self.session.has_client_token = True
+                self.session.give_token()
             call.succeed(result)
             self._timer = self.sessions.clock.callLater(PING_SECONDS, self._check_output)
 

@@ -312,7 +312,6 @@ class ProgramSession:
         self._stop_waiting()
         self.address = connection.address
         self.member.source = connection.source
-        self._sessions.publish(self)
         if before is not None:
             before.session_taken(RESUMED_ELSEWHERE)
 
@@ -341,6 +340,11 @@ class ProgramSession:
             if timer.active():
                 timer.cancel()
             self._sessions.end_waiting(self)
+
+    def give_token(self) -> None:
+        """Note that the client receives the token. From now on, it can come back, also to another node."""
+        self.has_client_token = True
+        self._sessions.publish(self)
 
     # Other nodes
 

@@ -104,8 +104,8 @@ BEGIN
                 IF FOUND AND (SELECT count(*) FROM people WHERE session = known.session) = 1 THEN
                     UPDATE sessions SET until = now() + make_interval(secs => grace) WHERE session = known.session;
                     news := move_session(known.session, '');
-                    known.node := '';
-                    person.generation := person.generation + 1;
+                    SELECT * INTO known FROM sessions WHERE session = known.session;
+                    SELECT * INTO person FROM people WHERE session = known.session;
                 END IF;
             END IF;
             IF known.node <> p_node AND (known.node <> '' OR known.until > now()) AND person.session IS NOT NULL THEN
