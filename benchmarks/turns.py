@@ -46,7 +46,7 @@ from broadcast.net.connections import Connections
 from broadcast.net.writers import writer_for
 from broadcast.server.gc_pauses import GcPauseLimiter
 from broadcast.server.reactor import shorten_turns
-from broadcast.service import raise_file_limit
+from broadcast.server.startup import raise_file_limit
 
 MANY = 9_000
 """Number of connections. Both ends fit into 20,000 files, a common limit of a process."""

@@ -24,6 +24,7 @@
     │   ├── LoginFailed             ... because the OpenID Connect provider has not confirmed who the user is
     │   ├── FileRejected            ... because of a limit of files, or because the upload has ended
     │   └── Busy                    ... because the server has too much of such work just now
+    │       └── DatabaseAway        ... because the server cannot reach the database that it shares with others
     ├── JournalError                the journal cannot be used
     │   ├── JournalInUse            ... because another server has it open
     │   ├── JournalDamaged          ... because its contents cannot be trusted
@@ -206,6 +207,15 @@ class Busy(RejectedError):
 
     def __init__(self) -> None:
         super().__init__("busy, try again.")
+
+
+class DatabaseAway(Busy):
+    """The server cannot reach the database that it shares with others, so they cannot be asked."""
+
+    retry = 2
+
+    def __init__(self) -> None:
+        RejectedError.__init__(self, "the server cannot reach its database: try again in a moment.")
 
 
 class JournalError(BroadcastError):

@@ -11,7 +11,7 @@ from broadcast.core.backlog import Backlog
 from broadcast.core.directory import Decision, Directory, Expulsion, Mute, Return, SlowMode
 from broadcast.core.errors import FileRejected, NicknameRejected, NotHere, NotPermitted, RejectedError
 from broadcast.core.events import FileInfo, OnStored
-from broadcast.core.interfaces import CallLater, Journal, Publisher
+from broadcast.core.interfaces import CallLater, Journal, OpenedRoom, Publisher
 from broadcast.core.membership import Link, Member, MemberListener
 from broadcast.core.moderation import Moderation, check_operator, with_reason
 from broadcast.core.other_nodes import OtherNodes, ignore_outcome
@@ -92,18 +92,35 @@ class Hub:
         self.accounts.load(records)
         self.private_lines.load(records)
         self.moderation.load(records)
+        self._begin(on_room)
+
+    def start_anew(self, lobby: OpenedRoom, on_room: OnRoom) -> None:
+        """Forget all people and rooms of this node of a cluster, whose journal has started anew, and open the *lobby*.
+
+        All connections are closed. *on_room* is as in ``open``.
+        """
+        for member in self.people.own_members():
+            self._end_requests(member)
+            self.moderation.forget(member)
+        self.people.forget_all()
+        self.other_nodes.forget_all()
+        self.backlog.forget_all()
+        self.rooms.start_anew(lobby)
+        self._begin(on_room)
+
+    def _begin(self, on_room: OnRoom) -> None:
         self.other_nodes.watch()
         for name in self.settings.fixed_rooms or ():
             self.rooms.open(name, on_room)
 
-    def close(self, delivered: Callable[[], None]) -> None:
-        """Announce that the server is going down. Call *delivered* once this and all earlier events are delivered.
+    def close(self, delivered: Callable[[], None], text: str = GOING_DOWN) -> None:
+        """Announce *text*, the last line of all visits. Call *delivered* once all events are delivered.
 
         Then other nodes can take over the sessions that a token can resume.
         """
         rooms = list(self.rooms.values())
         for room in rooms:
-            room.announce(GOING_DOWN, is_local=True)
+            room.announce(text, is_local=True)
 
         def stop_sessions() -> None:
             for member in self.people.own_members():
@@ -328,7 +345,7 @@ class Hub:
         ``leave_delivered`` of its listener is called for each room.
         """
         self.people.release(member, member.nick)
-        self._end_work(member)
+        self._end_requests(member)
         del self.people.members[member.id]
         self.moderation.forget(member)
         rooms = list(self.rooms_of(member))
@@ -336,8 +353,8 @@ class Hub:
             room.leave(member, reason)
         self.other_nodes.free(member, member.nick, rooms)
 
-    def _end_work(self, member: Member) -> None:
-        """End what this node does for the session of *member*."""
+    def _end_requests(self, member: Member) -> None:
+        """End what this node does for *member*: its login and its uploads, and what it ignores."""
         if member.cancel_login is not None:
             member.cancel_login()
         if self.uploads is not None:
@@ -346,7 +363,7 @@ class Hub:
 
     def give_away(self, member: Member) -> None:
         """Keep *member*, whose session goes on elsewhere, as one of another node. The others notice nothing."""
-        self._end_work(member)
+        self._end_requests(member)
         rooms = list(self.rooms_of(member))
         self.rooms.reserve(rooms)
         self.other_nodes.give_away(member)

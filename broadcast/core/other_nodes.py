@@ -98,6 +98,12 @@ class OtherNodes:
         if self._directory is not None:
             self._directory.watch(self)
 
+    def forget_all(self) -> None:
+        """Forget all people. ``watch`` receives them again."""
+        self.count = 0
+        self._releasing.clear()
+        self._remote.clear()
+
     # Calls to the other nodes
 
     def take(self, member: Member, nick: str, on_taken: OnDirectory) -> None:

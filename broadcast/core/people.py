@@ -32,6 +32,11 @@ class People:
         self._owners: dict[str, Member] = {}
         self._skeletons: dict[str, Member] = {}
 
+    def forget_all(self) -> None:
+        """Forget all members, because nobody is here any more."""
+        for state in (self.members, self.ignoring, self._owners, self._skeletons):
+            state.clear()
+
     # Finding
 
     def find(self, name: str) -> Member:

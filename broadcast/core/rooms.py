@@ -70,7 +70,15 @@ class Rooms(dict[str, Room]):
     def open_journal(self) -> None:
         """Open the journal and the lobby. Raises ``JournalError``."""
         lobby = self._settings.lobby
-        self._add(lobby, self._journal.open(lobby, self._tail))
+        self._add(lobby, self._journal.open(lobby, self.tail))
+
+    def start_anew(self, lobby: OpenedRoom) -> None:
+        """Forget all rooms, and open the *lobby* of a journal that has started anew."""
+        for room in self.values():
+            room.close()
+        self.clear()
+        self._opening.clear()
+        self._add(self._settings.lobby, lobby)
 
     def open(self, typed: str, on_room: OnRoom) -> None:
         """Open the room with the name *typed*, and call *on_room* with it or with the reason of a failure.
@@ -88,7 +96,7 @@ class Rooms(dict[str, Room]):
             self._opening[name].append(on_room)
         else:
             self._opening[name] = [on_room]
-            self._journal.open_room(name, self._tail, partial(self._on_opened, name))
+            self._journal.open_room(name, self.tail, partial(self._on_opened, name))
 
     def open_all(self, typed: Sequence[str], on_rooms: OnRooms) -> None:
         """Open all rooms with the names *typed*, and call *on_rooms* with them or with the reason of a failure.
@@ -111,7 +119,7 @@ class Rooms(dict[str, Room]):
             self.open(typed[len(rooms)], partial(self._open_next, typed, rooms, on_rooms))
 
     def _on_opened(self, name: str, opened: OpenedRoom | JournalError) -> None:
-        callbacks = self._opening.pop(name)
+        callbacks = self._opening.pop(name, [])
         room: Room | RejectedError
         if isinstance(opened, JournalError):
             room = RoomRejected(f"the room {name} cannot be opened: {opened}", "room-refused", name)
@@ -153,7 +161,8 @@ class Rooms(dict[str, Room]):
         return name
 
     @property
-    def _tail(self) -> int:
+    def tail(self) -> int:
+        """Number of stored events that are read when a room is opened."""
         return max(self._settings.replay, 1)
 
     def _add(self, name: str, opened: OpenedRoom) -> Room:

@@ -47,13 +47,17 @@ from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.other_nodes import ignore_outcome
 from broadcast.core.records import RecordChange, SaveAccount, StoredRecords
 from broadcast.core.stats import CommitStats
+from broadcast.journals.batch_queue import failed
 from broadcast.journals.memory_records import MemoryRecords
+from broadcast.server.fresh_start import END_SECONDS, FreshStart
+from broadcast.server.visits import Visits
 from tests.doors.jsonrpc.programs import ProgramWorld
-from tests.harness import World
+from tests.harness import PASSWORD, World
 
 if TYPE_CHECKING:
     from broadcast.core.search_query import SearchQuery
     from broadcast.core.time_slice import CallSoon
+    from tests.harness import Person as User
 
 CONNECTION_LOST = "connection lost"
 _SHARED = (Joined, Left, Renamed, AwayChanged, TopicChanged)
@@ -310,6 +314,8 @@ class NodeJournal:
         """Whether the node cannot reach the database. Everything waits then."""
         self.reads = True
         """Whether the node reads the tails of its rooms."""
+        self.is_lost = False
+        """Whether the others have removed the node. Nothing that it appends is stored then."""
         self._node = node
         self._call_soon = call_soon
         self._queue: deque[Callable[[], None]] = deque()
@@ -336,9 +342,17 @@ class NodeJournal:
         """Stop."""
         self._queue.clear()
 
-    def close_room(self, name: str) -> None:
+    def close_room(self, log: NodeLog, name: str) -> None:
         """Stop reading the tail of *name*."""
-        del self._logs[name]
+        if self._logs.get(name) is log:
+            del self._logs[name]
+
+    def restart(self, name: str, tail: int, on_result: Callable[[OpenedRoom | JournalError], None]) -> None:
+        """Start anew after the others have removed the node, and open the room *name*."""
+        self.is_lost = False
+        self._logs.clear()
+        self.database.nodes.append(self._node)
+        self._call_soon(lambda: on_result(self.open(name, tail)))
 
     def enqueue(self, change: Callable[[], None]) -> None:
         """Make *change* in its turn."""
@@ -387,10 +401,19 @@ class NodeLog:
 
     def append(self, event: Event) -> None:
         """Commit *event* in a later turn."""
-        self._journal.enqueue(lambda: self._room.commit(self._node, event))
+
+        def commit() -> None:
+            if not self._journal.is_lost:
+                self._room.commit(self._node, event)
+            elif self._listener is not None:
+                self._listener([failed(event, "the others have removed this server")])
+
+        self._journal.enqueue(commit)
 
     def read_tail(self) -> None:
         """Return everything that was committed since the last call."""
+        if self._journal.is_lost:
+            return
         events: list[Event] = [*self._first]
         foreign: list[Event] = [*self._first]
         self._first = []
@@ -428,7 +451,7 @@ class NodeLog:
     def close(self) -> None:
         """Close the room."""
         self._listener = None
-        self._journal.close_room(self._name)
+        self._journal.close_room(self, self._name)
 
 
 class NodeSessions:
@@ -441,6 +464,10 @@ class NodeSessions:
     def _database(self) -> Database:
         return self._node.cluster.database
 
+    def _enqueue(self, commit: Callable[[], None]) -> None:
+        """Let *commit* change the database in a later turn, unless the others have removed the node by then."""
+        self._node.shared.enqueue(lambda: None if self._node.shared.is_lost else commit())
+
     def keep(self, session: KeptSession) -> None:
         """Store a session in a later turn."""
 
@@ -450,7 +477,7 @@ class NodeSessions:
                 stored.kept = session
                 stored.until = self._database.now + session.grace if session.waits else None
 
-        self._node.shared.enqueue(commit)
+        self._enqueue(commit)
 
     def end(self, session: int) -> None:
         """Void a token in a later turn."""
@@ -459,7 +486,7 @@ class NodeSessions:
             if session in self._database.sessions and self._database.sessions[session].node is self._node:
                 del self._database.sessions[session]
 
-        self._node.shared.enqueue(commit)
+        self._enqueue(commit)
 
     def park(self, session: int, memory: str, on_parked: OnDirectory) -> None:
         """Park a session in a later turn."""
@@ -469,7 +496,7 @@ class NodeSessions:
             done = stored is not None and stored.node is self._node and self._database.park(session, memory)
             self._node.soon(lambda: on_parked(None if done else NotHere("the session is not to be moved now.")))
 
-        self._node.shared.enqueue(commit)
+        self._enqueue(commit)
 
     def find(self, token: str, on_found: OnFound, *, force: bool = False) -> None:
         """Find a session in a later turn."""
@@ -478,7 +505,7 @@ class NodeSessions:
             found = self._database.find(self._node, token, force=force)
             self._node.soon(lambda: on_found(found))
 
-        self._node.shared.enqueue(commit)
+        self._enqueue(commit)
 
     def claim(self, found: FoundSession, attempt: int, address: str | None, on_claimed: OnClaimed) -> None:
         """Claim a session in a later turn, and receive what waits for it."""
@@ -489,7 +516,7 @@ class NodeSessions:
             if generation is not None:
                 self._node.directory.take_mail(found.session)
 
-        self._node.shared.enqueue(commit)
+        self._enqueue(commit)
 
 
 class NodeDirectory:
@@ -509,6 +536,7 @@ class NodeDirectory:
     def watch(self, listener: NodeListener) -> None:
         """Call *listener*, at first with all people of other nodes."""
         self._listener = listener
+        self._known = {}
         self.compare()
 
     def compare(self) -> None:
@@ -539,18 +567,21 @@ class NodeDirectory:
         """Take a nickname in a later turn."""
 
         def commit() -> None:
-            error = self._database.take(self._node, person)
+            is_lost = self._node.shared.is_lost
+            error = RejectedError("no database.") if is_lost else self._database.take(self._node, person)
             self._node.soon(lambda: on_taken(error))
 
         self._node.shared.enqueue(commit)
 
     def update(self, person: Person) -> None:
         """Store new values of *person* in a later turn."""
-        self._node.shared.enqueue(lambda: self._database.update(self._node, person))
+        if not self._node.shared.is_lost:
+            self._node.shared.enqueue(lambda: self._database.update(self._node, person))
 
     def release(self, session: int, nick: str, generation: int = 0) -> None:
         """Free *nick* in a later turn."""
-        self._node.shared.enqueue(lambda: self._database.release(session, nick, generation))
+        if not self._node.shared.is_lost:
+            self._node.shared.enqueue(lambda: self._database.release(session, nick, generation))
 
     def publish(self, decision: Decision) -> None:
         """Pass *decision* to the other nodes in a later turn."""
@@ -593,6 +624,12 @@ class NodeDirectory:
 
 def _receiver(message: NodeMessage) -> Callable[[NodeListener], None]:
     return lambda listener: listener.receive(message, ignore_outcome)
+
+
+def register(user: User) -> None:
+    """Register the nickname of *user*, with ``PASSWORD``."""
+    user.say("/register", PASSWORD, PASSWORD)
+    assert "is registered" in user.read()
 
 
 def _leaver(person: Person) -> Callable[[NodeListener], None]:
@@ -677,6 +714,22 @@ class Cluster:
     def cut(self, node: Node) -> None:
         """Cut *node* off from the database."""
         node.shared.is_cut = True
+
+    def start_anew(self, node: Node) -> None:
+        """Connect *node* with the database again, after the others have removed it."""
+        node.shared.is_cut, node.shared.is_lost = False, True
+        self.nodes.append(node)
+        visits = Visits(node.hub, node.connections, node.clock)
+        start = FreshStart(
+            node.shared, node.hub, node.connections, visits, node.sessions.forget_all, node.clock, lambda: None
+        )
+        node.shared.wake()
+        self.settle()
+        start.begin("Others have removed this server.")
+        self.settle()
+        for _ in range(int(END_SECONDS) + 1):
+            node.clock.advance(1)
+            self.settle()
 
     def join(self, node: Node) -> None:
         """Connect *node* with the database again, before its lease has run out."""

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from twisted.internet.address import IPv4Address
 
 from broadcast.core.directory import Person as Person_
 from broadcast.core.errors import RejectedError
-from broadcast.core.events import PrivateMessage
-from broadcast.core.records import (
-    AccountRecord,
-    AddAudit,
-    AddPrivate,
-    AuditEntry,
-    Ban,
-    DeleteAccount,
-    MarkDelivered,
-    PrivateLine,
-    SaveAccount,
-    SaveBan,
-)
+from broadcast.core.records import AccountRecord, SaveAccount
 from broadcast.core.session import MAX_REJECTED_NICKS
 from broadcast.core.settings import Settings
-from tests.cluster.nodes import Cluster, Node
+from tests.cluster.nodes import Cluster, Node, register
 from tests.harness import PASSWORD, Person
 
 
@@ -367,11 +353,6 @@ def test_uid_that_another_node_has_stored_is_stored_once(cluster: Cluster, here:
 # Accounts, operators and bans
 
 
-def register(person: Person) -> None:
-    person.say("/register", PASSWORD, PASSWORD)
-    assert "is registered" in person.read()
-
-
 def test_account_is_known_on_the_other_node(there: Node, ann: Person, bob: Person) -> None:
     register(ann)
     ann.say("quit")
@@ -599,59 +580,6 @@ def test_next_owner_waits_until_the_nickname_is_free_on_all_nodes(cluster: Clust
     assert cluster.people() == [{"ann", "bob"}] * 2
 
 
-def test_ban_that_another_node_has_stored_ends_the_sessions_that_it_reaches(cluster: Cluster, here: Node) -> None:
-    people = here.join("ann", "dave", "erin")
-    register(people[1])
-    account = here.hub.accounts.find("dave")
-    assert account is not None
-    far = here.connect(IPv4Address("TCP", "192.0.2.7", 1))
-    far.say("fred")
-    bans = [("nickname", "ann"), ("account", str(account.record.id)), ("address", "192.0.2.0/24")]
-    for number, (target, value) in enumerate(bans):
-        here.hub.other_nodes.records_changed([SaveBan(Ban(100 + number, target, value, value, "", "olga", 0.0, None))])  # type: ignore[arg-type]
-    cluster.settle()
-    assert cluster.people() == [{"erin"}] * 2
-    assert "You were banned by olga" in far.read()
-
-
-def test_account_that_is_changed_on_two_nodes_keeps_the_change_that_waits(cluster: Cluster, bob: Person) -> None:
-    register(bob)
-    hub = cluster.nodes[1].hub
-    account = hub.accounts.find("bob")
-    assert account is not None
-    hub.accounts.change(account, role="operator")
-    hub.other_nodes.records_changed([SaveAccount(replace(account.record, last_used=7.0))])
-    assert (account.record.last_used, account.queued.role) == (7.0, "operator")
-    cluster.settle()
-    assert account.is_operator
-
-
-def test_account_that_gets_another_name_leaves_another_nickname_alone(cluster: Cluster, bob: Person) -> None:
-    register(bob)
-    bob.say("/nick bobby")
-    hub = cluster.nodes[1].hub
-    account = hub.accounts.find("bob")
-    assert account is not None
-    hub.other_nodes.records_changed([SaveAccount(replace(account.record, name="robert"))])
-    cluster.settle()
-    assert hub.people.find("bobby").account is account
-
-
-def test_private_line_of_another_node_raises_the_next_id(here: Node) -> None:
-    line = PrivateLine(1000, 0.0, 1, "ann", 2, "bob", "psst", delivered=True)
-    here.hub.other_nodes.records_changed([AddPrivate(line), AddPrivate(replace(line, id=1500, delivered=False))])
-    assert here.hub.private_lines._next_id > 1500
-
-
-def test_nickname_that_another_node_has_given_away_is_not_freed_here() -> None:
-    cluster = Cluster(settings=Settings(unicode_nicknames=True))
-    (ann,) = cluster.nodes[0].join("ann")
-    hub = cluster.nodes[0].hub
-    hub.other_nodes.person_changed(Person_(999, "ann"))
-    ann.say("quit")
-    assert hub.people.find("ann").id == 999
-
-
 def test_connection_ends_after_too_many_nicknames_that_other_nodes_refuse(cluster: Cluster, here: Node) -> None:
     zoe = here.connect()
     for number in range(MAX_REJECTED_NICKS):
@@ -661,27 +589,6 @@ def test_connection_ends_after_too_many_nicknames_that_other_nodes_refuse(cluste
     assert zoe.transport.finished
 
 
-def test_directory_that_knows_somebody_else_changes_nothing(cluster: Cluster, ann: Person, bob: Person) -> None:
-    hub = cluster.nodes[0].hub
-    hub.other_nodes.person_left(12345, "nobody")
-    hub.other_nodes.person_left(ann.protocol.session.id, "ann")
-    hub.other_nodes.records_changed(
-        [
-            AddAudit(AuditEntry(0.0, "olga", "kick", "bob", "")),
-            DeleteAccount(12345),
-            MarkDelivered(12345, 1),
-            SaveAccount(AccountRecord(32, "zoe")),
-            SaveAccount(AccountRecord(32, "zoe", role="operator")),
-        ]
-    )
-    assert hub.accounts.find("zoe").is_operator  # type: ignore[union-attr]
-    remote = hub.people.find("bob")
-    remote.listener.receive_private(PrivateMessage(ann.protocol.session.id, "ann", remote.id, "psst"))
-    cluster.settle()
-    assert bob.lines() == ["[ann] psst"]
-    assert ann.lines() == []
-
-
 def test_line_that_another_node_has_stored_and_this_one_has_forgotten_is_answered(here: Node, there: Node) -> None:
     (first,), (second,) = here.programs("first"), there.programs("second")
     second.call("say", room="lobby", text="before", uid="u0")
@@ -689,3 +596,40 @@ def test_line_that_another_node_has_stored_and_this_one_has_forgotten_is_answere
     here.hub.lobby._uids._recent.clear()
     here.hub.lobby._uids._older.clear()
     assert first.fail("say", room="lobby", text="other", uid="u0") == (1012, "uid-reused")
+
+
+# A server that the others have removed
+
+
+def test_server_that_others_have_removed_starts_anew_without_residue(
+    cluster: Cluster, here: Node, there: Node, ann: Person, bob: Person
+) -> None:
+    (program,) = here.programs("program")
+    gone = here.program("gone", grace=60, token=True)
+    gone.vanish()
+    ann.say("/join kitchen")
+    ann.read()
+    cluster.cut(here)
+    ann.put("lost\r\n")
+    cluster.kill(here)
+    cluster.bury(here)
+    bob.read()
+    cluster.start_anew(here)
+    assert ann.lines() == [
+        "-> Error: not kept: the others have removed this server",
+        " * This server was cut off from the other ones. Connect again: what you say now is not kept.",
+    ]
+    (goodbye,) = [each["params"] for each in program.read() if each.get("method") == "goodbye"]
+    assert goodbye["reconnect"]
+    assert program.is_closed()
+    assert (set(here.hub.rooms), [*here.hub.lobby.members], here.hub.backlog.events) == (
+        {"lobby"},
+        [*there.hub.lobby.members],
+        0,
+    )
+    assert cluster.people() == [{"bob", "program", "gone"}] * 2  # programs have time to come back
+    (again,) = here.join("ann")
+    again.say("hello")
+    assert bob.lines()[-2:] == [" * ann joined.", "ann: hello"]
+    cluster.advance(61)
+    assert cluster.people() == [{"bob", "ann"}] * 2

@@ -28,7 +28,8 @@ from twisted.internet.protocol import ProcessProtocol, Protocol, ServerFactory, 
 from twisted.python.failure import Failure
 
 from broadcast.server.lifecycle import Server as Room
-from broadcast.service import Options, makeService
+from broadcast.server.options import Options
+from broadcast.service import makeService
 from tests.real.zygote import IS_LINUX, ForkedProcess
 
 TWISTD = str(Path(sys.executable).with_name("twistd"))

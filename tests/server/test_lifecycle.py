@@ -25,7 +25,6 @@ from broadcast.net.keepalive import DeadPeerDetector
 from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info
 from broadcast.server.lifecycle import (
     JOURNAL_SECONDS,
-    LINGER_SECONDS,
     STOP_SECONDS,
     Entrance,
     Monitor,
@@ -35,6 +34,7 @@ from broadcast.server.lifecycle import (
 from broadcast.server.log_writer import LogWriter
 from broadcast.server.logging import ProcessLog
 from broadcast.server.sd_notify import SdNotifier
+from broadcast.server.visits import LINGER_SECONDS
 from tests.harness import World
 
 TIMEOUT = 60

@@ -20,7 +20,7 @@ from broadcast.doors.jsonrpc import accounts, messages
 from broadcast.doors.jsonrpc.accounts import session_gone
 from broadcast.doors.jsonrpc.commands import run_command
 from broadcast.doors.jsonrpc.encoder import describe_loss
-from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
+from broadcast.doors.jsonrpc.errors import RpcError, explain_rejection, refusal
 from broadcast.doors.jsonrpc.private_messages import FirstTell
 from broadcast.doors.jsonrpc.reading import list_members, list_rooms, read_history, read_inbox, search
 from broadcast.doors.jsonrpc.session import MAX_TELL_UIDS
@@ -125,7 +125,7 @@ def _answer_repetition(
 
 def _unknown(error: JournalError) -> RpcError:
     """Return the error for a line that may have been stored before. ``not-kept`` would deny that."""
-    return RpcError(Code.INTERNAL_ERROR, f"The journal cannot say whether it has this uid: {error}. Try again later.")
+    return refusal("not-known", f"The journal cannot say whether it has this uid: {error}. Try again later.")
 
 
 def _join(connection: Connection, call: Call, params: messages.JoinParams) -> None:

@@ -396,6 +396,11 @@ class ProgramSession:
 
     # The end
 
+    def abandon(self) -> None:
+        """End without leaving any room, because the server forgets all rooms. No connection has the session."""
+        self.ending = True
+        self._stop_waiting()
+
     def end(self, reason: str) -> None:
         """Leave all rooms, then close the connection. The token is void at once."""
         if self.ending:

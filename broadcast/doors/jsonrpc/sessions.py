@@ -129,6 +129,13 @@ class Sessions:
         """Free *session*, which has left all rooms."""
         self._all.discard(session)
 
+    def forget_all(self) -> None:
+        """Forget all sessions. They leave no room, because the rooms are forgotten, too."""
+        for session in self._all:
+            session.abandon()
+        self._all.clear()
+        self._by_token.clear()
+
     # Other nodes
 
     @property

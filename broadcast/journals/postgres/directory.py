@@ -38,7 +38,7 @@ from broadcast.core.directory import (
     SlowMode,
     UserNotice,
 )
-from broadcast.core.errors import Busy, NicknameRejected, NotHere, RecipientNotReading, RejectedError
+from broadcast.core.errors import Busy, DatabaseAway, NicknameRejected, NotHere, RecipientNotReading, RejectedError
 from broadcast.core.events import PrivateMessage
 from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.time_slice import CallSoon
@@ -70,7 +70,6 @@ _KINDS: Final[dict[str, Any]] = {
 }
 _MUST_BE_MADE: Final = ("release", "end", "park")
 """The changes that do not fail."""
-_UNREACHABLE = "the server cannot reach its database: try again in a moment."
 
 
 @dataclass(slots=True)
@@ -206,7 +205,7 @@ class PostgresDirectory:
         error: RejectedError | None = None
         with self._lock:
             if self._is_lost:
-                error = RejectedError(_UNREACHABLE)
+                error = DatabaseAway()
             elif len(self._changes) >= MAX_WAITING:
                 error = Busy()
             else:
@@ -222,7 +221,7 @@ class PostgresDirectory:
 
     def _fail_messages(self) -> None:
         for number in list(self._sent):
-            self._end_message(number, RejectedError(_UNREACHABLE))
+            self._end_message(number, DatabaseAway())
 
     def _fail_old_messages(self) -> None:
         now = monotonic()
@@ -267,7 +266,7 @@ class PostgresDirectory:
             changes = [*self._in_flight, *self._changes]
             self._changes.clear()
         for change in changes:
-            self._call_soon(partial(change.on_answer, RejectedError(_UNREACHABLE)))
+            self._call_soon(partial(change.on_answer, DatabaseAway()))
         self._call_soon(self._fail_messages)
         self._on_lost()
 
@@ -341,7 +340,7 @@ class PostgresDirectory:
                     row = change.change[1]
                     self.release(row["session"], row["nick"], row["generation"])
         for change in old:
-            self._call_soon(partial(change.on_answer, RejectedError(_UNREACHABLE)))
+            self._call_soon(partial(change.on_answer, DatabaseAway()))
 
     def _handle(self, db: Connection, payload: str) -> None:
         """Handle a notification: an empty one stands for more news than fit."""

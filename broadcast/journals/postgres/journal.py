@@ -11,7 +11,6 @@ from typing import Any, Final, TypeAlias, TypeVar
 from broadcast.core.errors import JournalError
 from broadcast.core.events import AwayChanged, Event, Joined, Stored
 from broadcast.core.interfaces import Journal, OpenedRoom
-from broadcast.core.records import StoredRecords
 from broadcast.core.stats import CommitStats
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.batch_queue import BatchQueue
@@ -22,7 +21,7 @@ from broadcast.journals.postgres.directory import PostgresDirectory
 from broadcast.journals.postgres.leases import Writer, start_lease
 from broadcast.journals.postgres.merging import Merger
 from broadcast.journals.postgres.queries import RoomRow, read_room, start_query_thread
-from broadcast.journals.postgres.records import PostgresRecords, read_records
+from broadcast.journals.postgres.records import PostgresRecords
 from broadcast.journals.postgres.room_log import PostgresRoomLog
 from broadcast.journals.postgres.schema import open_schema
 from broadcast.journals.postgres.search import SearchIndexer
@@ -113,28 +112,24 @@ class PostgresJournal:
         self,
         name: str,
         tail: int,
-        on_result: Callable[[tuple[OpenedRoom, StoredRecords] | JournalError], None],
+        on_result: Callable[[OpenedRoom | JournalError], None],
     ) -> None:
         """Take a new epoch after ``on_lost``, and open the room *name* again. Does not block.
 
-        Call *on_result* in a later turn with the room and the records. All rooms that were open are void then.
+        Call *on_result* in a later turn with the room. All rooms that were open are void then.
         """
 
         def prepare() -> None:
-            result: tuple[_Opened, StoredRecords] | JournalError
+            result: _Opened | JournalError
             try:
                 self._stop_writing()
-                result = self._prepare(name, tail), self.query(read_records)
+                result = self._prepare(name, tail)
             except JournalError as error:
                 result = error
             self._call_soon(partial(finish, result))
 
-        def finish(result: tuple[_Opened, StoredRecords] | JournalError) -> None:
-            if isinstance(result, JournalError):
-                on_result(result)
-            else:
-                opened, records = result
-                on_result((self._begin(name, *opened), records))
+        def finish(result: _Opened | JournalError) -> None:
+            on_result(result if isinstance(result, JournalError) else self._begin(name, *result))
 
         Thread(target=prepare, name="journal restart", daemon=True).start()
 

@@ -123,13 +123,16 @@ class Merger(Generic[L]):
         with self._lock:
             ready: list[tuple[L, Sequence[Event]]] = []
             behind: list[L] = []
+            added: dict[L, None] = {}
             for log, segment in segments:
-                stream = log.stream
-                stream.in_flight = False
-                stream.segments.append(segment)
-                if events := stream.drain():
+                log.stream.in_flight = False
+                log.stream.segments.append(segment)
+                added[log] = None
+            # Only now, because a room can have several segments, and all of them may have been read already.
+            for log in added:
+                if events := log.stream.drain():
                     ready.append((log, events))
-                if stream.segments:
+                if log.stream.segments:
                     behind.append(log)
             if ready:
                 self._committed.add(ready)

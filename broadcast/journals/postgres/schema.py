@@ -390,22 +390,21 @@ def open_schema(db: Connection[Any], schema: str) -> str:
         raise JournalTooNew(msg)
     if journal_id.startswith(COPY_OF):
         raise JournalError(INCOMPLETE.format(schema))
-    return _renew_copied_id(db) or journal_id
+    return _settle_id(db)
 
 
-def _renew_copied_id(db: Connection[Any]) -> str:
-    """Give the journal a new id if its tables were restored from a dump, which may lack the last lines.
+def _settle_id(db: Connection[Any]) -> str:
+    """Return the id of the journal: a new one if its tables were restored from a dump, which may lack the last lines.
 
-    Return this id, or an empty text if the tables are where they were. Another server may do the same at once.
+    Another server may do the same at once, so the id that was read before is not valid.
     """
     home = _value(db, _HOME)
-    if _value(db, "SELECT home = %s FROM journal", home):
-        return ""
-    try:
-        db.execute(_NEW_ID, (home, home))
-    except InsufficientPrivilege as error:
-        msg = "the journal is a copy and needs a new identifier: start the server once as the owner of the tables"
-        raise JournalError(msg) from error
+    if not _value(db, "SELECT home = %s FROM journal", home):
+        try:
+            db.execute(_NEW_ID, (home, home))
+        except InsufficientPrivilege as error:
+            msg = "the journal is a copy and needs a new identifier: start the server once as the owner of the tables"
+            raise JournalError(msg) from error
     return str(_value(db, "SELECT id FROM journal"))
 
 

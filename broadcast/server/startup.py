@@ -1,0 +1,99 @@
+"""The process before the reactor runs: its limit of open files, and how it reports that it cannot start."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from twisted.logger import Logger
+
+from broadcast.core.errors import StartupError
+from broadcast.core.sanitize import sanitize
+from broadcast.server.logging import ProcessLog
+
+OTHER_FILES: Final = 64
+"""File descriptors that are reserved for other things than connections: the journal, the log, the listeners."""
+_log = Logger()
+
+
+def most_connections(wanted: int | None, files: int | None) -> int | None:
+    """Return the maximum number of connections, None for no limit.
+
+    This is *wanted* if given, otherwise the highest number that *files*, the maximum number of open files (None for no
+    limit), allows. Raises ``StartupError`` if *wanted* is higher than that.
+    """
+    if files is None:
+        return wanted
+    highest = max(files - OTHER_FILES, 1)
+    if wanted is not None and wanted > highest:
+        raise StartupError(
+            f"--connections {wanted} is more than the file limit allows, which is {files}: raise it to "
+            f"{wanted + OTHER_FILES} (ulimit -n, LimitNOFILE), or choose at most {highest}."
+        )
+    return wanted or highest
+
+
+def raise_file_limit() -> int | None:
+    """Raise this process's soft limit of open files, often 1,024, to the hard limit. Return it, None for no limit."""
+    try:
+        import resource  # noqa: PLC0415 - Windows has neither the module nor the limit
+    except ImportError:
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS reports no hard limit, but rejects more than its OPEN_MAX.
+    for limit in (hard, max(soft, 10240)):
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            break
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def stderr_line(text: str) -> str:
+    """Return *text* as one line for stderr, whatever characters it holds."""
+    return f"broadcast: {sanitize(text)}"
+
+
+def keep_stderr(reactor: Any, twistd: Mapping[str, Any]) -> int | None:  # noqa: ANN401 - as in makeService
+    """Return a descriptor of stderr that a daemon still has while it starts, or None if this process is no daemon."""
+    if not twistd or twistd.get("nodaemon"):
+        return None
+    try:
+        stderr = os.dup(2)
+    except OSError:  # closed
+        return None
+    reactor.callWhenRunning(os.close, stderr)  # the terminal would otherwise never be free of the daemon
+    return stderr
+
+
+def give_up(twistd: Mapping[str, Any], log: ProcessLog | None, stderr: int | None, line: str) -> NoReturn:
+    """End the process before the reactor runs, and report *line* to the person who started it.
+
+    *twistd* holds twistd's options, *log* is the log that has begun, and *stderr* is that of a daemon, if it still has
+    one. This function removes twistd's pid file and
+    reports to twistd's parent process itself: for an exception, twistd would print a traceback or leave the pid file
+    behind.
+    """
+    if twistd.get("pidfile"):
+        with suppress(OSError):
+            Path(twistd["pidfile"]).unlink()
+    status = twistd.get("statusPipe")
+    if status is not None or twistd.get("syslog") or twistd.get("logfile") not in (None, "-"):
+        _log.critical("{line}", line=sanitize(line))
+        if log is not None:
+            log.writer.wait()
+    if status is not None:
+        if stderr is not None:
+            with suppress(OSError):
+                os.write(stderr, f"{stderr_line(line)}\n".encode())
+        # The parent process of a daemon waits for this status, prints its first 100 bytes, and exits with status 1.
+        os.write(status, f"1 {line}".encode("ascii", "replace")[:100])
+    elif sys.__stderr__ is not None:
+        # twistd has redirected sys.stderr to the log.
+        sys.__stderr__.write(f"{stderr_line(line)}\n")
+        sys.__stderr__.flush()
+    raise SystemExit(1)
