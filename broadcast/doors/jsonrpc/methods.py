@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from broadcast.core.errors import JournalError, RejectedError
@@ -210,7 +211,8 @@ def _tell(connection: Connection, call: Call, params: messages.TellParams) -> No
     text = session.clean_text(params.text)
     recipient = sanitize(params.to).strip()
     # A digest, because the texts of all messages that a session remembers would take four megabytes.
-    digest = hash((casefold_key(recipient), text))
+    # It is the same on all nodes.
+    digest = int.from_bytes(blake2b(f"{casefold_key(recipient)}\0{text}".encode(), digest_size=8).digest())
     if uid and (known := session.tell_uids.get(uid)) is not None:
         if known.digest != digest:
             raise refusal("uid-reused", "Another private message of this session has the same uid.")

@@ -28,11 +28,13 @@ from broadcast.core.directory import (
     Decision,
     Directory,
     Expulsion,
+    Handover,
     Mute,
     NodeListener,
     NodeMessage,
     OnDirectory,
     Person,
+    Return,
     SlowMode,
     UserNotice,
 )
@@ -43,6 +45,7 @@ from broadcast.core.time_slice import CallSoon
 from broadcast.journals.postgres.database import Connection, Database, describe_error, is_lease_lost
 from broadcast.journals.postgres.leases import LEASE_SECONDS, RENEW_SECONDS, LeaseLost, renew_lease
 from broadcast.journals.postgres.record_feed import Listener, RecordFeed
+from broadcast.journals.postgres.shared_sessions import PostgresSessions
 
 GIVE_UP_SECONDS: Final = 5.0
 """Time after which a change fails that could not be made, and a message that was not taken."""
@@ -57,13 +60,17 @@ MAIL_SECONDS: Final = 3.0
 """Time after which the recipient discards a message: its sender may have given up."""
 
 _CHANGE = "SELECT change_people_once(%s, %s, %s, %s::jsonb)"
-_PEOPLE = "SELECT node, session, nick, account, away, away_reason, address FROM people ORDER BY node, session"
+_PEOPLE = """SELECT node, session, nick, account, away, away_reason, address, generation
+    FROM people ORDER BY node, session"""
 _MAIL = """SELECT id, sender, body, extract(epoch FROM now() - stored)::float8 FROM mail
     WHERE node = %s AND id > %s ORDER BY id"""
 _DELETE_MAIL = "DELETE FROM mail WHERE node = %s AND id <= %s"
 _KINDS: Final[dict[str, Any]] = {
-    kind.__name__: kind for kind in (PrivateMessage, Expulsion, UserNotice, Mute, SlowMode, Announcement)
+    kind.__name__: kind
+    for kind in (PrivateMessage, Expulsion, UserNotice, Handover, Return, Mute, SlowMode, Announcement)
 }
+_MUST_BE_MADE: Final = ("release", "end", "park")
+"""The changes that do not fail."""
 
 
 @dataclass(slots=True)
@@ -96,6 +103,7 @@ class PostgresDirectory:
         self._call_soon = call_soon
         self._on_lost = on_lost
         self._unicode = unicode
+        self.sessions = PostgresSessions(self._add)
         self._listener: NodeListener | None = None
         self._lock = Lock()
         """Guards ``_changes``."""
@@ -165,9 +173,10 @@ class PostgresDirectory:
         """Store new values."""
         self._add(("update", self._row(person)), _ignore)
 
-    def release(self, session: int, nick: str) -> None:
+    def release(self, session: int, nick: str, generation: int = 0) -> None:
         """Free a nickname."""
-        self._add(("release", {"key": casefold_key(nick), "session": session, "nick": nick}), _ignore)
+        item = {"key": casefold_key(nick), "session": session, "nick": nick, "generation": generation}
+        self._add(("release", item), _ignore)
 
     def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Pass a message on, and wait for the answer of the other server."""
@@ -175,7 +184,9 @@ class PostgresDirectory:
         self._sent[number] = on_taken, monotonic() + GIVE_UP_SECONDS
 
         def stored(answer: Any) -> None:  # noqa: ANN401 - a value of the database
-            if answer is not None:
+            if answer is True:  # it waits in the database, because no server has the session
+                self._end_message(number, None)
+            elif answer is not None:
                 self._end_message(number, answer or NotHere("the recipient is not here any more."))
             elif number in self._sent:
                 self._sent[number] = on_taken, monotonic() + GIVE_UP_SECONDS
@@ -257,6 +268,8 @@ class PostgresDirectory:
                 self._clear_wakes()
         if self._db is not None and not self._is_lost:
             with suppress(psycopg.Error):
+                while self._changes or self._in_flight:
+                    self._make_changes(self._db)
                 self._db.execute("SELECT end_lease(%s, %s)", (self._database.node, self._epoch))
         self._disconnect()
 
@@ -333,7 +346,7 @@ class PostgresDirectory:
             waiting, self._changes = self._changes, deque()
             old: list[_Change] = []
             for change in waiting:
-                is_old = change.until < now and change.change[0] != "release"
+                is_old = change.until < now and change.change[0] not in _MUST_BE_MADE
                 (old if is_old else self._changes).append(change)
         for change in self._in_flight:
             if change.until < now and change.on_answer is not _ignore:
@@ -341,7 +354,7 @@ class PostgresDirectory:
                 change.on_answer = _ignore
                 if change.change[0] == "take":  # it may have been made, or be made yet
                     row = change.change[1]
-                    self.release(row["session"], row["nick"])
+                    self.release(row["session"], row["nick"], row["generation"])
         for change in old:
             self._call_soon(partial(change.on_answer, DatabaseAway()))
 
@@ -358,11 +371,12 @@ class PostgresDirectory:
             elif kind == "records":
                 if node != self._database.node:
                     self._feed.read(db)
-            elif node != self._database.node:
-                if kind == "here":
-                    self._come(_to_person(values[0]))
-                else:
-                    self._go(*values)
+            elif kind == "gone":
+                self._go(*values)
+            elif values[0]["node"] != self._database.node:
+                self._come(_to_person(values[0]))
+            else:  # it may have been on another server before
+                self._known.pop((values[0]["session"], values[0]["key"]), None)
 
     def _compare(self, db: Connection) -> None:
         """Notify the listener of all differences between the database and the people that it knows."""

@@ -14,7 +14,14 @@ from psycopg import Connection, sql
 from psycopg.errors import InsufficientPrivilege
 
 from broadcast.core.errors import JournalError, JournalTooNew
-from broadcast.journals.postgres import file_schema, lease_schema, people_schema, record_schema, search_schema
+from broadcast.journals.postgres import (
+    file_schema,
+    lease_schema,
+    people_schema,
+    record_schema,
+    search_schema,
+    session_schema,
+)
 
 STALE = "BC001"
 """The SQLSTATE of a batch that is not valid any more, and can never take effect."""
@@ -185,17 +192,21 @@ COMMENT ON COLUMN last_ids.id IS 'The highest id that was ever used.';
 """
 
 _FUNCTIONS = """
-CREATE FUNCTION clear_node(p_node text) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION let_leave(p_node text, p_sessions bigint[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM FROM rooms WHERE id IN (SELECT room FROM members WHERE node = p_node) ORDER BY name FOR NO KEY UPDATE;
+    PERFORM FROM rooms WHERE id IN (
+        SELECT room FROM members WHERE node = p_node AND (p_sessions IS NULL OR session = ANY (p_sessions))
+    ) ORDER BY name FOR NO KEY UPDATE;
     WITH gone AS (
-        DELETE FROM members WHERE node = p_node RETURNING room, session, nick
+        DELETE FROM members WHERE node = p_node AND (p_sessions IS NULL OR session = ANY (p_sessions))
+        RETURNING room, session, nick
     ), numbered AS (
-        SELECT gone.*, last, place + row_number() OVER (PARTITION BY room ORDER BY session) AS place
-        FROM gone JOIN rooms ON rooms.id = gone.room
+        SELECT gone.*, last, place + row_number() OVER (PARTITION BY room ORDER BY gone.session) AS place,
+            coalesce(reason, 'connection lost') AS reason, coalesce("by", '') AS by
+        FROM gone JOIN rooms ON rooms.id = gone.room LEFT JOIN sessions ON sessions.session = gone.session
     ), new_events AS (
         INSERT INTO stream (room, place, seq, node, event)
-        SELECT room, place, last, '', jsonb_build_array('left', session, nick, 'connection lost', '') FROM numbered
+        SELECT room, place, last, '', jsonb_build_array('left', session, nick, reason, by) FROM numbered
     )
     UPDATE rooms SET place = latest.place
     FROM (SELECT room, max(place) AS place FROM numbered GROUP BY room) AS latest WHERE rooms.id = latest.room;
@@ -204,7 +215,16 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION clear_node IS 'Let all people of a server leave their rooms. Its row in writers must be locked.';
+COMMENT ON FUNCTION let_leave IS 'Let people of a server leave their rooms: some sessions, or all if the list is NULL.';
+
+CREATE FUNCTION clear_node(p_node text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM park_node(p_node);
+    PERFORM let_leave(p_node, NULL);
+END
+$$;
+COMMENT ON FUNCTION clear_node IS
+    'Park the sessions of a server, and let its other people leave their rooms. Its row in writers must be locked.';
 
 CREATE FUNCTION enroll(p_node text) RETURNS TABLE (epoch bigint, batch bigint) LANGUAGE plpgsql AS $$
 BEGIN
@@ -305,6 +325,10 @@ BEGIN
         JOIN rooms ON rooms.name = p_rooms[(e ->> 0)::integer + 1] COLLATE "C"
         WHERE e ->> 1 IN ('joined', 'left', 'renamed', 'away') ORDER BY n
     LOOP
+        PERFORM FROM sessions WHERE session = change.session AND node <> p_node;
+        IF FOUND THEN
+            RAISE EXCEPTION 'another server has the session %', change.session USING ERRCODE = 'BC001';
+        END IF;
         CASE change.kind
             WHEN 'joined' THEN
                 INSERT INTO members (room, session, node, nick)
@@ -345,6 +369,8 @@ MIGRATIONS: list[str] = [
     + file_schema.TABLES
     + people_schema.TABLES
     + people_schema.FUNCTIONS
+    + session_schema.TABLES
+    + session_schema.FUNCTIONS
     + lease_schema.TABLES
     + lease_schema.FUNCTIONS
 ]
