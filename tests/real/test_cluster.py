@@ -140,8 +140,7 @@ def test_who_is_here_is_the_same_on_all_servers(people: People) -> None:
     wait_until(lambda: len(robot.call("members", room=people.room)["members"]) == 3)
     names = f"3 here: {ann.nick} (away: lunch), {bob.nick}, {people.nick('robot')}"
     for person in (ann, bob):
-        person.say("/names")
-        person.until(f"-> {names}\r\n")
+        wait_until(lambda person=person: names in answer(person, "/names"))  # type: ignore[misc]
         person.say("/rooms")
         person.until(f"-> {people.room}: 3 here (you are in it): soup")
     members = robot.call("members", room=people.room)["members"]
@@ -228,8 +227,7 @@ def test_message_waits_for_an_account_that_comes_back_to_the_other_server(people
     register(ann)
     ann.say("quit")
     bob.until(f" * {ann.nick} left.\r\n")
-    bob.say(f"/msg {ann.nick} call me")
-    bob.until(f"-> kept for {ann.nick}, who is not here.\r\n")
+    wait_until(lambda: f"-> kept for {ann.nick}, who is not here.\r\n" in answer(bob, f"/msg {ann.nick} call me"))
     carol = people.person(0, "carol")
     carol.say(f"/login {ann.nick}")
     carol.until("Password: ")
@@ -257,14 +255,13 @@ def test_operator_kicks_and_bans_people_of_the_other_server(people: People, clus
     bob.until(f" * {carol.nick} left (kicked by {ann.nick}: spam)\r\n")
     ann.say(f"/mute {bob.nick} 1h")
     bob.until(f" * {bob.nick} was muted by {ann.nick} until ")
-    bob.say("can you hear me?")
-    bob.until("-> Error: you are muted until ")
+    wait_until(lambda: "-> Error: you are muted until " in answer(bob, "can you hear me?"))
     ann.say(f"/ban {bob.nick} 1h spam")
     bob.until("You were banned")
     for server in (0, 1):
         other = people.person(server, f"other{server}")
-        other.say(f"/nick {bob.nick}")
-        other.until(f"-> Error: the nickname {bob.nick} is banned until ")
+        banned = f"-> Error: the nickname {bob.nick} is banned until "
+        wait_until(lambda other=other, banned=banned: banned in answer(other, f"/nick {bob.nick}"))  # type: ignore[misc]
     ann.say(f"/unban {bob.nick}")
     ann.until("-> ")
     dave = people.person(1, "dave")
@@ -273,10 +270,15 @@ def test_operator_kicks_and_bans_people_of_the_other_server(people: People, clus
     dave.until(f" * {ann.nick} announces: tea\r\n")
 
 
+def answer(person: Person, line: str) -> str:
+    """Return what *person* reads after *line*."""
+    person.say(line, "/ping")
+    return person.read_until("-> pong")
+
+
 def is_accepted(person: Person, nick: str) -> bool:
     """Try to take the nickname *nick*. Return whether it was accepted."""
-    person.say(f"/nick {nick}", "/ping")
-    return "Error" not in person.read_until("-> pong")
+    return "Error" not in answer(person, f"/nick {nick}")
 
 
 def make_operator(cluster: Cluster, nick: str) -> None:
@@ -300,14 +302,10 @@ def test_file_uploaded_at_one_server_is_downloaded_at_the_other(
     match = re.search(r"curl (-T FILE .*)\r\n", ann.seen)
     assert match is not None
     run_curl(tmp_path, match[1].replace("FILE", "report.pdf"))
-    bob.until(f" * {ann.nick} shared report.pdf (2.1 MB): http://")
-    shared = re.search(r"shared report\.pdf \(2\.1 MB\): http://localhost:\d+(/\S+)", bob.seen)
-    if shared is None:
-        bob.until("\r\n")
-        shared = re.search(r"shared report\.pdf \(2\.1 MB\): http://localhost:\d+(/\S+)", bob.seen)
-    assert shared is not None
+    bob.read_until(f" * {ann.nick} shared report.pdf (2.1 MB): http://localhost:")
+    path = bob.read_until("\r\n").partition("/")[2]
     for node in cluster.nodes:
-        run_curl(tmp_path, f"-f -o fetched http://localhost:{node.web_port}{shared[1]}")
+        run_curl(tmp_path, f"-f -o fetched http://localhost:{node.web_port}/{path}")
         assert (tmp_path / "fetched").read_bytes() == body
 
 
