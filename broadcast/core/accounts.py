@@ -409,9 +409,13 @@ class Authenticator:
         self.accounts.change(account, last_used=self._wall_clock())
         return account
 
-    def forget(self, account: Account, secret: str) -> None:
-        """Void the *secret* of ``remember``."""
-        self._change_logins(account, partial(remove_login, secret=secret))
+    def forget(self, name: str, secret: str, on_done: OnChanged = _ignore) -> None:
+        """Void the *secret* of ``remember`` for the account with the nickname *name*, unless it is void already."""
+        account = self.accounts.find(name)
+        if account is None or not is_login(account.queued.logins, secret, self._wall_clock()):
+            on_done(None)
+        else:
+            self._change_logins(account, partial(remove_login, secret=secret), on_done)
 
     def _change_logins(
         self, account: Account, change: Callable[[str], str], on_changed: OnChanged = _ignore, tries: int = 5

@@ -28,6 +28,7 @@ from broadcast.journals.postgres.database import (
     Database,
     describe_error,
     is_fatal,
+    is_lease_lost,
     is_stale,
     is_timeout,
     to_text,
@@ -219,7 +220,7 @@ class CommitThread:
             except Exception as error:
                 reason = describe_error(error)
                 self._stats.record_failure(reason, 0)
-                if is_stale(error):
+                if is_lease_lost(error):
                     self._on_lost("")
                 is_refused = self._db is not None and not (self._db.closed or is_fatal(error))
                 if is_refused and (not in_doubt or is_stale(error)):

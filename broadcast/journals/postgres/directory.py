@@ -40,7 +40,7 @@ from broadcast.core.errors import Busy, DatabaseAway, NicknameRejected, NotHere,
 from broadcast.core.events import PrivateMessage
 from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.time_slice import CallSoon
-from broadcast.journals.postgres.database import Connection, Database, describe_error, is_stale
+from broadcast.journals.postgres.database import Connection, Database, describe_error, is_lease_lost
 from broadcast.journals.postgres.leases import LEASE_SECONDS, RENEW_SECONDS, LeaseLost, renew_lease
 from broadcast.journals.postgres.record_feed import Listener, RecordFeed
 
@@ -247,7 +247,7 @@ class PostgresDirectory:
                 while not self._closing:
                     self._work(self._db)
             except Exception as error:  # noqa: BLE001 - the commit thread reports that the database is away
-                if isinstance(error, LeaseLost) or is_stale(error):
+                if isinstance(error, LeaseLost) or is_lease_lost(error):
                     self._lose()
                     break
                 self._disconnect()

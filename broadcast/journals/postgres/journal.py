@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import partial
 from threading import Thread
+from time import monotonic
 from typing import Any, Final, TypeAlias, TypeVar
 
 from broadcast.core.errors import JournalError
@@ -116,6 +117,16 @@ class PostgresJournal:
             self._feed.add_own,
         )
         return self._opened(name, room, recent, members)
+
+    @property
+    def lease_seconds(self) -> float:
+        """Time until the others remove this server, unless it renews its lease; negative once it has run out."""
+        return 0.0 if self._directory is None else self._directory.lease_end - monotonic()
+
+    @property
+    def tail_seconds(self) -> float:
+        """Time since everything was read that other servers had stored."""
+        return 0.0 if self._tail is None else monotonic() - self._tail.read_at
 
     def restart(
         self,

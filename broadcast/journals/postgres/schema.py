@@ -17,7 +17,9 @@ from broadcast.core.errors import JournalError, JournalTooNew
 from broadcast.journals.postgres import file_schema, lease_schema, people_schema, record_schema, search_schema
 
 STALE = "BC001"
-"""The SQLSTATE, raised by ``begin_batch``, of a batch with an epoch or a number that is no longer valid."""
+"""The SQLSTATE of a batch that is not valid any more, and can never take effect."""
+LEASE_LOST = "BC002"
+"""The SQLSTATE of a call with an old epoch: others have removed the server."""
 MIGRATION_LOCK = 0x6263_6A31_0000_0000
 """The key of the advisory lock that a migration holds ("bcj1"). The hash of the schema's name is added."""
 
@@ -233,8 +235,10 @@ BEGIN
     IF writer.batch = p_batch THEN
         RETURN writer.result;
     END IF;
-    IF writer.epoch IS DISTINCT FROM p_epoch OR writer.batch > p_batch THEN
-        RAISE EXCEPTION 'another server has taken the name %', p_node USING ERRCODE = 'BC001';
+    IF writer.epoch IS DISTINCT FROM p_epoch THEN
+        RAISE EXCEPTION 'the server % has lost its lease', p_node USING ERRCODE = 'BC002';
+    ELSIF writer.batch > p_batch THEN
+        RAISE EXCEPTION 'batch % of the server % is too old', p_batch, p_node USING ERRCODE = 'BC001';
     END IF;
     RETURN NULL;
 END
