@@ -469,7 +469,7 @@ def test_login_is_not_remembered_if_the_account_always_changes_or_is_gone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ann = register(world, "ann")
-    Conflicts(world, monkeypatch, *["changed"] * 6)
+    Conflicts(world, monkeypatch, "changed", "changed", "changed", "changed", "changed", "changed")
     secrets: list[str | RejectedError] = []
     world.hub.authenticator.remember(ann, secrets.append)
     world.settle()

@@ -20,7 +20,7 @@ from broadcast.core.moderation import (
     parse_duration,
     parse_network,
 )
-from broadcast.core.records import AuditEntry, Ban, DeleteBan, RecordChange, SaveBan, StoredRecords
+from broadcast.core.records import AddAudit, AuditEntry, Ban, DeleteBan, RecordChange, SaveBan, StoredRecords
 from broadcast.journals.sqlite.journal import SqliteJournal
 from tests.harness import NOON, World, logged
 from tests.journals.contract import Harness, open_journal
@@ -368,7 +368,7 @@ def test_own_change_of_a_ban_that_is_being_stored_comes_after_those_of_other_nod
     own = moderation.ban("nickname", "eve", "eve", "own", "olga", NOON, None)
     moderation.write(entry, [own])
     moderation.write(entry, moderation.unban("zoe", None))
-    moderation.write(entry)
+    moderation.write(entry, [AddAudit(entry)])
     for change in (SaveBan(make_ban(8)), DeleteBan(9), SaveBan(make_ban(9, "eva")), SaveBan(make_ban(7, "zoe"))):
         moderation.take_over(change)
     assert [SaveBan(ban) for ban in moderation.bans(NOON)] == [own]
