@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from broadcast.core.directory import Decision, Directory, NodeListener, NodeMessage, OnDirectory, Person
-from broadcast.core.errors import JournalError, NicknameRejected, NotHere, RejectedError
+from broadcast.core.errors import AccountConflict, JournalError, NicknameRejected, NotHere, RejectedError
 from broadcast.core.events import (
     STORED,
     Action,
@@ -191,7 +191,7 @@ class NodeRecords(MemoryRecords):
                     casefold_key(other.name) == casefold_key(change.account.name) and other.id != change.account.id
                     for other in self._accounts.values()
                 ):
-                    self._node.soon(lambda: on_done(JournalError("another node has registered the nickname")))
+                    self._node.soon(lambda: on_done(AccountConflict("name")))
                     return
             for change in changes:
                 self._make(change)

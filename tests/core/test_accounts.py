@@ -121,6 +121,16 @@ def test_a_nickname_is_registered_once(world: World, results: Results) -> None:
         authenticator.register("ann", SECRET, HERE, results.append)
 
 
+def test_administrator_makes_accounts_where_nobody_registers_but_none_twice(results: Results) -> None:
+    world = World(Settings(accounts="closed"))
+    world.hub.authenticator.create("ann", SECRET, results.append)
+    world.settle()
+    assert results.account.name == "ann"
+    assert login(world, "ann", SECRET).account is results.account
+    with pytest.raises(RejectedError, match=r"^ANN is registered already\.$"):
+        world.hub.authenticator.create("ANN", OTHER, results.append)
+
+
 @pytest.mark.parametrize("mode", ["closed", "required"])
 def test_nobody_registers_where_an_administrator_makes_accounts(mode: str, results: Results) -> None:
     world = World(Settings(accounts=mode))

@@ -15,6 +15,7 @@ from broadcast.core.records import (
     AddPrivate,
     AuditEntry,
     Ban,
+    ChangeAccount,
     DeleteAccount,
     MarkDelivered,
     PrivateLine,
@@ -69,7 +70,7 @@ def test_account_that_is_changed_on_two_nodes_keeps_the_change_that_waits(cluste
     account = hub.accounts.find("bob")
     assert account is not None
     hub.accounts.change(account, role="operator")
-    hub.other_nodes.records_changed([SaveAccount(replace(account.record, last_used=7.0))])
+    hub.other_nodes.records_changed([ChangeAccount(account.id, {"last_used": 7.0})])
     assert (account.record.last_used, account.queued.role) == (7.0, "operator")
     cluster.settle()
     assert account.is_operator
@@ -81,7 +82,7 @@ def test_account_that_gets_another_name_leaves_another_nickname_alone(cluster: C
     hub = cluster.nodes[1].hub
     account = hub.accounts.find("bob")
     assert account is not None
-    hub.other_nodes.records_changed([SaveAccount(replace(account.record, name="robert"))])
+    hub.other_nodes.records_changed([ChangeAccount(account.id, {"name": "robert"})])
     cluster.settle()
     assert hub.people.find("bobby").account is account
 
@@ -109,7 +110,8 @@ def test_directory_that_knows_somebody_else_changes_nothing(cluster: Cluster, an
         [
             AddAudit(AuditEntry(0.0, "olga", "kick", "bob", "")),
             DeleteAccount(12345),
-            MarkDelivered(12345, 1),
+            MarkDelivered(12345, [1]),
+            ChangeAccount(12345, {"role": "operator"}),
             SaveAccount(AccountRecord(32, "zoe")),
             SaveAccount(AccountRecord(32, "zoe", role="operator")),
         ]

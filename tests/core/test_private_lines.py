@@ -49,14 +49,18 @@ class Run:
             self.lines.check_space(sender, ANN)
             self.lines.store(sender, ANN, "psst", 5.0, self.stored.append)
         self.settle()
+        for line in self.stored[-number:]:
+            self.lines.note_sent(line)
 
     def waiting(self) -> list[int]:
-        """Return the ids of the lines that wait for ann."""
+        """Send ann the lines that wait, as at a login, and return their ids."""
         result: list[Sequence[PrivateLine] | JournalError] = []
         self.lines.read_waiting(ANN, result.append)
         self.settle()
         (lines,) = result
         assert not isinstance(lines, JournalError)
+        for line in lines:
+            self.lines.note_sent(line)
         return [line.id for line in lines]
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -16,11 +17,12 @@ import pytest
 from tests.browser.people import Person, Program, wait_until
 from tests.postgres import PostgresServer
 from tests.real.cluster import Cluster
-from tests.real.programs import found
+from tests.real.programs import PATIENCE, found
 
 _numbers = count(1)
 MIB = 1 << 20
 PASSWORD = "correct horse"
+ADMIN = str(Path(sys.executable).with_name("broadcast-admin"))
 
 
 @pytest.fixture(scope="module")
@@ -277,21 +279,12 @@ def is_accepted(person: Person, nick: str) -> bool:
 
 
 def make_operator(cluster: Cluster, nick: str) -> None:
-    """Make the account *nick* an operator, on the first server, as its administrator does."""
-    admin = (
-        found(
-            "broadcast-admin",
-        )
-        if False
-        else str(Path(os.sys.executable).with_name("broadcast-admin"))
-    )
-    done = subprocess.run(
-        [admin, "--data", str(cluster.nodes[0].folder / "data"), "role", nick, "operator"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    """Make the account *nick* an operator, as the administrator of the first server does."""
+    data = cluster.nodes[0].folder / "data"
+    done = subprocess.run(  # noqa: S603 -- the installed command
+        [ADMIN, "--data", str(data), "--journal", cluster.url, "role", nick, "operator"],
+        capture_output=True, text=True, check=False, timeout=PATIENCE,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -320,6 +313,6 @@ def test_file_uploaded_at_one_server_is_downloaded_at_the_other(
 def run_curl(folder: Path, arguments: str) -> str:
     """Return the output of curl, which has to succeed."""
     command = [found("curl"), "--silent", "--show-error", "--max-time", "60", *shlex.split(arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)  # noqa: S603 -- found
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
