@@ -313,6 +313,7 @@ class PostgresDirectory:
         db.pgconn.consume_input()
         while (notification := db.pgconn.notifies()) is not None:
             self._news.append(notification.extra.decode())
+        self._renew(db)  # after a suspension, the news may be that the people of this server have gone elsewhere
         while self._news:
             self._handle(db, self._news.popleft())
 

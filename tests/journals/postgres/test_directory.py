@@ -8,6 +8,7 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 
@@ -25,9 +26,10 @@ from broadcast.core.directory import (
 from broadcast.core.errors import DatabaseAway, NotHere, RecipientNotReading, RejectedError
 from broadcast.core.events import PrivateMessage
 from broadcast.core.records import PrivateLine
+from broadcast.journals.postgres import directory
 from broadcast.journals.postgres.database import Connection, Database
 from broadcast.journals.postgres.directory import PostgresDirectory
-from broadcast.journals.postgres.leases import start_lease
+from broadcast.journals.postgres.leases import LeaseLost, renew_lease, start_lease
 
 PATIENCE = 20.0
 """Maximum time that an answer may take, in seconds."""
@@ -300,6 +302,34 @@ def test_removed_server_makes_no_changes(db: Connection, nodes: tuple[Node, Node
     assert isinstance(answers[0], DatabaseAway)
     assert db.execute("SELECT * FROM people").fetchall() == []
     assert two.take(ANN) is None
+
+
+def test_server_that_was_suspended_looks_at_its_lease_before_it_handles_news(
+    database: Database, db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Callable[[], None]] = []
+    suspended = PostgresDirectory(Database(database.url, database.schema, "one"), calls.append, unicode=False)
+    own = database.connect()
+    suspended.start(own, start_lease(own, "one").epoch)
+    suspended._listen(own)
+    renewals: list[int] = []
+
+    def renew(db: Connection, node: str, epoch: int) -> None:
+        renewals.append(epoch)
+        if len(renewals) > 1:  # the first one is that before the suspension
+            renew_lease(db, node, epoch)
+
+    monkeypatch.setattr(directory, "RENEW_SECONDS", 0.0)
+    monkeypatch.setattr(directory, "renew_lease", renew)
+    suspended._next_renewal = 0.0
+    with db.transaction():
+        db.execute("SELECT end_lease('one', epoch) FROM leases")
+        row = {"key": "ann", "look": None, **msgspec.to_builtins(ANN)}
+        db.execute("SELECT change_people('two', %s::jsonb)", (json.dumps([["take", row]]),))
+    with pytest.raises(LeaseLost):
+        suspended._work(own)
+    assert (len(renewals), suspended._known) == (2, {})
+    suspended.close()
 
 
 def test_change_that_the_database_refuses_does_not_stop_the_others(nodes: tuple[Node, Node]) -> None:
