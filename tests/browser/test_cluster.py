@@ -54,7 +54,6 @@ def test_people_on_two_servers_talk_on_although_one_server_is_killed(
 ) -> None:
     pages.allowed += ["WebSocket connection to", "503"]
     ann, bob = pages.join("ann"), pages.join("bob")
-    first, second = cluster.nodes
     assert {servers_of(cluster, "ann"), servers_of(cluster, "bob")} == {"one", "two"}, "each is on a server of its own"
     say(ann, "hello")
     expect_shown(bob, "hello")

@@ -8,20 +8,22 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import count
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
-from tests.browser.people import Person, Program, wait_until
-from tests.postgres import PostgresServer
-from tests.real.cluster import Cluster
-from tests.real.programs import PATIENCE, found
+from tests.browser.people import Person, Program, free_port, wait_until
+from tests.postgres import SHARED, PostgresServer
+from tests.real.cluster import HAPROXY, Cluster, listens
+from tests.real.programs import PATIENCE, TWISTD, found
 
 _numbers = count(1)
 MIB = 1 << 20
 PASSWORD = "correct horse"
+ROOT = Path(__file__).parents[2]
 ADMIN = str(Path(sys.executable).with_name("broadcast-admin"))
 
 
@@ -307,6 +309,53 @@ def test_file_uploaded_at_one_server_is_downloaded_at_the_other(
     for node in cluster.nodes:
         run_curl(tmp_path, f"-f -o fetched http://localhost:{node.web_port}/{path}")
         assert (tmp_path / "fetched").read_bytes() == body
+
+
+def test_commands_of_the_documentation_start_two_servers_behind_haproxy(
+    postgres: PostgresServer, postgres_url: str, tmp_path: Path
+) -> None:
+    ports = {port: str(free_port()) for port in ("5555", "6001", "6002", "8001", "8002", "8080", "9001", "9002")}
+    page = (ROOT / "docs/cluster.rst").read_text().replace("\\\n", "")
+
+    def replace_ports(text: str) -> str:
+        return re.sub(r"\b(5555|[689]00[12]|8080)\b", lambda match: ports[match[0]], text)
+
+    (tmp_path / "haproxy.cfg").write_text(replace_ports(HAPROXY.read_text()))
+    names = {
+        ".venv/bin/twistd": TWISTD,
+        "haproxy": found("haproxy"),
+        "postgresql://chat@localhost/chat": postgres_url,
+        "contrib/haproxy/haproxy.cfg": "haproxy.cfg",
+    }
+    section = page.partition("\nSeveral servers\n")[2].partition("\nThe address of the database\n")[0]
+    commands = re.findall(r"^    ((?:\.venv/bin/twistd|haproxy) .*)$", section, re.MULTILINE)
+    assert len(commands) == 3
+    with ExitStack() as stack:
+        log = stack.enter_context((tmp_path / "log").open("wb"))
+        for command in commands:
+            words = [names.get(word, word) for word in shlex.split(replace_ports(command))]
+            process = subprocess.Popen(words, cwd=tmp_path, stdout=log, stderr=log)  # noqa: S603 -- as documented
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+
+        def health(port: str) -> bool:
+            with suppress(OSError), urlopen(f"http://127.0.0.1:{ports[port]}/healthz", timeout=PATIENCE) as reply:
+                return bool(reply.read() == b"ok\n")
+            return False
+
+        for port in ("9001", "9002"):
+            wait_until(lambda port=port: health(port), (tmp_path / "log").read_text)  # type: ignore[misc]
+        front = int(ports["5555"])
+        wait_until(lambda: listens(front), (tmp_path / "log").read_text)
+        ann, bob = [stack.enter_context(Person(front, nick)) for nick in ("ann", "bob")]
+        bob.until("1 other is here: ann.")
+        ann.say("hi")
+        bob.until("ann: hi\r\n")
+        page_of = urlopen(f"http://127.0.0.1:{ports['8080']}/", timeout=PATIENCE)
+        with page_of:
+            assert page_of.status == 200
+    nodes = postgres.execute("SELECT count(DISTINCT node) FROM broadcast.people", database=SHARED)
+    assert nodes == [(2,)], "each person is on a server of its own"
 
 
 def run_curl(folder: Path, arguments: str) -> str:
