@@ -169,7 +169,7 @@ def test_a_keyboard_is_enough(offline: OfflinePages) -> None:
     assert stops.index("newer") < stops.index("conversation") < stops.index("search")
     log.focus()
     assert log.evaluate("log => getComputedStyle(log).outlineStyle") != "none"
-    for count in (150, 250):
+    for count in (80, 150):
         page.keyboard.press("Home")
         page.wait_for_function("count => document.querySelectorAll('#conversation .said').length > count", arg=count)
     page.keyboard.press("Home")

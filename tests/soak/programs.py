@@ -345,7 +345,7 @@ class Program:
                 stall, self._stall = self._stall, 0.0
                 await self._crew.pause(stall)
 
-    def _take(self, chat: Chat, event: Event) -> None:  # noqa: C901 -- a case for each kind of event
+    def _take(self, chat: Chat, event: Event) -> None:  # noqa: C901, PLR0912 -- a case for each kind of event
         match event:
             case Said() | Emoted():
                 self._take_line(chat, event)
