@@ -159,7 +159,7 @@ def makeService(options: Options) -> Server:
         files = None if web is None else _make_file_store(config, web, hub, reactor)
         monitor = None
         if config.metrics is not None:
-            monitor = _make_monitor(reactor, config.metrics, connections, hub, dispatcher, journal)
+            monitor = _make_monitor(reactor, config.metrics, connections, hub, dispatcher, storage)
         log = open_log(twistd, config.log_format) if twistd else None
     except StartupError as error:
         raise SystemExit(stderr_line(str(error))) from error
@@ -323,7 +323,7 @@ def _make_monitor(
     connections: Connections,
     hub: Hub,
     dispatcher: Dispatcher,
-    journal: Journal,
+    storage: _Storage,
 ) -> Monitor:
     """Return the monitor that serves metrics at *port*; raises ``StartupError``."""
     try:
@@ -333,7 +333,7 @@ def _make_monitor(
             raise
         raise StartupError(f"--metrics needs prometheus_client: {_pip_install('prometheus_client')}") from error
     listener = parse_listener(reactor, port, "127.0.0.1", "--metrics")
-    sources = metrics.Sources(connections, hub, dispatcher, journal)
+    sources = metrics.Sources(connections, hub, dispatcher, storage.journal, storage.shared)
 
     def run_in_thread(work: Callable[[], bytes]) -> Deferred[bytes]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)

@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 
 from broadcast.core.errors import RejectedError
 from broadcast.core.events import PrivateMessage
-from broadcast.core.records import RecordChange
+from broadcast.core.records import RecordChange, StoredRecords
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,14 @@ class NodeListener(Protocol):
         """Carry out *decision* of an operator on another node."""
 
     def records_changed(self, changes: Sequence[RecordChange]) -> None:
-        """Take over *changes* that another node has stored."""
+        """Take over *changes* that another node has stored.
+
+        They come in the order in which the database has stored them. The results of the writes of this node come in
+        their place among them.
+        """
+
+    def records_reloaded(self, stored: StoredRecords) -> None:
+        """Take over *stored*, all records as they are now, because some changes of other nodes are not known."""
 
 
 class SharedSessions(Protocol):

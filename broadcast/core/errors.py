@@ -12,6 +12,7 @@
     │   ├── UidReused               ... because another line has the same uid
     │   ├── PasswordNeeded          ... because the nickname is registered
     │   ├── WrongPassword           ... because the password is not the one of the account
+    │   ├── AccountChanged          ... because another server has changed the account at the same time
     │   ├── RegistrationClosed      ... because only an administrator makes accounts
     │   ├── NotStored               ... because the change could not be stored
     │   ├── NotPermitted            ... because the user may not do this
@@ -28,6 +29,7 @@
     ├── JournalError                the journal cannot be used
     │   ├── JournalInUse            ... because another server has it open
     │   ├── JournalDamaged          ... because its contents cannot be trusted
+    │   ├── AccountConflict         ... for this change of an account, because another server has made one
     │   └── JournalTooNew           ... because a newer version of the program wrote it
     └── StartupError                the server cannot start with these settings
 """
@@ -42,6 +44,9 @@ FileWhy: TypeAlias = Literal[
     "no-files", "file-too-large", "too-many-files", "too-many-uploads", "no-space", "upload-ended", "other-size"
 ]
 """Why a file cannot be shared: the server takes none, a limit, the end of the upload, or not the announced size."""
+
+ConflictWhy: TypeAlias = Literal["name", "identity", "gone", "changed"]
+"""Why a change of an account was not made; see ``AccountConflict``."""
 
 
 class BroadcastError(Exception):
@@ -118,6 +123,13 @@ class NotStored(RejectedError):
 
     def __init__(self, error: JournalError) -> None:
         super().__init__(f"it cannot be stored: {error}")
+
+
+class AccountChanged(RejectedError):
+    """Another server has changed the account at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__("the account was changed at the same time: try again.")
 
 
 class NotPermitted(RejectedError):
@@ -228,6 +240,18 @@ class JournalInUse(JournalError):
 
 class JournalDamaged(JournalError):
     """The journal's contents cannot be trusted."""
+
+
+class AccountConflict(JournalError):
+    """A change of an account was not made, because another server has made one that this one did not know.
+
+    *why* says what this change was: another account has the *name* or the *identity*, or the account is *gone*, or its
+    values have *changed*.
+    """
+
+    def __init__(self, why: ConflictWhy) -> None:
+        super().__init__("another server has changed the account")
+        self.why = why
 
 
 class JournalTooNew(JournalError):

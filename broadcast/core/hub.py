@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from broadcast.core import nicknames
 from broadcast.core.accounts import Account, Accounts, Authenticator
 from broadcast.core.backlog import Backlog
-from broadcast.core.directory import Decision, Directory, Expulsion, Mute, Return, SlowMode
+from broadcast.core.directory import Decision, Directory, Expulsion, Mute, OnDirectory, Return, SlowMode
 from broadcast.core.errors import FileRejected, NicknameRejected, NotHere, NotPermitted, RejectedError
 from broadcast.core.events import FileInfo, OnStored
 from broadcast.core.interfaces import CallLater, Journal, OpenedRoom, Publisher
@@ -273,18 +273,21 @@ class Hub:
         return self.rename(member, free, renamed, unasked=unasked)
 
     def leave_accounts(self, account: Account, reason: str, notice: str, but: Member | None = None) -> None:
-        """End all sessions of *account*, except that of *but*. See ``MemberListener.disconnect``."""
-        members = [member for member in self.people.members.values() if member.account is account]
+        """End the sessions of *account* on this node, except that of *but*. See ``MemberListener.disconnect``.
+
+        The other nodes do the same when they learn of the change.
+        """
+        members = [member for member in self.people.own_members() if member.account is account]
         for member in members:
             if member is not but:
                 member.listener.disconnect(reason, notice)
 
     def announce_role(self, account: Account) -> None:
-        """Send the sessions of *account* what its new role means to them."""
+        """Send the sessions of *account* on this node what its new role means to them."""
         text = "You are no operator any more."
         if account.is_operator:
             text = "You are an operator now. /help lists your commands."
-        for member in self.people.members.values():
+        for member in self.people.own_members():
             if member.account is account:
                 member.listener.notify(text)
 
@@ -426,14 +429,20 @@ class Hub:
         if name not in self.rooms:
             self.moderation.check_speech(member, at)
 
-    def expel(self, member: Member, action: str, operator: str, why: str) -> None:
-        """End the session of *member* because of the *action* of *operator*, such as ``kicked``."""
+    def expel(
+        self, member: Member, action: str, operator: str, why: str, on_done: OnDirectory = ignore_outcome
+    ) -> None:
+        """End the session of *member* because of the *action* of *operator*, such as ``kicked``.
+
+        Call *on_done* at once, or once the node of *member* has answered.
+        """
         member.removed_by = operator
         text = with_reason(f"{action} by {operator}", why)
         if member.is_remote:
-            self.other_nodes.send(Expulsion(member.id, text, f"You were {text}", operator), ignore_outcome)
+            self.other_nodes.send(Expulsion(member.id, text, f"You were {text}", operator), on_done)
         else:
             member.listener.disconnect(text, f"You were {text}")
+            on_done(None)
 
     def decide(self, decision: Decision) -> bool:
         """Carry out *decision* of an operator on all nodes. Return whether a mute has ended."""

@@ -12,7 +12,7 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 from broadcast.core import nicknames
-from broadcast.core.accounts import Accounts, Authenticator
+from broadcast.core.accounts import DROPPED, PASSWORD_CHANGED, Account, Accounts, Authenticator
 from broadcast.core.directory import (
     Decision,
     Directory,
@@ -36,6 +36,7 @@ from broadcast.core.private_lines import PrivateLines
 from broadcast.core.private_messages import PrivateMessages
 from broadcast.core.records import (
     AddPrivate,
+    ChangeAccount,
     DeleteAccount,
     DeleteBan,
     MarkDelivered,
@@ -43,6 +44,7 @@ from broadcast.core.records import (
     RecordChange,
     SaveAccount,
     SaveBan,
+    StoredRecords,
 )
 from broadcast.core.room import Room
 from broadcast.core.rooms import Rooms, call_after_barriers
@@ -71,6 +73,12 @@ class LocalHub(Protocol):
 
     def rename(self, member: Member, name: str, *, unasked: bool) -> bool:
         """Give *member* another nickname; see ``Hub.rename``."""
+
+    def leave_accounts(self, account: Account, reason: str, notice: str) -> None:
+        """End the sessions of *account* on this node; see ``Hub.leave_accounts``."""
+
+    def announce_role(self, account: Account) -> None:
+        """Send the sessions of *account* on this node what its new role means to them."""
 
     def leave_registered_name(self, member: Member, *, unasked: bool) -> bool:
         """Give *member* a free nickname if it must not have its own; see ``Hub.leave_registered_name``."""
@@ -261,6 +269,8 @@ class OtherNodes:
             case Expulsion():
                 member.removed_by = message.by
                 member.listener.disconnect(message.reason, message.notice)
+            case PrivateMessage(line=line) if line is not None and self._hub.private_lines.was_sent(line):
+                pass  # the recipient has just logged in, and the line was among those that waited
             case PrivateMessage():
                 try:
                     self._hub.private_messages.check_reading(member)
@@ -302,10 +312,10 @@ class OtherNodes:
         """Take over *changes* that another node has stored; see ``NodeListener``."""
         for change in changes:
             match change:
-                case SaveAccount():
-                    self._take_over_account(change)
-                case DeleteAccount():
-                    self._hub.accounts.take_over(change)
+                case SaveAccount(account=record):
+                    self._take_over_account(change, record.id)
+                case ChangeAccount() | DeleteAccount():
+                    self._take_over_account(change, change.id)
                 case SaveBan(ban=ban):
                     self._hub.moderation.take_over(change)
                     for member in [member for member in self._people.own_members() if reaches(ban, member)]:
@@ -317,22 +327,38 @@ class OtherNodes:
                 case _:  # the audit trail is not in memory
                     pass
 
-    def _take_over_account(self, change: SaveAccount) -> None:
-        account = self._hub.accounts.get(change.account.id)
-        before = "" if account is None else account.name
-        self._hub.accounts.take_over(change)
-        name = change.account.name
-        if name == before:
+    def records_reloaded(self, stored: StoredRecords) -> None:
+        """Take over *stored*, because changes of other nodes were missed; see ``NodeListener``."""
+        self.records_changed([*self._hub.accounts.compare(stored), *self._hub.moderation.compare(stored)])
+        self._hub.private_lines.load(stored)
+
+    def _take_over_account(self, change: SaveAccount | ChangeAccount | DeleteAccount, number: int) -> None:
+        """Take over *change* of the account *number*, and let its sessions on this node follow."""
+        hub = self._hub
+        account = hub.accounts.get(number)
+        before = None if account is None else account.record
+        hub.accounts.take_over(change)
+        after = hub.accounts.get(number)
+        if after is not None and (before is None or before.name != after.name):
+            self._follow_account_name(after, "" if before is None else before.name)
+        if account is None or before is None:
             return
-        owner = self._people.owner_of(name)
+        if after is None:
+            hub.leave_accounts(account, DROPPED, f"The account {account.name} was deleted.")
+        elif before.role != after.record.role:
+            hub.announce_role(after)
+        elif isinstance(change, ChangeAccount) and change.values.keys() >= {"password_hash", "logins"}:
+            hub.leave_accounts(after, PASSWORD_CHANGED, "Your password was changed: log in again.")
+
+    def _follow_account_name(self, account: Account, before: str) -> None:
+        """Let the sessions on this node follow the new name of *account*, which was *before*, or empty."""
+        owner = self._people.owner_of(account.name)
         if owner is not None:
             self._hub.leave_registered_name(owner, unasked=True)
-        for member in [
-            member for member in self._people.own_members() if account is not None and member.account is account
-        ]:
+        for member in [member for member in self._people.own_members() if member.account is account]:
             if nicknames.casefold_key(member.nick) == nicknames.casefold_key(before):
                 with suppress(RejectedError):  # somebody who is here has a nickname that looks like it
-                    self._hub.rename(member, name, unasked=True)
+                    self._hub.rename(member, account.name, unasked=True)
 
 
 def _describe(member: Member, nick: str) -> Person:

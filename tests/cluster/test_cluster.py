@@ -568,6 +568,39 @@ def test_stored_private_message_waits_if_the_node_of_the_recipient_is_gone(
     assert ann.lines() == ["-> kept for bob, who is not here."]
 
 
+def leave_unnoticed(cluster: Cluster, there: Node, person: Person) -> None:
+    """Let *person* leave, and let no other node learn of it before it has sent something."""
+    person.put("quit\r\n")
+    for _ in range(20):
+        there.turn_alone()
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_message_to_an_account_that_has_just_left_another_node_waits(
+    cluster: Cluster, there: Node, ann: Person, bob: Person, monkeypatch: pytest.MonkeyPatch, is_full: bool
+) -> None:
+    register(bob)
+    ann.read()
+    if is_full:
+        monkeypatch.setattr("broadcast.core.private_lines.MAX_WAITING_FROM_ONE", 0)
+    leave_unnoticed(cluster, there, bob)
+    ann.say("/msg bob psst")
+    assert ("-> kept for bob, who is not here." in ann.lines()) is not is_full
+
+
+def test_kick_is_confirmed_by_the_other_node(cluster: Cluster, here: Node, there: Node, bob: Person) -> None:
+    olga, zoe = operator(here, "olga"), there.join("zoe")[0]
+    olga.read()
+    olga.say("/kick zoe")
+    assert "-> zoe is kicked." in olga.lines()
+    leave_unnoticed(cluster, there, bob)
+    olga.say("/kick bob", "/audit 5")
+    lines = olga.lines()
+    assert any(line.startswith("-> Error: ") for line in lines)
+    assert not any("kick" in line and "bob" in line for line in lines)
+    assert zoe.lines()[-2:] == [" * You were kicked by olga", " * Goodbye, zoe."]
+
+
 # Rare cases of the core
 
 

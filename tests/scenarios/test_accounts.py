@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from twisted.internet.address import IPv4Address
 
-from broadcast.core.account_commands import DROPPED, PASSWORD_CHANGED
+from broadcast.core.accounts import DROPPED, PASSWORD_CHANGED
 from broadcast.core.errors import JournalError
 from broadcast.core.hub import GOING_DOWN, TAKEN_OVER
 from broadcast.core.password_dialogue import TYPED_AHEAD_SECONDS

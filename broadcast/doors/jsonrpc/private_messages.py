@@ -116,8 +116,13 @@ class PrivateMessages:
         told = _Told(self._count, encode_private(self._count, message), message.line)
         self._told.append(told)
         del self._told[:-MAX_MESSAGES]
-        self._unconfirmed = message.line or self._unconfirmed
+        if message.line is not None:
+            self._note_sent(message.line)
         send(told.encoded)
+
+    def _note_sent(self, line: PrivateLine) -> None:
+        self._unconfirmed = line
+        self._hub.private_lines.note_sent(line)
 
     def confirm(self) -> None:
         """Note that the client has read all messages that were sent on its connection."""
@@ -149,8 +154,10 @@ class PrivateMessages:
         """Send the messages after *received*, the *waiting* ones, and the held ones. Later ones are sent at once."""
         self._send = send
         again = self._told[self._index_after(received) :]
-        lines = [told.line for told in again if told.line is not None]
-        self._unconfirmed = lines[-1] if lines else None
+        self._unconfirmed = None
+        for told in again:
+            if told.line is not None:
+                self._note_sent(told.line)
         send(b"".join(told.encoded for told in again))
         if isinstance(waiting, JournalError):
             text = f"The private messages that wait for you cannot be read now: {waiting}."
@@ -158,7 +165,9 @@ class PrivateMessages:
             waiting = ()
         known = self._known_lines()
         for line in waiting:
-            if line.id not in known and casefold_key(line.sender) not in self._member.ignored:
+            if casefold_key(line.sender) in self._member.ignored:
+                self._hub.private_lines.note_sent(line)
+            elif line.id not in known:
                 known.add(line.id)
                 message = PrivateMessage(0, line.sender, self._member.id, line.text, line.at, line.sender_account, line)
                 self._member.note_private(message)

@@ -42,8 +42,9 @@ from broadcast.core.errors import Busy, DatabaseAway, NicknameRejected, NotHere,
 from broadcast.core.events import PrivateMessage
 from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.time_slice import CallSoon
-from broadcast.journals.postgres.database import Connection, Database, describe_error, is_stale
+from broadcast.journals.postgres.database import Connection, Database, describe_error, is_lease_lost
 from broadcast.journals.postgres.leases import LEASE_SECONDS, RENEW_SECONDS, LeaseLost, renew_lease
+from broadcast.journals.postgres.record_feed import Listener, RecordFeed
 from broadcast.journals.postgres.shared_sessions import PostgresSessions
 
 GIVE_UP_SECONDS: Final = 5.0
@@ -89,9 +90,16 @@ class PostgresDirectory:
     """
 
     def __init__(
-        self, database: Database, call_soon: CallSoon, on_lost: Callable[[], None] = lambda: None, *, unicode: bool
+        self,
+        database: Database,
+        call_soon: CallSoon,
+        on_lost: Callable[[], None] = lambda: None,
+        feed: RecordFeed | None = None,
+        *,
+        unicode: bool,
     ) -> None:
         self._database = database
+        self._feed = feed or RecordFeed(database.node)
         self._call_soon = call_soon
         self._on_lost = on_lost
         self._unicode = unicode
@@ -138,6 +146,12 @@ class PostgresDirectory:
     def watch(self, listener: NodeListener) -> None:
         """Start the thread."""
         self._listener = listener
+        self._feed.watch(
+            Listener(
+                lambda changes: self._notify(lambda listener: listener.records_changed(changes)),
+                lambda stored: self._notify(lambda listener: listener.records_reloaded(stored)),
+            )
+        )
         self._thread = Thread(target=self._run, name="directory", daemon=True)
         self._thread.start()
 
@@ -244,7 +258,7 @@ class PostgresDirectory:
                 while not self._closing:
                     self._work(self._db)
             except Exception as error:  # noqa: BLE001 - the commit thread reports that the database is away
-                if isinstance(error, LeaseLost) or is_stale(error):
+                if isinstance(error, LeaseLost) or is_lease_lost(error):
                     self._lose()
                     break
                 self._disconnect()
@@ -291,12 +305,15 @@ class PostgresDirectory:
         self._renew(db)
         while self._changes or self._in_flight:
             self._make_changes(db)
-        seconds = 0.0 if self._news else max(self._next_renewal - monotonic(), 0.0)
+        self._feed.poll(db)
+        next_call = min(self._next_renewal, self._feed.next_read)
+        seconds = 0.0 if self._news else max(next_call - monotonic(), 0.0)
         select.select([db.fileno(), self._wake_reader.fileno()], [], [], seconds)
         self._clear_wakes()
         db.pgconn.consume_input()
         while (notification := db.pgconn.notifies()) is not None:
             self._news.append(notification.extra.decode())
+        self._renew(db)  # after a suspension, the news may be that the people of this server have gone elsewhere
         while self._news:
             self._handle(db, self._news.popleft())
 
@@ -348,10 +365,13 @@ class PostgresDirectory:
             self._compare(db)
             self._read_mail(db)
             return
-        _, news = msgspec.json.decode(payload)
+        node, news = msgspec.json.decode(payload)
         for kind, *values in news:
             if kind == "mail":
                 self._read_mail(db)
+            elif kind == "records":
+                if node != self._database.node:
+                    self._feed.read(db)
             elif kind == "gone":
                 self._go(*values)
             elif values[0]["node"] != self._database.node:
@@ -388,6 +408,7 @@ class PostgresDirectory:
 
     def _read_mail(self, db: Connection) -> None:
         """Handle the mail to this server. It is deleted after that, so that a lost connection loses none."""
+        self._feed.read(db)  # first: a message can be about an account or a private line that another server has stored
         mail = db.execute(_MAIL, (self._database.node, self._last_mail)).fetchall()
         for self._last_mail, sender, (kind, number, name, values), age in mail:
             if kind == "answer":

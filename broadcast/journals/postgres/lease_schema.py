@@ -91,7 +91,7 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtext(people_channel()), 1);
     SELECT * INTO lease FROM leases WHERE node = p_node FOR NO KEY UPDATE;
     IF lease.epoch IS DISTINCT FROM p_epoch THEN
-        RAISE EXCEPTION 'the server % has lost its lease', p_node USING ERRCODE = 'BC001';
+        RAISE EXCEPTION 'the server % has lost its lease', p_node USING ERRCODE = 'BC002';
     END IF;
     IF lease.batch = p_batch THEN
         RETURN lease.answers;

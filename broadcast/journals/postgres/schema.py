@@ -24,7 +24,9 @@ from broadcast.journals.postgres import (
 )
 
 STALE = "BC001"
-"""The SQLSTATE, raised by ``begin_batch``, of a batch with an epoch or a number that is no longer valid."""
+"""The SQLSTATE of a batch that is not valid any more, and can never take effect."""
+LEASE_LOST = "BC002"
+"""The SQLSTATE of a call with an old epoch: others have removed the server."""
 MIGRATION_LOCK = 0x6263_6A31_0000_0000
 """The key of the advisory lock that a migration holds ("bcj1"). The hash of the schema's name is added."""
 
@@ -107,21 +109,24 @@ COMMENT ON COLUMN members.away IS 'Whether the person is away.';
 COMMENT ON COLUMN members.away_reason IS 'The reason for that; empty if there is none.';
 
 CREATE TABLE writers (
-    node text PRIMARY KEY, epoch bigint NOT NULL, batch bigint NOT NULL DEFAULT 0, result jsonb
+    node text PRIMARY KEY, epoch bigint NOT NULL, batch bigint NOT NULL DEFAULT 0, result jsonb, number integer UNIQUE
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE writers IS 'The servers that write, or have written.';
 COMMENT ON COLUMN writers.node IS 'The name of the server.';
 COMMENT ON COLUMN writers.epoch IS 'A number that rises with each start. Only the server with this epoch can write.';
 COMMENT ON COLUMN writers.batch IS 'Number of the last batch that has taken effect.';
 COMMENT ON COLUMN writers.result IS 'The result of this batch, in case that it is sent again.';
+COMMENT ON COLUMN writers.number IS 'A small number. The server gives records ids with this rest modulo 256.';
 """
 
 _RECORDS = """
 CREATE TABLE accounts (
     id bigint PRIMARY KEY, name text NOT NULL, password_hash text NOT NULL, role text NOT NULL,
     created double precision NOT NULL, last_used double precision NOT NULL, issuer text NOT NULL,
-    subject text NOT NULL, logins text NOT NULL
+    subject text NOT NULL, logins text NOT NULL, key text COLLATE "C" NOT NULL
 );
+CREATE INDEX accounts_key ON accounts (key);
+CREATE INDEX accounts_subject ON accounts (subject) WHERE subject <> '';
 COMMENT ON TABLE accounts IS 'The registered nicknames.';
 COMMENT ON COLUMN accounts.id IS 'The identifier of the account.';
 COMMENT ON COLUMN accounts.name IS 'The nickname.';
@@ -132,6 +137,7 @@ COMMENT ON COLUMN accounts.last_used IS 'The time of the last login, in seconds 
 COMMENT ON COLUMN accounts.issuer IS 'The OpenID Connect provider that knows the owner; empty if there is none.';
 COMMENT ON COLUMN accounts.subject IS 'The identifier of the owner at this provider.';
 COMMENT ON COLUMN accounts.logins IS 'Hashes of the logins that clients remember.';
+COMMENT ON COLUMN accounts.key IS 'The folded nickname.';
 
 CREATE TABLE bans (
     id bigint PRIMARY KEY, target text NOT NULL, value text NOT NULL, name text NOT NULL, reason text NOT NULL,
@@ -181,7 +187,7 @@ COMMENT ON COLUMN private_lines.uid IS 'The identifier that the program of the s
 
 CREATE TABLE last_ids (kind text PRIMARY KEY, id bigint NOT NULL);
 COMMENT ON TABLE last_ids IS 'The last id of each kind of record. An id is never used again.';
-COMMENT ON COLUMN last_ids.kind IS 'accounts, bans or private_lines.';
+COMMENT ON COLUMN last_ids.kind IS 'accounts, bans, private_lines, or changes: those in the table record_changes.';
 COMMENT ON COLUMN last_ids.id IS 'The highest id that was ever used.';
 """
 
@@ -249,8 +255,10 @@ BEGIN
     IF writer.batch = p_batch THEN
         RETURN writer.result;
     END IF;
-    IF writer.epoch IS DISTINCT FROM p_epoch OR writer.batch > p_batch THEN
-        RAISE EXCEPTION 'another server has taken the name %', p_node USING ERRCODE = 'BC001';
+    IF writer.epoch IS DISTINCT FROM p_epoch THEN
+        RAISE EXCEPTION 'the server % has lost its lease', p_node USING ERRCODE = 'BC002';
+    ELSIF writer.batch > p_batch THEN
+        RAISE EXCEPTION 'batch % of the server % is too old', p_batch, p_node USING ERRCODE = 'BC001';
     END IF;
     RETURN NULL;
 END
@@ -355,6 +363,7 @@ MIGRATIONS: list[str] = [
     _TABLES
     + _RECORDS
     + _FUNCTIONS
+    + record_schema.TABLES
     + record_schema.FUNCTIONS
     + search_schema.TABLES
     + file_schema.TABLES
