@@ -53,6 +53,12 @@ def texts(program: Program) -> list[str]:
     return [event["text"] for event in program.welcome["rooms"]["lobby"]["events"]]
 
 
+def close_all(programs: list[Program]) -> None:
+    """End the connections of *programs*."""
+    for program in programs:
+        program.close()
+
+
 def move(how: str, node: Node) -> None:
     """Let *node* end in the way *how*."""
     if how == "killed":
@@ -99,7 +105,7 @@ def test_program_goes_on_at_another_server_and_nobody_sees_it_leave(cluster: Clu
 def test_rolling_restart_of_all_servers(cluster: Cluster) -> None:
     with ExitStack() as stack:
         programs = [Program(node.port, nick) for node, nick in zip(cluster.nodes, ("ann", "bob"), strict=True)]
-        stack.callback(lambda: [program.close() for program in programs])
+        stack.callback(close_all, programs)
         for round_, number in enumerate((0, 1, 0), 1):
             node, other = cluster.nodes[number], cluster.nodes[1 - number]
             for program in programs:
