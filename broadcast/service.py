@@ -59,9 +59,11 @@ from broadcast.net.handshake_pacing import HandshakePacer
 from broadcast.net.keepalive import DeadPeerDetector
 from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info
 from broadcast.net.tls import INTERNAL_ERROR_ALERT, NO_TLS, TlsListener
+from broadcast.net.unix_sockets import UNIX_FAMILY
 from broadcast.net.writers import writer_for
 from broadcast.server.admin_socket import AdminSocket
 from broadcast.server.administration import Administration
+from broadcast.server.capacity import install_reactor, most_connections, raise_file_limit
 from broadcast.server.config import (
     GONE_LIMIT,
     LIMITS,
@@ -107,8 +109,6 @@ _INTERFACE: Final = (
 )
 TOKEN_BYTES: Final = 16
 """Number of random bytes in the secret that resumes a session."""
-OTHER_FILES: Final = 64
-"""File descriptors that are reserved for other things than connections: the journal, the log, the listeners."""
 _ACCOUNTS: Final = (
     "open: anybody can register a nickname. closed: an administrator makes all accounts. required: as closed, and only "
     "people with an account get in."
@@ -323,7 +323,8 @@ class Options(usage.Options):
 
 def makeService(options: Options) -> Server:
     """Create the server that *options* describe."""
-    from twisted.internet import reactor as installed  # noqa: PLC0415 - twistd installs the reactor before this call
+    install_reactor()
+    from twisted.internet import reactor as installed  # noqa: PLC0415 - importing it would install Twisted's default
 
     # No interface has all methods of a reactor.
     reactor = cast(Any, installed)
@@ -337,7 +338,8 @@ def makeService(options: Options) -> Server:
     try:
         storage = _make_storage(config, call_soon)
         journal, storage_note = storage.journal, storage.note
-        limits = replace(config.limits, connections=most_connections(config.limits.connections, raise_file_limit()))
+        highest = most_connections(config.limits.connections, raise_file_limit(), reactor)
+        limits = replace(config.limits, connections=highest)
         if limits.lines_per_second == inf:
             storage_note += " The limits on people and addresses are off."
         settings = Settings(
@@ -482,8 +484,13 @@ def _make_admin_socket(
     directory: Path | None,
     administration: Administration,
 ) -> AdminSocket | None:
-    """Return the admin socket in *directory*, None if there is none: then nothing outlives the process."""
-    return None if directory is None else AdminSocket(directory, administration, reactor)
+    """Return the admin socket in *directory*.
+
+    Return None if nothing outlives the process, or if the system has no unix sockets.
+    """
+    if directory is None or UNIX_FAMILY is None:
+        return None
+    return AdminSocket(directory, administration, reactor)
 
 
 class _Storage(NamedTuple):
@@ -769,39 +776,6 @@ def give_up(twistd: Mapping[str, Any], log: ProcessLog | None, stderr: int | Non
         sys.__stderr__.write(f"{_stderr_line(line)}\n")
         sys.__stderr__.flush()
     raise SystemExit(1)
-
-
-def most_connections(wanted: int | None, files: int | None) -> int | None:
-    """Return the maximum number of connections, None for no limit.
-
-    This is *wanted* if given, otherwise the highest number that *files*, the maximum number of open files (None for no
-    limit), allows. Raises ``StartupError`` if *wanted* is higher than that.
-    """
-    if files is None:
-        return wanted
-    highest = max(files - OTHER_FILES, 1)
-    if wanted is not None and wanted > highest:
-        raise StartupError(
-            f"--connections {wanted} is more than the file limit allows, which is {files}: raise it to "
-            f"{wanted + OTHER_FILES} (ulimit -n, LimitNOFILE), or choose at most {highest}."
-        )
-    return wanted or highest
-
-
-def raise_file_limit() -> int | None:
-    """Raise this process's soft limit of open files, often 1,024, to the hard limit. Return it, None for no limit."""
-    try:
-        import resource  # noqa: PLC0415 - Windows has neither the module nor the limit
-    except ImportError:
-        return None
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # macOS reports no hard limit, but rejects more than its OPEN_MAX.
-    for limit in (hard, max(soft, 10240)):
-        with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-            break
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def _parse_number(text: str) -> float | str:

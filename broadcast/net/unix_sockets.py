@@ -1,10 +1,34 @@
-"""The user at the other end of a unix socket."""
+"""Unix sockets, and the users at both ends. Python has none on Windows."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import socket
 import struct
+import sys
+
+if sys.platform == "win32":  # pragma: no cover - coverage is measured on Linux
+    UNIX_FAMILY: socket.AddressFamily | None = None
+
+    def unix_socket(kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:  # noqa: ARG001 - as below
+        """Raise ``OSError``."""
+        raise OSError(None, "this system has no unix sockets")
+
+    def own_user() -> int | None:
+        """Return None: Windows does not number its users."""
+        return None
+
+else:
+    UNIX_FAMILY = socket.AF_UNIX
+
+    def unix_socket(kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+        """Return a new unix socket."""
+        return socket.socket(socket.AF_UNIX, kind)
+
+    def own_user() -> int | None:
+        """Return the id of the user of this process."""
+        return os.geteuid()
 
 
 def peer_user(connection: socket.socket) -> int | None:
