@@ -1,4 +1,4 @@
-"""The twistd service: its command-line options, and the only place where the parts of the server are connected."""
+"""The twistd service: the only place where the parts of the server are connected."""
 
 from __future__ import annotations
 
@@ -10,31 +10,28 @@ import secrets
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from math import inf
 from pathlib import Path
 from socket import gethostname
 from time import monotonic, thread_time, time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from twisted.internet.tcp import Port
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python import usage
 
 from broadcast import __version__
 from broadcast.accounts.hashing import Hasher
-from broadcast.core.accounts import ACCOUNT_MODES, Accounts, Authenticator
+from broadcast.core.accounts import Accounts, Authenticator
 from broadcast.core.errors import StartupError
 from broadcast.core.events import ServerNotice
 from broadcast.core.hub import Hub
 from broadcast.core.interfaces import View
 from broadcast.core.limits import SERVER_FULL
-from broadcast.core.moderation import TOPICS
 from broadcast.core.sanitize import sanitize
 from broadcast.core.settings import Settings
 from broadcast.core.stats import CommitStats
@@ -64,26 +61,17 @@ from broadcast.net.writers import writer_for
 from broadcast.server.admin_socket import AdminSocket
 from broadcast.server.administration import Administration
 from broadcast.server.capacity import install_reactor, most_connections, raise_file_limit
-from broadcast.server.config import (
-    GONE_LIMIT,
-    LIMITS,
-    LOG_FORMATS,
-    PASSWORDS,
-    PROBE_LIMIT,
-    REPLAY_LIMIT,
-    ROOMS,
-    Config,
-    load_config,
-)
+from broadcast.server.config import Config
 from broadcast.server.fresh_start import FreshStart
 from broadcast.server.gc_pauses import GcPauseLimiter
 from broadcast.server.lifecycle import STOP_SECONDS, Entrance, ProcessContext, Server
 from broadcast.server.logging import ProcessLog, open_log
-from broadcast.server.pid_file import check_pid_file
+from broadcast.server.options import Options
 from broadcast.server.reactor import shorten_turns, use_monotonic_clock
 from broadcast.server.reload import Reloader
 from broadcast.server.sd_notify import SdNotifier
 from broadcast.server.signals import ControlSignals, ShutdownSignalFilter
+from broadcast.server.startup import give_up, keep_stderr, stderr_line
 from broadcast.server.visits import Visits
 from broadcast.threads import WorkerThreads
 
@@ -102,223 +90,9 @@ if TYPE_CHECKING:
     from broadcast.server.certificate_keeper import CertificateKeeper
     from broadcast.server.lifecycle import Monitor
 
-_DEFAULTS: Final = Config()
-_INTERFACE: Final = (
-    "Address to listen on, for ports given as a number; 0.0.0.0 accepts connections from other machines. By default "
-    "127.0.0.1 and ::1: this machine only."
-)
 TOKEN_BYTES: Final = 16
 """Number of random bytes in the secret that resumes a session."""
-_ACCOUNTS: Final = (
-    "open: anybody can register a nickname. closed: an administrator makes all accounts. required: as closed, and only "
-    "people with an account get in."
-)
-_JOURNAL: Final = (
-    "Where to store messages: sqlite:FOLDER in a file there, memory: nowhere, or postgresql://USER@HOST/DATABASE in a "
-    "database that several servers can share. By default in a file in the data directory."
-)
-_METRICS: Final = (
-    "Where to serve metrics for Prometheus, at /metrics, and a health check, at /healthz: a port number, on this "
-    "machine only, or an endpoint description. By default nowhere."
-)
 _log = Logger()
-
-
-class Options(usage.Options):
-    """The command line of ``twistd broadcast``. As a mapping, it holds the options that were given, and no others."""
-
-    synopsis = "[options]"
-    longdesc = (
-        "The config file has the same names: port = [5555, 'unix:chat.sock'] or ephemeral = true. The command line "
-        "overrides it. All paths are relative to the directory in which twistd is started."
-    )
-    optParameters = (  # noqa: N815 - Twisted's name, as those below
-        ("interface", "i", None, _INTERFACE),
-        (
-            "cert",
-            None,
-            None,
-            "PEM file with the certificate for TLS and its chain. By default a self-signed one, in the data folder.",
-        ),
-        ("key", None, None, "PEM file with the key of the certificate. By default the same file."),
-        ("name", None, _DEFAULTS.name, "Name of the server, shown in the welcome line."),
-        (
-            "motd",
-            None,
-            None,
-            "Text file with the message of the day, shown after the welcome line. By default none.",
-        ),
-        ("replay", None, _DEFAULTS.replay, f"Number of recent lines shown to a person who joins, 0 to {REPLAY_LIMIT}."),
-        (
-            "probe",
-            None,
-            _DEFAULTS.probe,
-            f"Seconds of silence after which a client is probed, up to {PROBE_LIMIT}; 0 for never.",
-        ),
-        (
-            "gone",
-            None,
-            _DEFAULTS.gone,
-            f"Seconds without any answer after which a client is disconnected, up to {GONE_LIMIT}.",
-        ),
-        ("lobby", None, _DEFAULTS.lobby, "Name of the room in which people arrive."),
-        (
-            "rooms",
-            None,
-            ROOMS[0],
-            "open: /join opens any room. fixed: there are only the lobby and the rooms of --room.",
-        ),
-        ("accounts", None, ACCOUNT_MODES[0], _ACCOUNTS),
-        (
-            "account-days",
-            None,
-            _DEFAULTS.account_days,
-            "Days after which an account that nobody has used is deleted; 0 for never.",
-        ),
-        (
-            "passwords",
-            None,
-            PASSWORDS[0],
-            "warn: say so before a password is sent over a connection that others may read. tls: refuse it there.",
-        ),
-        (
-            "oidc",
-            None,
-            None,
-            "Issuer of the OpenID Connect provider with which people can log in, an https address. By default none.",
-        ),
-        (
-            "oidc-client-id",
-            None,
-            None,
-            "The id by which the provider knows this server as its client. By default none.",
-        ),
-        ("oidc-secret-file", None, None, "File with the secret of this client. By default it has none."),
-        ("topics", None, TOPICS[0], f"Who may set the topic of a room: {' or '.join(TOPICS)}."),
-        ("data", None, _DEFAULTS.data, "Directory for the stored messages; created with access for its owner only."),
-        ("journal", None, None, _JOURNAL),
-        (
-            "node",
-            None,
-            None,
-            "Name of this server among those with the same database. By default the names of the machine and the port.",
-        ),
-        ("schema", None, _DEFAULTS.schema, "Schema of the database that has the tables. It is created if need be."),
-        (
-            "web-path",
-            None,
-            None,
-            "Path of the page, as in /chat, if a reverse proxy passes it on. By default the page is the whole site.",
-        ),
-        (
-            "web-url",
-            None,
-            None,
-            "Address of the page for people, as in https://chat.example.com/. By default this machine's name and port.",
-        ),
-        ("metrics", None, None, _METRICS),
-        ("log-format", None, _DEFAULTS.log_format, f"Format of the log: {' or '.join(LOG_FORMATS)}."),
-        ("config", None, None, "TOML file with settings, see below. By default none."),
-        (
-            "limits",
-            None,
-            "on",
-            "off removes the limits on people and addresses: for benchmarks and rooms of trusted programs.",
-        ),
-        *((name, None, getattr(_DEFAULTS.limits, limit.field), limit.help) for name, limit in LIMITS.items()),
-    )
-    optFlags = (  # noqa: N815
-        ("unicode-nicknames", None, "Allow letters of any script in nicknames. By default ASCII only."),
-        ("web-hsts", None, "Make browsers refuse plain HTTP for this host for a year. By default they do not."),
-        ("ephemeral", None, "Keep messages in memory and write no files. By default they are stored in --data."),
-    )
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.defaults["port"] = _DEFAULTS.ports[0]  # --help shows it; an opt_ method has no default
-        self.clear()  # the defaults are for --help only
-        self.config = _DEFAULTS
-        """The settings, once the options have been parsed."""
-
-    def opt_port(self, port: str) -> None:
-        """Where to listen: a port number, 0 for any free one, or a Twisted endpoint description such as
-        tcp:5555:interface=0.0.0.0, unix:chat.sock or haproxy:tcp:5555. Can be given several times.
-        """  # noqa: D205 - --help shows all of it
-        self.setdefault("port", []).append(port)
-
-    opt_p = opt_port
-
-    def opt_tls(self, port: str) -> None:
-        """Where to listen with TLS, in the same form as --port. By default nowhere. Can be given several times."""
-        self.setdefault("tls", []).append(port)
-
-    def opt_web(self, port: str) -> None:
-        """Where to serve the web page, in the same form as --port. By default nowhere. Can be given several times."""
-        self.setdefault("web", []).append(port)
-
-    def opt_web_tls(self, port: str) -> None:
-        """Where to serve it with https, with the certificate of --tls. By default nowhere. Can be given several
-        times.
-        """  # noqa: D205 - --help shows all of it
-        self.setdefault("web-tls", []).append(port)
-
-    def opt_web_origin(self, url: str) -> None:
-        """Another origin whose pages may use this server, as in https://chat.example.com. Its host is also accepted
-        as the name of this server. By default none. Can be given several times.
-        """  # noqa: D205
-        self.setdefault("web-origin", []).append(url)
-
-    def opt_trusted_proxy(self, address: str) -> None:
-        """Address or network of a reverse proxy whose X-Forwarded-For and X-Forwarded-Proto are believed; unix for all
-        clients of unix sockets. By default none. Can be given several times.
-        """  # noqa: D205
-        self.setdefault("trusted-proxy", []).append(address)
-
-    def opt_room(self, room: str) -> None:
-        """Another room, if rooms are fixed. By default none. Can be given several times."""
-        self.setdefault("room", []).append(room)
-
-    def opt_version(self) -> NoReturn:
-        """Display the version and exit."""
-        sys.stdout.write(f"broadcast {__version__}\n")
-        raise SystemExit(0)
-
-    def parseArgs(self, *arguments: str) -> None:
-        """Reject arguments that are not options."""
-        if arguments:
-            raise usage.UsageError(f"{arguments[0]!r} is not an option (a port is given as --port 5555)")
-
-    def parseOptions(self, options: Sequence[str] | None = None) -> None:  # noqa: N802
-        """Parse *options*. An error ends the process with one line on stderr.
-
-        twistd would print the error on stdout, below the whole help text.
-        """
-        try:
-            super().parseOptions(options)  # type: ignore[no-untyped-call]
-        except usage.UsageError as error:
-            raise SystemExit(_stderr_line(f"{error}; twistd broadcast --help lists the options.")) from error
-        except StartupError as error:
-            raise SystemExit(_stderr_line(str(error))) from error
-
-    def postOptions(self) -> None:
-        """Validate all settings and read their files, before twistd changes the working directory.
-
-        The pid file is checked last, because the check removes one that a dead server has left.
-        """
-        given: dict[str, object] = dict(self)
-        for flag, *_ in self.optFlags:
-            if flag in given:
-                given[flag] = True
-        for name in given.keys() & {"replay", "probe", "gone", "account-days", *LIMITS}:
-            given[name] = _parse_number(self[name])
-        self.config = load_config(given, Path.cwd())
-        twistd: Mapping[str, Any] = self.parent or {}
-        if twistd.get("chroot"):
-            return  # the paths are those of another file system
-        if not Path(rundir := twistd.get("rundir", ".")).is_dir():
-            raise StartupError(f"there is no folder {rundir}: create it, or choose another with twistd's --rundir.")
-        if twistd.get("pidfile"):
-            check_pid_file(Path(twistd["pidfile"]).absolute())
 
 
 def makeService(options: Options) -> Server:
@@ -389,10 +163,10 @@ def makeService(options: Options) -> Server:
         files = None if web is None else _make_file_store(config, web, hub, reactor)
         monitor = None
         if config.metrics is not None:
-            monitor = _make_monitor(reactor, config.metrics, connections, hub, dispatcher, journal)
+            monitor = _make_monitor(reactor, config.metrics, connections, hub, dispatcher, storage)
         log = open_log(twistd, config.log_format) if twistd else None
     except StartupError as error:
-        raise SystemExit(_stderr_line(str(error))) from error
+        raise SystemExit(stderr_line(str(error))) from error
     context = _make_context(reactor, twistd, config, hub, connections, log, certificate)
     # twistd stops the service before this phase of the shutdown, so all visits have ended.
     reactor.addSystemEventTrigger("during", "shutdown", factory.visit_log.flush)
@@ -558,7 +332,7 @@ def _make_monitor(
     connections: Connections,
     hub: Hub,
     dispatcher: Dispatcher,
-    journal: Journal,
+    storage: _Storage,
 ) -> Monitor:
     """Return the monitor that serves metrics at *port*; raises ``StartupError``."""
     try:
@@ -568,7 +342,7 @@ def _make_monitor(
             raise
         raise StartupError(f"--metrics needs prometheus_client: {_pip_install('prometheus_client')}") from error
     listener = parse_listener(reactor, port, "127.0.0.1", "--metrics")
-    sources = metrics.Sources(connections, hub, dispatcher, journal)
+    sources = metrics.Sources(connections, hub, dispatcher, storage.journal, storage.shared)
 
     def run_in_thread(work: Callable[[], bytes]) -> Deferred[bytes]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
@@ -709,7 +483,7 @@ def _make_context(
     reloader = Reloader(hub, config.read_motd, writer, notifier, call_soon, certificate)
     control_signals = ControlSignals(call_soon, reloader.reload, writer, terminate, not twistd.get("nodaemon"))
     return ProcessContext(
-        give_up=partial(give_up, twistd, log, _keep_stderr(reactor, twistd)),
+        give_up=partial(give_up, twistd, log, keep_stderr(reactor, twistd)),
         clock=reactor,
         call_soon=call_soon,
         terminate=terminate,
@@ -735,56 +509,3 @@ def _log_risk(line: str) -> None:
 
 def _log_missing_lines(line: str) -> None:
     _log.error("{line}", line=line)
-
-
-def _keep_stderr(reactor: Any, twistd: Mapping[str, Any]) -> int | None:  # noqa: ANN401 - as in makeService
-    """Return a descriptor of stderr that a daemon still has while it starts, or None if this process is no daemon."""
-    if not twistd or twistd.get("nodaemon"):
-        return None
-    try:
-        stderr = os.dup(2)
-    except OSError:  # closed
-        return None
-    reactor.callWhenRunning(os.close, stderr)  # the terminal would otherwise never be free of the daemon
-    return stderr
-
-
-def give_up(twistd: Mapping[str, Any], log: ProcessLog | None, stderr: int | None, line: str) -> NoReturn:
-    """End the process before the reactor runs, and report *line* to the person who started it.
-
-    *twistd* holds twistd's options, *log* is the log that has begun, and *stderr* is that of a daemon, if it still has
-    one. This function removes twistd's pid file and
-    reports to twistd's parent process itself: for an exception, twistd would print a traceback or leave the pid file
-    behind.
-    """
-    if twistd.get("pidfile"):
-        with suppress(OSError):
-            Path(twistd["pidfile"]).unlink()
-    status = twistd.get("statusPipe")
-    if status is not None or twistd.get("syslog") or twistd.get("logfile") not in (None, "-"):
-        _log.critical("{line}", line=sanitize(line))
-        if log is not None:
-            log.writer.wait()
-    if status is not None:
-        if stderr is not None:
-            with suppress(OSError):
-                os.write(stderr, f"{_stderr_line(line)}\n".encode())
-        # The parent process of a daemon waits for this status, prints its first 100 bytes, and exits with status 1.
-        os.write(status, f"1 {line}".encode("ascii", "replace")[:100])
-    elif sys.__stderr__ is not None:
-        # twistd has redirected sys.stderr to the log.
-        sys.__stderr__.write(f"{_stderr_line(line)}\n")
-        sys.__stderr__.flush()
-    raise SystemExit(1)
-
-
-def _parse_number(text: str) -> float | str:
-    """Return *text* as a number if it is one, otherwise unchanged: the validators report what is wrong."""
-    if not re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,9})?", text):
-        return text
-    return float(text) if "." in text else int(text)
-
-
-def _stderr_line(text: str) -> str:
-    """Return *text* as one line for stderr, whatever characters it holds."""
-    return f"broadcast: {sanitize(text)}"

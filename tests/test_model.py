@@ -801,7 +801,7 @@ class SlowClients(Server):
 
 
 MODEL = settings(
-    max_examples=3_000 if LONG else 60,
+    max_examples=3_000 if LONG else 40,
     stateful_step_count=100 if LONG else 40,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -656,7 +656,7 @@ def read_room(world: World, name: str) -> Sequence[Stored]:
 
 
 MODEL = settings(
-    max_examples=3_000 if LONG else 70,
+    max_examples=3_000 if LONG else 50,
     stateful_step_count=80 if LONG else 40,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -142,9 +142,8 @@ def request_of_database(
 ) -> str:
     """Have *method* done in the journal of *database*, and return one line about what was done.
 
-    The server in *folder* does it. Without one, no other server may have the journal open, because it would not know
-    of the change. *report* receives a line about each fault of the shared files. Raises ``AdminError`` or
-    ``JournalError``.
+    The server in *folder* does it. Without one, the change is made in the database, from which servers elsewhere learn
+    of it. *report* receives a line about each fault of the shared files. Raises ``AdminError`` or ``JournalError``.
     """
     from broadcast.admin.postgres import find_use  # noqa: PLC0415 - optional
     from broadcast.journals.postgres.files import PostgresContents  # noqa: PLC0415 - optional
@@ -157,7 +156,7 @@ def request_of_database(
             text = f"the server of {folder} has another journal: give --data the data folder of a server of this one"
             raise AdminError(UNUSABLE, text)
         return _decode(_ask_server(folder, line))
-    if is_used:
+    if is_used and method == "remove-file":  # the unfinished uploads in the folder may be those of a server
         text = f"a server has the journal open, but none in {folder}: give --data its data folder, on its machine"
         raise AdminError(UNUSABLE, text)
     calls: _Calls = SimpleQueue()

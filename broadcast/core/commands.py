@@ -548,7 +548,7 @@ _FOR_EVERYBODY: tuple[Command, ...] = (
     Command("me", "TEXT", "says what you do: ** ann waves", _me),
     Command("say", "TEXT", "says it literally: /say quit", _say),
     Command("msg", "NAME TEXT", "private to one person", _msg, ("m", "tell", "w")),
-    Command("reply", "TEXT", "private to whoever wrote to you last", _reply, ("r",)),
+    Command("reply", "TEXT", "private to the last person who wrote to you", _reply, ("r",)),
     Command("inbox", "", "the last stored messages to you; /history @NAME shows those with NAME", show_inbox),
     Command("history", "[N]", "the last N lines, or those of a range: /history #10-#30", _history),
     Command("search", "WORDS", 'the last lines that hold all WORDS: /search "the build" red', _search),

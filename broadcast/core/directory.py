@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 
 from broadcast.core.errors import RejectedError
 from broadcast.core.events import PrivateMessage
-from broadcast.core.records import RecordChange
+from broadcast.core.records import RecordChange, StoredRecords
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,53 @@ class Person:
     away_reason: str = ""
     address: str | None = None
     """The IP address of its connection; None for a local one."""
+    generation: int = 0
+    """A number that rises when the session moves to another node. Calls with an older one have no effect."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSession:
+    """A session that a token can resume, as its node keeps it for the other nodes."""
+
+    session: int
+    token: str
+    """A hash of the token."""
+    attempt: int
+    """The highest attempt to resume the session so far."""
+    grace: float
+    """The time for which it remains without a connection, in seconds."""
+    waits: bool
+    """Whether that time has begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSession:
+    """A session that a token can resume, as another node finds it."""
+
+    session: int
+    node: str
+    """The name of its node. It is empty if the session is *parked*: no node has it, and another one can claim it."""
+    attempt: int
+    grace: float
+    person: Person
+    rooms: Sequence[str]
+    memory: str
+    """What the former node has given to ``SharedSessions.park``; empty if that node has died."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """The request to park the session *to*, because its client has come back to another node."""
+
+    to: int
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """The request to end the session *to* if its connection is dead: its user has come back from *address*."""
+
+    to: int
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +90,7 @@ class UserNotice:
     text: str
 
 
-NodeMessage: TypeAlias = PrivateMessage | Expulsion | UserNotice
+NodeMessage: TypeAlias = PrivateMessage | Expulsion | UserNotice | Handover | Return
 """A message about one session to the node on which it is."""
 
 
@@ -79,6 +126,12 @@ OnDirectory: TypeAlias = Callable[[RejectedError | None], None]
 """Receives None once a call to the directory has succeeded, or the reason why it has failed."""
 
 
+OnFound: TypeAlias = Callable[[FoundSession | RejectedError | None], None]
+"""Receives a session, None if there is none, or the reason why it could not be looked up."""
+OnClaimed: TypeAlias = Callable[[int | RejectedError | None], None]
+"""Receives the new generation of a session, None if it was not to be had any more, or the reason of a failure."""
+
+
 class NodeListener(Protocol):
     """The calls of a directory to its node, about people and messages of the other nodes."""
 
@@ -95,7 +148,46 @@ class NodeListener(Protocol):
         """Carry out *decision* of an operator on another node."""
 
     def records_changed(self, changes: Sequence[RecordChange]) -> None:
-        """Take over *changes* that another node has stored."""
+        """Take over *changes* that another node has stored.
+
+        They come in the order in which the database has stored them. The results of the writes of this node come in
+        their place among them.
+        """
+
+    def records_reloaded(self, stored: StoredRecords) -> None:
+        """Take over *stored*, all records as they are now, because some changes of other nodes are not known."""
+
+
+class SharedSessions(Protocol):
+    """The sessions of all nodes that a token can resume, on whatever node.
+
+    A session has one node, or is parked. People and rooms do not notice whether it is parked: it is here. When its time
+    is over, the directory lets it leave. The sessions of a node that dies or stops are parked.
+    """
+
+    def keep(self, session: KeptSession) -> None:
+        """Store new values of *session*, which is one of this node, or is new."""
+
+    def end(self, session: int) -> None:
+        """Void the token of *session*, if it is one of this node."""
+
+    def park(self, session: int, memory: str, on_parked: OnDirectory) -> None:
+        """Park *session* of this node, of which no event is on its way. *memory* is for the next node.
+
+        That fails during a rename.
+        """
+
+    def find(self, token: str, on_found: OnFound, *, force: bool = False) -> None:
+        """Find the session with the hash *token* that another node has, or that is parked.
+
+        With *force*, park the session if another node has it: that node does not answer.
+        """
+
+    def claim(self, found: FoundSession, attempt: int, address: str | None, on_claimed: OnClaimed) -> None:
+        """Give the parked session *found*, if it is still as it was found, to this node.
+
+        *attempt* is the highest one from now on, and *address* that of the client.
+        """
 
 
 class Directory(Protocol):
@@ -106,6 +198,10 @@ class Directory(Protocol):
 
     A server that is alone has none: each nickname that its hub finds free is free.
     """
+
+    @property
+    def sessions(self) -> SharedSessions:
+        """The sessions that a token can resume."""
 
     def watch(self, listener: NodeListener) -> None:
         """Call *listener*, at first with all people of the other nodes. Called once, first."""
@@ -119,8 +215,8 @@ class Directory(Protocol):
     def update(self, person: Person) -> None:
         """Store new values of *person* of this node, which has its nickname."""
 
-    def release(self, session: int, nick: str) -> None:
-        """Free the nickname *nick*, if *session* has it. The session may be on another node."""
+    def release(self, session: int, nick: str, generation: int = 0) -> None:
+        """Free the nickname *nick*, if *session* has it in this *generation*. The session may be on another node."""
 
     def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Pass *message* to the node of the session ``message.to``. Call *on_taken* in a later turn, once it is there.

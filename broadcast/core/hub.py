@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from broadcast.core import nicknames
 from broadcast.core.accounts import Account, Accounts, Authenticator
 from broadcast.core.backlog import Backlog
-from broadcast.core.directory import Decision, Directory, Expulsion, Mute, SlowMode
+from broadcast.core.directory import Decision, Directory, Expulsion, Mute, OnDirectory, Return, SlowMode
 from broadcast.core.errors import FileRejected, NicknameRejected, NotHere, NotPermitted, RejectedError
 from broadcast.core.events import FileInfo, OnStored
 from broadcast.core.interfaces import CallLater, Journal, OpenedRoom, Publisher
@@ -101,6 +101,7 @@ class Hub:
         """
         for member in self.people.own_members():
             self._end_requests(member)
+            self.moderation.forget(member)
         self.people.forget_all()
         self.other_nodes.forget_all()
         self.backlog.forget_all()
@@ -113,11 +114,21 @@ class Hub:
             self.rooms.open(name, on_room)
 
     def close(self, delivered: Callable[[], None], text: str = GOING_DOWN) -> None:
-        """Announce *text*, the last line of all visits. Call *delivered* once all events are delivered."""
+        """Announce *text*, the last line of all visits. Call *delivered* once all events are delivered.
+
+        Then other nodes can take over the sessions that a token can resume.
+        """
         rooms = list(self.rooms.values())
         for room in rooms:
             room.announce(text, is_local=True)
-        call_after_barriers(rooms, delivered)
+
+        def stop_sessions() -> None:
+            for member in self.people.own_members():
+                if member.resumable is not None:
+                    member.resumable.stop()
+            delivered()
+
+        call_after_barriers(rooms, stop_sessions)
 
     @property
     def journal_id(self) -> str:
@@ -155,18 +166,38 @@ class Hub:
         A nickname whose owner has lost its connection without a notice, and has come back over *link*, is free. A
         registered nickname is free for its *account*, to which the session has logged in: a session that uses it ends.
         """
+        member = Member(session, "", listener, link, account, source, receives_own)
+        try:
+            self._admit(member, name, on_admitted)
+        except NicknameRejected:
+            owner = self.people.owner_of(name)
+            if owner is None or link is None or not _may_be_same_user(owner, source):
+                raise
+
+            def on_ended(error: RejectedError | None) -> None:
+                try:
+                    if error is None:
+                        self.other_nodes.person_left(owner.id, owner.nick)
+                    self._admit(member, name, on_admitted)
+                except RejectedError as rejection:
+                    on_admitted(rejection)
+
+            self.other_nodes.send(Return(owner.id, source.address or ""), on_ended)
+
+    def _admit(self, member: Member, name: str, on_admitted: OnAdmitted) -> None:
+        """Give *member* the nickname *name*; see ``admit``."""
+        account, link, source = member.account, member.link, member.source
         self.check_address(source.address)
         if account is None and self.authenticator.is_required:
             self.people.validate(name, None, link)  # the first reason that a user can change
             raise NotPermitted("only people with an account get in here: ask the administrator for one.")
         if account is not None and self.accounts.find(name) is account:
             self._end_owner(account)
-        nick = self.people.validate(name, None, link, account)
-        member = Member(session, nick, listener, link, account, source, receives_own)
+        nick = member.nick = self.people.validate(name, None, link, account)
 
         def on_taken(error: RejectedError | None) -> None:
             if error is None:
-                self.people.members[session] = member
+                self.people.members[member.id] = member
                 self.people.claim(member)
             on_admitted(error or member)
 
@@ -242,18 +273,21 @@ class Hub:
         return self.rename(member, free, renamed, unasked=unasked)
 
     def leave_accounts(self, account: Account, reason: str, notice: str, but: Member | None = None) -> None:
-        """End all sessions of *account*, except that of *but*. See ``MemberListener.disconnect``."""
-        members = [member for member in self.people.members.values() if member.account is account]
+        """End the sessions of *account* on this node, except that of *but*. See ``MemberListener.disconnect``.
+
+        The other nodes do the same when they learn of the change.
+        """
+        members = [member for member in self.people.own_members() if member.account is account]
         for member in members:
             if member is not but:
                 member.listener.disconnect(reason, notice)
 
     def announce_role(self, account: Account) -> None:
-        """Send the sessions of *account* what its new role means to them."""
+        """Send the sessions of *account* on this node what its new role means to them."""
         text = "You are no operator any more."
         if account.is_operator:
             text = "You are an operator now. /help lists your commands."
-        for member in self.people.members.values():
+        for member in self.people.own_members():
             if member.account is account:
                 member.listener.notify(text)
 
@@ -266,7 +300,7 @@ class Hub:
                 notice += " If that was not you, log in and change your password with /passwd."
             owner.listener.disconnect(TAKEN_OVER, notice)
             if owner.is_remote:  # the other node may take a moment, or be dead
-                self.other_nodes.release(owner.id, owner.nick)
+                self.other_nodes.release(owner, owner.nick)
                 self.other_nodes.person_left(owner.id, owner.nick)
 
     def rename(
@@ -287,7 +321,7 @@ class Hub:
             nonlocal is_done
             is_done = True
             if error is None and self.people.members.get(member.id) is not member:
-                self.other_nodes.release(member.id, nick)
+                self.other_nodes.release(member, nick)
                 error = NotHere("you are not here any more.")
             if error is None:
                 self._change_nick(member, nick, unasked=unasked)
@@ -316,19 +350,27 @@ class Hub:
         self.people.release(member, member.nick)
         self._end_requests(member)
         del self.people.members[member.id]
-        self.people.ignoring.discard(member)
+        self.moderation.forget(member)
         rooms = list(self.rooms_of(member))
         for room in rooms:
             room.leave(member, reason)
         self.other_nodes.free(member, member.nick, rooms)
 
     def _end_requests(self, member: Member) -> None:
-        """End the login and the uploads of *member*, and forget what operators have decided about its session."""
+        """End what this node does for *member*: its login and its uploads, and what it ignores."""
         if member.cancel_login is not None:
             member.cancel_login()
-        self.moderation.forget(member)
         if self.uploads is not None:
             self.uploads.end_session(member)
+        self.people.ignoring.discard(member)
+
+    def give_away(self, member: Member) -> None:
+        """Keep *member*, whose session goes on elsewhere, as one of another node. The others notice nothing."""
+        self._end_requests(member)
+        rooms = list(self.rooms_of(member))
+        self.rooms.reserve(rooms)
+        self.other_nodes.give_away(member)
+        self.rooms.end_reservations(rooms)  # closes the rooms in which nobody of this node is left
 
     def rooms_of(self, member: Member) -> Iterator[Room]:
         """Yield the rooms of *member*, except those that it is leaving."""
@@ -362,6 +404,14 @@ class Hub:
 
     # Moderation
 
+    def check_return(self, member: Member, source: Source) -> None:
+        """Raise ``Banned`` if *member*, which no node has now, must not come back from *source*."""
+        self.check_address(source.address)
+        number = None if member.account is None else member.account.id
+        is_registered = self.accounts.find(member.nick) is not None
+        at = self.authenticator.time_of_day
+        self.moderation.check_name(member.nick, number, is_registered=is_registered, at=at)
+
     def check_address(self, host: str | None) -> None:
         """Raise ``Banned`` if the IP address *host* is banned now."""
         self.moderation.check_address(host, self.authenticator.time_of_day)
@@ -379,14 +429,20 @@ class Hub:
         if name not in self.rooms:
             self.moderation.check_speech(member, at)
 
-    def expel(self, member: Member, action: str, operator: str, why: str) -> None:
-        """End the session of *member* because of the *action* of *operator*, such as ``kicked``."""
+    def expel(
+        self, member: Member, action: str, operator: str, why: str, on_done: OnDirectory = ignore_outcome
+    ) -> None:
+        """End the session of *member* because of the *action* of *operator*, such as ``kicked``.
+
+        Call *on_done* at once, or once the node of *member* has answered.
+        """
         member.removed_by = operator
         text = with_reason(f"{action} by {operator}", why)
         if member.is_remote:
-            self.other_nodes.send(Expulsion(member.id, text, f"You were {text}", operator), ignore_outcome)
+            self.other_nodes.send(Expulsion(member.id, text, f"You were {text}", operator), on_done)
         else:
             member.listener.disconnect(text, f"You were {text}")
+            on_done(None)
 
     def decide(self, decision: Decision) -> bool:
         """Carry out *decision* of an operator on all nodes. Return whether a mute has ended."""
@@ -418,3 +474,8 @@ class Hub:
         if self.uploads is None:
             raise FileRejected("this server takes no files.", "no-files")
         return self.uploads
+
+
+def _may_be_same_user(owner: Member, source: Source) -> bool:
+    """Return whether *owner*, on another node, may be the ghost of a user who comes back from *source*."""
+    return owner.is_remote and source.address is not None and owner.source.address == source.address

@@ -204,8 +204,8 @@ class Records(Protocol):
     def write(self, changes: Sequence[RecordChange], on_done: Callable[[JournalError | None], None]) -> None:
         """Make *changes* (at least one) together, after those of earlier calls. Never blocks, never raises.
 
-        *on_done* receives None once all of them are durable, or the reason why none of them was made. It is not called
-        after ``Journal.close``.
+        *on_done* receives None once all of them are durable, or the reason why none of them was made: for example an
+        ``AccountConflict`` with another node of a cluster. It is not called after ``Journal.close``.
         """
 
     def read_private(

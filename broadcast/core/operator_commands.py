@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broadcast.core import nicknames
 from broadcast.core.accounts import OPERATOR
-from broadcast.core.command_context import Command, CommandContext, reply_lines
+from broadcast.core.command_context import Command, CommandContext, end_wait, reply_lines
 from broadcast.core.directory import Announcement, Mute, SlowMode
 from broadcast.core.errors import JournalError, NameRejected, NotHere, RejectedError
 from broadcast.core.events import CommandReply, ErrorReply
@@ -168,9 +168,20 @@ def _kick(context: CommandContext, argument: str, at: float) -> None:
     person = _find_person(context, name)
     if not person.members:
         raise NotHere(f"{person.name} is not here.")
+    outcomes: list[RejectedError | None] = []
+
+    def expelled(error: RejectedError | None) -> None:
+        outcomes.append(error)
+        if len(outcomes) < len(person.members):
+            return
+        if None in outcomes:
+            _record(context, at, "kick", person.name, why, f"{person.name} is kicked.")
+        else:
+            end_wait(context, error)
+
+    context.pause()  # another server may have to answer
     for member in person.members:
-        context.hub.expel(member, "kicked", _operator_name(context), why)
-    _record(context, at, "kick", person.name, why, f"{person.name} is kicked.")
+        context.hub.expel(member, "kicked", _operator_name(context), why, expelled)
 
 
 def _mute(context: CommandContext, argument: str, at: float) -> None:

@@ -12,18 +12,21 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 from broadcast.core import nicknames
-from broadcast.core.accounts import Accounts, Authenticator
+from broadcast.core.accounts import DROPPED, PASSWORD_CHANGED, Account, Accounts, Authenticator
 from broadcast.core.directory import (
     Decision,
     Directory,
     Expulsion,
+    Handover,
     NodeListener,
     NodeMessage,
     OnDirectory,
     Person,
+    Return,
+    SharedSessions,
     UserNotice,
 )
-from broadcast.core.errors import NotHere, RejectedError
+from broadcast.core.errors import NicknameRejected, NotHere, RejectedError
 from broadcast.core.events import Gap, PrivateMessage, ReplayLine
 from broadcast.core.interfaces import Callback
 from broadcast.core.membership import Member, MemberListener
@@ -33,6 +36,7 @@ from broadcast.core.private_lines import PrivateLines
 from broadcast.core.private_messages import PrivateMessages
 from broadcast.core.records import (
     AddPrivate,
+    ChangeAccount,
     DeleteAccount,
     DeleteBan,
     MarkDelivered,
@@ -40,9 +44,10 @@ from broadcast.core.records import (
     RecordChange,
     SaveAccount,
     SaveBan,
+    StoredRecords,
 )
 from broadcast.core.room import Room
-from broadcast.core.rooms import call_after_barriers
+from broadcast.core.rooms import Rooms, call_after_barriers
 from broadcast.core.source import Source
 
 
@@ -55,6 +60,7 @@ class LocalHub(Protocol):
     people: People
     private_lines: PrivateLines
     private_messages: PrivateMessages
+    rooms: Rooms
 
     def check_address(self, host: str | None) -> None:
         """Raise ``Banned`` if the IP address *host* is banned now."""
@@ -67,6 +73,12 @@ class LocalHub(Protocol):
 
     def rename(self, member: Member, name: str, *, unasked: bool) -> bool:
         """Give *member* another nickname; see ``Hub.rename``."""
+
+    def leave_accounts(self, account: Account, reason: str, notice: str) -> None:
+        """End the sessions of *account* on this node; see ``Hub.leave_accounts``."""
+
+    def announce_role(self, account: Account) -> None:
+        """Send the sessions of *account* on this node what its new role means to them."""
 
     def leave_registered_name(self, member: Member, *, unasked: bool) -> bool:
         """Give *member* a free nickname if it must not have its own; see ``Hub.leave_registered_name``."""
@@ -119,7 +131,7 @@ class OtherNodes:
                     self._people.validate(nick, member, member.link, member.account)
                 except RejectedError as rejection:
                     error = rejection
-                    directory.release(member.id, nick)
+                    directory.release(member.id, nick, member.generation)
             on_taken(error)
 
         take = partial(directory.take, _describe(member, nick), check)
@@ -136,16 +148,16 @@ class OtherNodes:
             return
 
         def free() -> None:
-            directory.release(member.id, nick)
+            directory.release(member.id, nick, member.generation)
             for take in self._releasing.pop(key):
                 take()
 
         self._releasing[key] = []
         call_after_barriers([*rooms], free)
 
-    def release(self, session: int, nick: str) -> None:
-        """Free *nick* on all nodes at once. Some member is on another node, or was there."""
-        self._others.release(session, nick)
+    def release(self, member: Member, nick: str) -> None:
+        """Free *nick* of *member* on all nodes at once. Some member is on another node, or was there."""
+        self._others.release(member.id, nick, member.generation)
 
     def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Send *message* to the other node on which its recipient is; see ``Directory.send``."""
@@ -174,6 +186,34 @@ class OtherNodes:
         return member
 
     @property
+    def sessions(self) -> SharedSessions | None:
+        """The sessions of all nodes that a token can resume; None if the server is alone."""
+        return None if self._directory is None else self._directory.sessions
+
+    def adopt(self, person: Person, generation: int, listener: MemberListener, source: Source) -> Member:
+        """Return the member *person*, which is on this node from now on. All its rooms are open.
+
+        The others notice nothing.
+        """
+        member = self._people.members[person.session]
+        self._move(member, is_remote=False)
+        del self._remote[member.id]
+        member.generation, member.listener, member.source = generation, listener, source
+        return member
+
+    def give_away(self, member: Member) -> None:
+        """Note that *member* is not on this node any more, but goes on elsewhere."""
+        member.listener, member.link, member.resumable = RemoteListener(self._others, member.id), None, None
+        self._remote[member.id] = member
+        self._move(member, is_remote=True)
+
+    def _move(self, member: Member, *, is_remote: bool) -> None:
+        member.is_remote = is_remote
+        self.count += 1 if is_remote else -1
+        for name in member.memberships:
+            self._hub.rooms[name].move_member(is_remote=is_remote)
+
+    @property
     def _others(self) -> Directory:
         """The directory, which there is if some member is on another node."""
         assert self._directory is not None
@@ -183,6 +223,12 @@ class OtherNodes:
 
     def person_changed(self, person: Person) -> None:
         """Note that *person* is on another node, or has changed; see ``NodeListener``."""
+        own = self._people.members.get(person.session)
+        if own is not None and not own.is_remote:
+            if own.resumable is not None and person.generation > own.generation:
+                own.resumable.lose()
+            else:
+                return  # this news is older than the claim of the session
         member = self.find_remote(person.session, person.nick)
         if person.session not in self._people.members:
             self._people.members[person.session] = member
@@ -193,6 +239,7 @@ class OtherNodes:
         self._people.claim(member)
         member.account, member.source = self._hub.accounts.get(person.account), Source(person.address, is_local=False)
         member.away, member.away_reason = person.away, person.away_reason
+        member.generation = person.generation
         member.arrived = True
 
     def person_left(self, session: int, nick: str) -> None:
@@ -209,13 +256,21 @@ class OtherNodes:
     def receive(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Handle *message* of another node; see ``NodeListener``."""
         member = self._people.member_by_session(message.to)
-        if member is None or member.is_remote:
+        if member is None:
             on_taken(NotHere("the recipient is not here any more."))
             return
+        if member.is_remote:
+            self._receive_for_other(message, on_taken)
+            return
         match message:
+            case Handover() | Return():
+                self._receive_request(message, member, on_taken)
+                return
             case Expulsion():
                 member.removed_by = message.by
                 member.listener.disconnect(message.reason, message.notice)
+            case PrivateMessage(line=line) if line is not None and self._hub.private_lines.was_sent(line):
+                pass  # the recipient has just logged in, and the line was among those that waited
             case PrivateMessage():
                 try:
                     self._hub.private_messages.check_reading(member)
@@ -227,6 +282,28 @@ class OtherNodes:
                 member.listener.notify(message.text)
         on_taken(None)
 
+    def _receive_request(self, request: Handover | Return, member: Member, on_taken: OnDirectory) -> None:
+        """Handle *request* of another node, to which the user of *member* has come back."""
+        link = member.link
+        if isinstance(request, Handover) and member.resumable is not None:
+            member.resumable.hand_over(on_taken)
+        elif isinstance(request, Return) and link is not None and link.is_replaced_from(request.address):
+            rooms = [self._hub.rooms[name] for name in member.memberships]
+            link.end()
+            call_after_barriers(rooms, partial(on_taken, None))  # the nickname is free by then
+        else:
+            on_taken(NicknameRejected(f"{member.nick} is taken.", "taken"))
+
+    def _receive_for_other(self, message: NodeMessage, on_taken: OnDirectory) -> None:
+        """Handle *message* to a session that has moved to another node, or is parked."""
+        match message:
+            case Handover():
+                on_taken(None)
+            case Return():
+                on_taken(NotHere("the recipient is not here any more."))
+            case _:
+                self._others.send(message, on_taken)
+
     def carry_out(self, decision: Decision) -> None:
         """Carry out *decision* of an operator on another node."""
         self._hub.carry_out(decision)
@@ -235,10 +312,10 @@ class OtherNodes:
         """Take over *changes* that another node has stored; see ``NodeListener``."""
         for change in changes:
             match change:
-                case SaveAccount():
-                    self._take_over_account(change)
-                case DeleteAccount():
-                    self._hub.accounts.take_over(change)
+                case SaveAccount(account=record):
+                    self._take_over_account(change, record.id)
+                case ChangeAccount() | DeleteAccount():
+                    self._take_over_account(change, change.id)
                 case SaveBan(ban=ban):
                     self._hub.moderation.take_over(change)
                     for member in [member for member in self._people.own_members() if reaches(ban, member)]:
@@ -250,28 +327,45 @@ class OtherNodes:
                 case _:  # the audit trail is not in memory
                     pass
 
-    def _take_over_account(self, change: SaveAccount) -> None:
-        account = self._hub.accounts.get(change.account.id)
-        before = "" if account is None else account.name
-        self._hub.accounts.take_over(change)
-        name = change.account.name
-        if name == before:
+    def records_reloaded(self, stored: StoredRecords) -> None:
+        """Take over *stored*, because changes of other nodes were missed; see ``NodeListener``."""
+        self.records_changed([*self._hub.accounts.compare(stored), *self._hub.moderation.compare(stored)])
+        self._hub.private_lines.load(stored)
+
+    def _take_over_account(self, change: SaveAccount | ChangeAccount | DeleteAccount, number: int) -> None:
+        """Take over *change* of the account *number*, and let its sessions on this node follow."""
+        hub = self._hub
+        account = hub.accounts.get(number)
+        before = None if account is None else account.record
+        hub.accounts.take_over(change)
+        after = hub.accounts.get(number)
+        if after is not None and (before is None or before.name != after.name):
+            self._follow_account_name(after, "" if before is None else before.name)
+        if account is None or before is None:
             return
-        owner = self._people.owner_of(name)
+        if after is None:
+            hub.leave_accounts(account, DROPPED, f"The account {account.name} was deleted.")
+        elif before.role != after.record.role:
+            hub.announce_role(after)
+        elif isinstance(change, ChangeAccount) and change.values.keys() >= {"password_hash", "logins"}:
+            hub.leave_accounts(after, PASSWORD_CHANGED, "Your password was changed: log in again.")
+
+    def _follow_account_name(self, account: Account, before: str) -> None:
+        """Let the sessions on this node follow the new name of *account*, which was *before*, or empty."""
+        owner = self._people.owner_of(account.name)
         if owner is not None:
             self._hub.leave_registered_name(owner, unasked=True)
-        for member in [
-            member for member in self._people.own_members() if account is not None and member.account is account
-        ]:
+        for member in [member for member in self._people.own_members() if member.account is account]:
             if nicknames.casefold_key(member.nick) == nicknames.casefold_key(before):
                 with suppress(RejectedError):  # somebody who is here has a nickname that looks like it
-                    self._hub.rename(member, name, unasked=True)
+                    self._hub.rename(member, account.name, unasked=True)
 
 
 def _describe(member: Member, nick: str) -> Person:
     """Return *member* with the nickname *nick*, as other nodes know it."""
     account = 0 if member.account is None else member.account.id
-    return Person(member.id, nick, account, member.away, member.away_reason, member.source.address)
+    address = member.source.address
+    return Person(member.id, nick, account, member.away, member.away_reason, address, member.generation)
 
 
 class RemoteListener:

@@ -10,7 +10,7 @@ from broadcast.core import nicknames
 from broadcast.core.accounts import Account, Accounts
 from broadcast.core.batching import ignores
 from broadcast.core.directory import OnDirectory
-from broadcast.core.errors import NotStored, RecipientNotReading, RejectedError
+from broadcast.core.errors import NotHere, NotStored, RecipientNotReading, RejectedError
 from broadcast.core.events import PrivateMessage
 from broadcast.core.membership import Member
 from broadcast.core.people import People
@@ -73,7 +73,7 @@ class PrivateMessages:
                 number = 0 if member.account is None else member.account.id
                 message = PrivateMessage(member.id, member.nick, to.id, text, at, number)
                 if to.is_remote:
-                    self._pass_on(message, to, on_sent)
+                    self._pass_on(message, to, on_sent, partial(self._keep, member, to, text, at, on_sent, uid))
                     return None
                 return Sent(to.nick, to, self.deliver(message, to, member))
             waits = not ignores(to, member.id, (nicknames.casefold_key(member.nick),))
@@ -114,18 +114,38 @@ class PrivateMessages:
             else:
                 on_sent(Sent(here.nick, here, self.deliver(message, here, member)))
 
-    def _pass_on(self, message: PrivateMessage, to: Member, on_sent: OnSent) -> None:
-        """Send *message* to the other node on which *to* is. A stored line waits if that is impossible."""
+    def _pass_on(
+        self, message: PrivateMessage, to: Member, on_sent: OnSent, keep: Callable[[NotHere], None] | None = None
+    ) -> None:
+        """Send *message* to the other node on which *to* is. A stored line waits if that is impossible.
+
+        If *to* is not there any more, *keep* is called in place of *on_sent*.
+        """
 
         def on_taken(error: RejectedError | None) -> None:
             if error is None:
                 on_sent(Sent(to.nick, to))
             elif message.line is not None:
                 on_sent(Sent(message.line.recipient))
+            elif isinstance(error, NotHere) and keep is not None:
+                keep(error)
             else:
                 on_sent(error)
 
         self._send_to_node(message, on_taken)
+
+    def _keep(
+        self, member: Member, to: Member, text: str, at: float, on_sent: OnSent, uid: str, error: NotHere
+    ) -> None:
+        """Store the message *text* for the account of *to*, who has left another node just now, if there is one."""
+        account = to.account
+        if account is None or not self._exists(account):
+            on_sent(error)
+            return
+        try:
+            self.send(member, account, text, at, on_sent, uid)
+        except RejectedError as rejection:
+            on_sent(rejection)
 
     def deliver(self, message: PrivateMessage, to: Member, member: Member | None) -> Room | None:
         """Deliver *message* from *member* to *to*.

@@ -160,6 +160,10 @@ class Room:
             del membership.member.memberships[self.name]
         self._log.close()
 
+    def move_member(self, *, is_remote: bool) -> None:
+        """Note that a member is on another node from now on, or is not any more."""
+        self._remote_count += 1 if is_remote else -1
+
     def enter(self, member: Member) -> None:
         """Add *member*. ``joined`` of its listener is called when the delivery of the event begins."""
         membership = member.memberships[self.name] = Membership(member)

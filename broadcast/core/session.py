@@ -183,6 +183,7 @@ class Session:
     def private_sent(self, line: PrivateLine) -> None:
         """Confirm *line* with the next input; see ``MemberListener``."""
         self._unconfirmed = line
+        self.hub.private_lines.note_sent(line)
         self._interprets_lines = False
 
     def connection_lost(self) -> None:

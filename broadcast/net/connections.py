@@ -71,6 +71,8 @@ class Connections(Collection[Connection]):
         self.limiter = ConnectionLimiter(limits)
         self.stopping = False
         """True while the server ends all visits and reads no more input."""
+        self._disconnected = False
+        """True from ``disconnect`` to ``reopen``."""
         self.accepted_count = 0
         """Number of connections so far, including those above a limit."""
         self.resumed_count = 0
@@ -107,14 +109,13 @@ class Connections(Collection[Connection]):
 
         If *is_proxy*, it counts toward the total only, as its clients have other addresses: see ``count_as``.
 
-        Raises ``TooManyConnections`` if a limit is reached, or while ``stopping``, and ``Banned`` if the address is
-        banned. Then the door
-        calls ``disconnect_rejected``, or ``hold_rejected``.
+        Raises ``TooManyConnections`` if a limit is reached, or between ``disconnect`` and ``reopen``, and ``Banned`` if
+        the address is banned. Then the door calls ``disconnect_rejected``, or ``hold_rejected``.
         """
         self.accepted_count += 1
         self._open.add(connection)
         transport = connection.transport
-        if self.stopping:
+        if self._disconnected:
             raise TooManyConnections(STARTS_ANEW)
         host = None if is_proxy else peer_ip(transport.getPeer())
         self._check_address(host)
@@ -197,6 +198,7 @@ class Connections(Collection[Connection]):
 
     def disconnect(self) -> Deferred[None]:
         """Close all connections once everything is delivered. The result fires when the last one is gone."""
+        self._disconnected = True
         self._closed = closed = Deferred[None]()
         for connection in list(self._open):
             connection.close()
@@ -205,4 +207,4 @@ class Connections(Collection[Connection]):
 
     def reopen(self) -> None:
         """Accept connections again after ``disconnect``."""
-        self.stopping = False
+        self.stopping = self._disconnected = False

@@ -13,6 +13,7 @@ from broadcast.server.visits import with_timeout
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
+    from twisted.python.failure import Failure
 
     from broadcast.core.hub import Hub
     from broadcast.core.interfaces import OpenedRoom
@@ -78,7 +79,7 @@ class FreshStart:
         if not (self._running or self._stopped):
             _log.error("{why} All visits end now, and this server starts anew.", why=why)
             self._running = True
-            self._ended = Deferred.fromCoroutine(self._run())
+            self._ended = Deferred.fromCoroutine(self._run()).addErrback(self._fail)
 
     async def stop(self) -> None:
         """Wait until no start is under way, and begin no other one."""
@@ -101,6 +102,11 @@ class FreshStart:
                 break
             await with_timeout(self._clock, RETRY_SECONDS, Deferred())
         self._running = False
+
+    def _fail(self, failure: Failure) -> None:
+        """End the process: what is left of the former life is not known."""
+        _log.failure("This server cannot start anew.", failure=failure)
+        self._give_up()
 
     def _restart(self) -> Deferred[OpenedRoom | JournalError]:
         opened: Deferred[OpenedRoom | JournalError] = Deferred()

@@ -215,7 +215,11 @@ class Program:
         else:
             self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
         self._file = self._socket.makefile("rwb")
-        self.welcome = self.call("hello", protocol=1, nick=nick, rooms=list(rooms) or ["lobby"])
+        try:
+            self.welcome = self.call("hello", protocol=1, nick=nick, rooms=list(rooms) or ["lobby"])
+        except BaseException:
+            self.close()
+            raise
 
     def call(self, method: str, **params: object) -> Any:  # noqa: ANN401 -- any result
         """Send a request, and return its result."""

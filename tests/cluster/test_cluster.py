@@ -568,6 +568,39 @@ def test_stored_private_message_waits_if_the_node_of_the_recipient_is_gone(
     assert ann.lines() == ["-> kept for bob, who is not here."]
 
 
+def leave_unnoticed(cluster: Cluster, there: Node, person: Person) -> None:
+    """Let *person* leave, and let no other node learn of it before it has sent something."""
+    person.put("quit\r\n")
+    for _ in range(20):
+        there.turn_alone()
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_message_to_an_account_that_has_just_left_another_node_waits(
+    cluster: Cluster, there: Node, ann: Person, bob: Person, monkeypatch: pytest.MonkeyPatch, is_full: bool
+) -> None:
+    register(bob)
+    ann.read()
+    if is_full:
+        monkeypatch.setattr("broadcast.core.private_lines.MAX_WAITING_FROM_ONE", 0)
+    leave_unnoticed(cluster, there, bob)
+    ann.say("/msg bob psst")
+    assert ("-> kept for bob, who is not here." in ann.lines()) is not is_full
+
+
+def test_kick_is_confirmed_by_the_other_node(cluster: Cluster, here: Node, there: Node, bob: Person) -> None:
+    olga, zoe = operator(here, "olga"), there.join("zoe")[0]
+    olga.read()
+    olga.say("/kick zoe")
+    assert "-> zoe is kicked." in olga.lines()
+    leave_unnoticed(cluster, there, bob)
+    olga.say("/kick bob", "/audit 5")
+    lines = olga.lines()
+    assert any(line.startswith("-> Error: ") for line in lines)
+    assert not any("kick" in line and "bob" in line for line in lines)
+    assert zoe.lines()[-2:] == [" * You were kicked by olga", " * Goodbye, zoe."]
+
+
 # Rare cases of the core
 
 
@@ -596,3 +629,40 @@ def test_line_that_another_node_has_stored_and_this_one_has_forgotten_is_answere
     here.hub.lobby._uids._recent.clear()
     here.hub.lobby._uids._older.clear()
     assert first.fail("say", room="lobby", text="other", uid="u0") == (1012, "uid-reused")
+
+
+# A server that the others have removed
+
+
+def test_server_that_others_have_removed_starts_anew_without_residue(
+    cluster: Cluster, here: Node, there: Node, ann: Person, bob: Person
+) -> None:
+    (program,) = here.programs("program")
+    gone = here.program("gone", grace=60, token=True)
+    gone.vanish()
+    ann.say("/join kitchen")
+    ann.read()
+    cluster.cut(here)
+    ann.put("lost\r\n")
+    cluster.kill(here)
+    cluster.bury(here)
+    bob.read()
+    cluster.start_anew(here)
+    assert ann.lines() == [
+        "-> Error: not kept: the others have removed this server",
+        " * This server was cut off from the other ones. Connect again: what you say now is not kept.",
+    ]
+    (goodbye,) = [each["params"] for each in program.read() if each.get("method") == "goodbye"]
+    assert goodbye["reconnect"]
+    assert program.is_closed()
+    assert (set(here.hub.rooms), [*here.hub.lobby.members], here.hub.backlog.events) == (
+        {"lobby"},
+        [*there.hub.lobby.members],
+        0,
+    )
+    assert cluster.people() == [{"bob", "program", "gone"}] * 2  # programs have time to come back
+    (again,) = here.join("ann")
+    again.say("hello")
+    assert bob.lines()[-2:] == [" * ann joined.", "ann: hello"]
+    cluster.advance(61)
+    assert cluster.people() == [{"bob", "ann"}] * 2

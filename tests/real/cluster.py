@@ -58,6 +58,7 @@ class Cluster:
 
     def __init__(self, folder: Path, url: str, names: Sequence[str], *options: str) -> None:
         self.folder = folder
+        self.url = url
         self.nodes: list[Node] = []
         for name in names:
             (folder / name).mkdir()

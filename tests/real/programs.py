@@ -28,7 +28,8 @@ from twisted.internet.protocol import ProcessProtocol, Protocol, ServerFactory, 
 from twisted.python.failure import Failure
 
 from broadcast.server.lifecycle import Server as Room
-from broadcast.service import Options, makeService
+from broadcast.server.options import Options
+from broadcast.service import makeService
 
 if sys.platform == "linux":
     from tests.real.zygote import ForkedProcess

@@ -6,8 +6,9 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
@@ -15,12 +16,13 @@ import pytest
 
 from tests.browser.people import Person, Program, wait_until
 from tests.postgres import PostgresServer
-from tests.real.cluster import Balancer, Cluster
-from tests.real.programs import found
+from tests.real.cluster import Cluster
+from tests.real.programs import PATIENCE, found
 
 _numbers = count(1)
 MIB = 1 << 20
 PASSWORD = "correct horse"
+ADMIN = str(Path(sys.executable).with_name("broadcast-admin"))
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +127,7 @@ def test_nickname_is_taken_on_all_servers_and_free_after_a_rename(people: People
     new = people.nick("anna")
     ann.say(f"/nick {new}")
     bob.until(f" * {ann.nick} is now {new}.\r\n")
-    bob.say(f"/nick {ann.nick}")
+    wait_until(lambda: is_accepted(bob, ann.nick))
     ann.until(f" * {bob.nick} is now {ann.nick}.\r\n")
 
 
@@ -173,11 +175,12 @@ def test_history_and_search_have_the_lines_of_all_servers(people: People) -> Non
     ann, robot = people.person(0, "ann"), people.program(1, "robot")
     robot.call("say", room=people.room, text="the red build is broken")
     ann.say("it is green again", "/history 5")
-    ann.until(f"-> #2 ")
+    ann.until("-> #2 ")
     ann.until("it is green again")
     assert "the red build is broken" in ann.seen
     ann.say('/search "red build"')
     ann.until("-> #1 ")
+    robot.said("it is green again")
     found_lines = robot.call("search", room=people.room, words="green")["events"]
     assert [(event["seq"], event["text"]) for event in found_lines] == [(2, "it is green again")]
 
@@ -277,16 +280,18 @@ def is_accepted(person: Person, nick: str) -> bool:
 
 
 def make_operator(cluster: Cluster, nick: str) -> None:
-    """Make the account *nick* an operator, on the first server, as its administrator does."""
-    admin = found("broadcast-admin", ) if False else str(Path(os.sys.executable).with_name("broadcast-admin"))
-    done = subprocess.run(
-        [admin, "--data", str(cluster.nodes[0].folder / "data"), "role", nick, "operator"],
-        capture_output=True, text=True, check=False, timeout=60,
-    )
+    """Make the account *nick* an operator, as the administrator of the first server does."""
+    data = cluster.nodes[0].folder / "data"
+    done = subprocess.run(  # noqa: S603 -- the installed command
+        [ADMIN, "--data", str(data), "--journal", cluster.url, "role", nick, "operator"],
+        capture_output=True, text=True, check=False, timeout=PATIENCE,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_file_uploaded_at_one_server_is_downloaded_at_the_other(people: People, cluster: Cluster, tmp_path: Path) -> None:
+def test_file_uploaded_at_one_server_is_downloaded_at_the_other(
+    people: People, cluster: Cluster, tmp_path: Path
+) -> None:
     ann, bob = people.person(0, "ann"), people.person(1, "bob")
     body = os.urandom(2 * MIB)
     (tmp_path / "report.pdf").write_bytes(body)
@@ -309,6 +314,6 @@ def test_file_uploaded_at_one_server_is_downloaded_at_the_other(people: People, 
 def run_curl(folder: Path, arguments: str) -> str:
     """Return the output of curl, which has to succeed."""
     command = [found("curl"), "--silent", "--show-error", "--max-time", "60", *shlex.split(arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)  # noqa: S603 -- found
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -246,7 +246,7 @@ def logout(connection: Connection, call: Call, params: LogoutParams) -> None:
 
     is_done = hub.log_out(member, logged_out)
     if not isinstance(params.login, UnsetType):
-        hub.authenticator.forget(account, params.login)
+        hub.authenticator.forget(account.name, params.login)
     if not is_done:
         connection.pause()
 

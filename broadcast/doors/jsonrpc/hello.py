@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from broadcast.core.directory import FoundSession
 from broadcast.core.errors import PasswordNeeded, RejectedError, WrongPassword
 from broadcast.core.nicknames import reject_controls
 from broadcast.core.oidc_login import IdentityLogin
@@ -25,6 +26,7 @@ from broadcast.doors.jsonrpc.accounts import (
     password_safety,
     session_gone,
 )
+from broadcast.doors.jsonrpc.claiming import CATCH_UP_SECONDS, LOOK_SECONDS, SessionClaim
 from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
 from broadcast.doors.jsonrpc.messages import (
     MAX_ROOMS,
@@ -83,6 +85,8 @@ class Hello:
         """Functions that release the streams of the rooms."""
         self._after: Mapping[str, int] = {}
         """Number of the last line that the client has seen in each room, if it asks to resume."""
+        self._wait_end: float | None = None
+        """End of the time for this node to read what others have stored, in seconds of the clock."""
         self._resumed = False
         self._last_private = 0
         """Number of the last private message that the client has seen of the resumed session."""
@@ -113,20 +117,52 @@ class Hello:
                 supported=[PROTOCOL_VERSION],
             )
         resume = params.resume
-        if isinstance(resume, UnsetType) or (session := self._find_session(resume)) is None:
+        if isinstance(resume, UnsetType):
             self._check_password()
-        elif not session.wait_for_checks(self._begin_or_refuse):  # the result tells the account
-            self._resume(session, resume)
-
-    def _find_session(self, resume: Resume) -> ProgramSession | None:
-        """Return the session to resume, or None if it has ended. Raises ``RpcError``."""
+            return
         if resume.journal != self._hub.journal_id:
             raise refusal("other-journal", "The numbers are of another journal. Start without resume.")
         self._after = {fold_room_name(name): last for name, last in resume.rooms.items()}
-        session = self._sessions.find(resume.token)
-        if session is not None and resume.attempt <= session.attempt:
+        session, shared = self._sessions.find(resume.token), self._sessions.shared
+        if session is None and shared is not None:
+            SessionClaim(self._sessions, shared, self._connection, resume, partial(self._on_found, resume)).run()
+        else:
+            self._resume_or_begin(session, resume)
+
+    def _on_found(self, resume: Resume, found: ProgramSession | FoundSession | RejectedError | None) -> None:
+        """Continue with the session that was *found* on any node, or with the reason why it cannot be resumed here."""
+        if not self._connection.is_open:
+            return
+        try:
+            if isinstance(found, RejectedError):
+                raise explain_rejection(found)
+            self._resume_or_begin(found, resume)
+        except RpcError as error:
+            self._refuse(error)
+
+    def _resume_or_begin(self, session: ProgramSession | FoundSession | None, resume: Resume) -> None:
+        """Resume *session*, or begin a new one if it is None. Raises ``RpcError``."""
+        if session is None:
+            self._check_password()
+        elif isinstance(session, FoundSession) or resume.attempt <= session.attempt:
             raise refusal("stale", f"Attempt {session.attempt} to resume this session came before.")
-        return session
+        elif not session.wait_for_checks(self._begin_or_refuse):  # the result tells the account
+            self._resume(session, resume)
+
+    def _must_wait(self, rooms: Iterable[Room], again: Callable[[], None]) -> bool:
+        """Return whether *rooms* have not come to the lines that the client has read on another node.
+
+        Then *again* is called later. After some time, the numbers of the client are wrong.
+        """
+        if self._sessions.shared is None or all(room.last_seq >= self._after.get(room.name, 0) for room in rooms):
+            return False
+        clock = self._sessions.clock
+        if self._wait_end is None:
+            self._wait_end = clock.seconds() + CATCH_UP_SECONDS
+        if clock.seconds() >= self._wait_end:
+            return False
+        clock.callLater(LOOK_SECONDS, again)
+        return True
 
     def _check_numbers(self, rooms: Iterable[Room]) -> None:
         for room in rooms:
@@ -184,7 +220,8 @@ class Hello:
         try:
             if isinstance(rooms, RejectedError):
                 raise explain_rejection(rooms)
-            self._open_session(rooms)
+            if not self._must_wait(rooms, self._open_rooms):
+                self._open_session(rooms)
         except RpcError as error:
             self._refuse(error)
 
@@ -232,6 +269,8 @@ class Hello:
         except RejectedError as error:
             raise explain_rejection(error) from error
         rooms = list(self._hub.rooms_of(session.member))
+        if self._must_wait(rooms, self._begin_or_refuse):
+            return
         self._check_numbers(rooms)
         session.attempt = resume.attempt
         session.grace = self._limit_grace(session.grace)

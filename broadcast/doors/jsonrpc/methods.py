@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from broadcast.core.errors import JournalError, RejectedError
@@ -19,7 +20,7 @@ from broadcast.doors.jsonrpc import accounts, messages
 from broadcast.doors.jsonrpc.accounts import session_gone
 from broadcast.doors.jsonrpc.commands import run_command
 from broadcast.doors.jsonrpc.encoder import describe_loss
-from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
+from broadcast.doors.jsonrpc.errors import RpcError, explain_rejection, refusal
 from broadcast.doors.jsonrpc.private_messages import FirstTell
 from broadcast.doors.jsonrpc.reading import list_members, list_rooms, read_history, read_inbox, search
 from broadcast.doors.jsonrpc.session import MAX_TELL_UIDS
@@ -124,7 +125,7 @@ def _answer_repetition(
 
 def _unknown(error: JournalError) -> RpcError:
     """Return the error for a line that may have been stored before. ``not-kept`` would deny that."""
-    return RpcError(Code.INTERNAL_ERROR, f"The journal cannot say whether it has this uid: {error}. Try again later.")
+    return refusal("not-known", f"The journal cannot say whether it has this uid: {error}. Try again later.")
 
 
 def _join(connection: Connection, call: Call, params: messages.JoinParams) -> None:
@@ -210,7 +211,8 @@ def _tell(connection: Connection, call: Call, params: messages.TellParams) -> No
     text = session.clean_text(params.text)
     recipient = sanitize(params.to).strip()
     # A digest, because the texts of all messages that a session remembers would take four megabytes.
-    digest = hash((casefold_key(recipient), text))
+    # It is the same on all nodes.
+    digest = int.from_bytes(blake2b(f"{casefold_key(recipient)}\0{text}".encode(), digest_size=8).digest())
     if uid and (known := session.tell_uids.get(uid)) is not None:
         if known.digest != digest:
             raise refusal("uid-reused", "Another private message of this session has the same uid.")

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from queue import Empty
 from threading import Event as Flag
 from threading import Thread
 from time import monotonic, sleep
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import psycopg
 
-from broadcast.core.errors import JournalError
+from broadcast.core.errors import AccountConflict, JournalError
 from broadcast.core.events import STORED, Event, Repeated, StoreFailed
 from broadcast.core.stats import CommitStats
 from broadcast.journals.batch_queue import COMMITTED, BatchQueue, Item, RecordWrite, failed
@@ -27,13 +28,14 @@ from broadcast.journals.postgres.database import (
     Database,
     describe_error,
     is_fatal,
+    is_lease_lost,
     is_stale,
     is_timeout,
     to_text,
 )
 from broadcast.journals.postgres.leases import Writer
 from broadcast.journals.postgres.merging import Merger, Segment, is_behind
-from broadcast.journals.postgres.records import CHANGE_RECORDS, encode_changes
+from broadcast.journals.postgres.records import CHANGE_RECORDS, encode_writes
 from broadcast.journals.postgres.room_log import PostgresRoomLog
 from broadcast.journals.postgres.rows import DURABLE, Row, encode, is_streamed, to_row
 
@@ -50,6 +52,14 @@ _LATE = (*COMMITTED, StoreFailed, Repeated)
 """The events that wait for the outcome of a batch in doubt."""
 
 Chunk: TypeAlias = tuple[PostgresRoomLog, Sequence[Event]]
+
+
+class ReportRecords(Protocol):
+    """The type of ``RecordFeed.add_own``."""
+
+    def __call__(self, number: int, reports: Sequence[Callable[[], None]], *, is_change: bool) -> None:
+        """Call *reports* in their turn."""
+
 
 _APPEND = "SELECT append(%s, %s, %s, %s::text[], %s::jsonb)"
 _NOTHING: tuple[object, ...] = ([], "[]")
@@ -70,10 +80,11 @@ class CommitThread:
     *writer* is this server. All events go to *merger*, those of a room
     in order, each as stored or as ``StoreFailed``. *read_others* is called with rooms in which events of other servers
     come first. *stats* records the commits. *on_lost* is called, on this thread, when other servers have removed this
-    one, or with the name of a room in which lines were lost that were delivered.
+    one, or with the name of a room in which lines were lost that were delivered. *report_records* receives the results
+    of changes of records; see ``RecordFeed.add_own``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a part of the journal
         self,
         database: Database,
         writer: Writer,
@@ -82,6 +93,7 @@ class CommitThread:
         stats: CommitStats,
         read_others: Callable[[Sequence[PostgresRoomLog]], None],
         on_lost: Callable[[str], None],
+        report_records: ReportRecords,
     ) -> None:
         self._database = database
         self._epoch, self._batch = writer
@@ -90,6 +102,7 @@ class CommitThread:
         self._stats = stats
         self._read_others = read_others
         self._on_lost = on_lost
+        self._report_records = report_records
         self._db: Connection | None = None
         self._next_try = 0.0
         """Time before which no other connection is tried."""
@@ -131,16 +144,17 @@ class CommitThread:
 
     def _store_records(self, writes: Sequence[RecordWrite]) -> None:
         """Make the changes of records in *writes* and report the result. Never raises another error than the end."""
-        changes = [change for write in writes for change in write.changes]
-        failure: JournalError | None = None
         try:
             began = self._stats.now()
-            self._call(CHANGE_RECORDS, encode_changes(changes))
+            answer = self._call(CHANGE_RECORDS, encode_writes(write.changes for write in writes))
             self._stats.record_success(self._stats.now() - began)
         except _NotStoredError as error:
-            failure = JournalError(str(error))
-        for write in writes:
-            write.on_done(failure)
+            for write in writes:
+                write.on_done(JournalError(str(error)))
+            return
+        refused = {int(index): AccountConflict(why) for index, why in answer["refused"].items()}
+        reports = [partial(write.on_done, refused.get(index)) for index, write in enumerate(writes)]
+        self._report_records(answer["number"], reports, is_change=answer["is_change"])
 
     def _store(self, batch: Sequence[Chunk]) -> None:
         """Store *batch*, and give its events to the merger."""
@@ -206,7 +220,7 @@ class CommitThread:
             except Exception as error:
                 reason = describe_error(error)
                 self._stats.record_failure(reason, 0)
-                if is_stale(error):
+                if is_lease_lost(error):
                     self._on_lost("")
                 is_refused = self._db is not None and not (self._db.closed or is_fatal(error))
                 if is_refused and (not in_doubt or is_stale(error)):

@@ -28,20 +28,24 @@ from broadcast.core.directory import (
     Decision,
     Directory,
     Expulsion,
+    Handover,
     Mute,
     NodeListener,
     NodeMessage,
     OnDirectory,
     Person,
+    Return,
     SlowMode,
     UserNotice,
 )
-from broadcast.core.errors import Busy, NicknameRejected, NotHere, RecipientNotReading, RejectedError
+from broadcast.core.errors import Busy, DatabaseAway, NicknameRejected, NotHere, RecipientNotReading, RejectedError
 from broadcast.core.events import PrivateMessage
 from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.time_slice import CallSoon
-from broadcast.journals.postgres.database import Connection, Database, describe_error, is_stale
+from broadcast.journals.postgres.database import Connection, Database, describe_error, is_lease_lost
 from broadcast.journals.postgres.leases import LEASE_SECONDS, RENEW_SECONDS, LeaseLost, renew_lease
+from broadcast.journals.postgres.record_feed import Listener, RecordFeed
+from broadcast.journals.postgres.shared_sessions import PostgresSessions
 
 GIVE_UP_SECONDS: Final = 5.0
 """Time after which a change fails that could not be made, and a message that was not taken."""
@@ -56,14 +60,17 @@ MAIL_SECONDS: Final = 3.0
 """Time after which the recipient discards a message: its sender may have given up."""
 
 _CHANGE = "SELECT change_people_once(%s, %s, %s, %s::jsonb)"
-_PEOPLE = "SELECT node, session, nick, account, away, away_reason, address FROM people ORDER BY node, session"
+_PEOPLE = """SELECT node, session, nick, account, away, away_reason, address, generation
+    FROM people ORDER BY node, session"""
 _MAIL = """SELECT id, sender, body, extract(epoch FROM now() - stored)::float8 FROM mail
     WHERE node = %s AND id > %s ORDER BY id"""
 _DELETE_MAIL = "DELETE FROM mail WHERE node = %s AND id <= %s"
 _KINDS: Final[dict[str, Any]] = {
-    kind.__name__: kind for kind in (PrivateMessage, Expulsion, UserNotice, Mute, SlowMode, Announcement)
+    kind.__name__: kind
+    for kind in (PrivateMessage, Expulsion, UserNotice, Handover, Return, Mute, SlowMode, Announcement)
 }
-_UNREACHABLE = "the server cannot reach its database: try again in a moment."
+_MUST_BE_MADE: Final = ("release", "end", "park")
+"""The changes that do not fail."""
 
 
 @dataclass(slots=True)
@@ -83,12 +90,20 @@ class PostgresDirectory:
     """
 
     def __init__(
-        self, database: Database, call_soon: CallSoon, on_lost: Callable[[], None] = lambda: None, *, unicode: bool
+        self,
+        database: Database,
+        call_soon: CallSoon,
+        on_lost: Callable[[], None] = lambda: None,
+        feed: RecordFeed | None = None,
+        *,
+        unicode: bool,
     ) -> None:
         self._database = database
+        self._feed = feed or RecordFeed(database.node)
         self._call_soon = call_soon
         self._on_lost = on_lost
         self._unicode = unicode
+        self.sessions = PostgresSessions(self._add)
         self._listener: NodeListener | None = None
         self._lock = Lock()
         """Guards ``_changes``."""
@@ -131,6 +146,12 @@ class PostgresDirectory:
     def watch(self, listener: NodeListener) -> None:
         """Start the thread."""
         self._listener = listener
+        self._feed.watch(
+            Listener(
+                lambda changes: self._notify(lambda listener: listener.records_changed(changes)),
+                lambda stored: self._notify(lambda listener: listener.records_reloaded(stored)),
+            )
+        )
         self._thread = Thread(target=self._run, name="directory", daemon=True)
         self._thread.start()
 
@@ -152,9 +173,10 @@ class PostgresDirectory:
         """Store new values."""
         self._add(("update", self._row(person)), _ignore)
 
-    def release(self, session: int, nick: str) -> None:
+    def release(self, session: int, nick: str, generation: int = 0) -> None:
         """Free a nickname."""
-        self._add(("release", {"key": casefold_key(nick), "session": session, "nick": nick}), _ignore)
+        item = {"key": casefold_key(nick), "session": session, "nick": nick, "generation": generation}
+        self._add(("release", item), _ignore)
 
     def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Pass a message on, and wait for the answer of the other server."""
@@ -162,7 +184,9 @@ class PostgresDirectory:
         self._sent[number] = on_taken, monotonic() + GIVE_UP_SECONDS
 
         def stored(answer: Any) -> None:  # noqa: ANN401 - a value of the database
-            if answer is not None:
+            if answer is True:  # it waits in the database, because no server has the session
+                self._end_message(number, None)
+            elif answer is not None:
                 self._end_message(number, answer or NotHere("the recipient is not here any more."))
             elif number in self._sent:
                 self._sent[number] = on_taken, monotonic() + GIVE_UP_SECONDS
@@ -195,7 +219,7 @@ class PostgresDirectory:
         error: RejectedError | None = None
         with self._lock:
             if self._is_lost:
-                error = RejectedError(_UNREACHABLE)
+                error = DatabaseAway()
             elif len(self._changes) >= MAX_WAITING:
                 error = Busy()
             else:
@@ -211,7 +235,7 @@ class PostgresDirectory:
 
     def _fail_messages(self) -> None:
         for number in list(self._sent):
-            self._end_message(number, RejectedError(_UNREACHABLE))
+            self._end_message(number, DatabaseAway())
 
     def _fail_old_messages(self) -> None:
         now = monotonic()
@@ -234,7 +258,7 @@ class PostgresDirectory:
                 while not self._closing:
                     self._work(self._db)
             except Exception as error:  # noqa: BLE001 - the commit thread reports that the database is away
-                if isinstance(error, LeaseLost) or is_stale(error):
+                if isinstance(error, LeaseLost) or is_lease_lost(error):
                     self._lose()
                     break
                 self._disconnect()
@@ -244,6 +268,8 @@ class PostgresDirectory:
                 self._clear_wakes()
         if self._db is not None and not self._is_lost:
             with suppress(psycopg.Error):
+                while self._changes or self._in_flight:
+                    self._make_changes(self._db)
                 self._db.execute("SELECT end_lease(%s, %s)", (self._database.node, self._epoch))
         self._disconnect()
 
@@ -254,7 +280,7 @@ class PostgresDirectory:
             changes = [*self._in_flight, *self._changes]
             self._changes.clear()
         for change in changes:
-            self._call_soon(partial(change.on_answer, RejectedError(_UNREACHABLE)))
+            self._call_soon(partial(change.on_answer, DatabaseAway()))
         self._call_soon(self._fail_messages)
         self._on_lost()
 
@@ -279,12 +305,15 @@ class PostgresDirectory:
         self._renew(db)
         while self._changes or self._in_flight:
             self._make_changes(db)
-        seconds = 0.0 if self._news else max(self._next_renewal - monotonic(), 0.0)
+        self._feed.poll(db)
+        next_call = min(self._next_renewal, self._feed.next_read)
+        seconds = 0.0 if self._news else max(next_call - monotonic(), 0.0)
         select.select([db.fileno(), self._wake_reader.fileno()], [], [], seconds)
         self._clear_wakes()
         db.pgconn.consume_input()
         while (notification := db.pgconn.notifies()) is not None:
             self._news.append(notification.extra.decode())
+        self._renew(db)  # after a suspension, the news may be that the people of this server have gone elsewhere
         while self._news:
             self._handle(db, self._news.popleft())
 
@@ -318,7 +347,7 @@ class PostgresDirectory:
             waiting, self._changes = self._changes, deque()
             old: list[_Change] = []
             for change in waiting:
-                is_old = change.until < now and change.change[0] != "release"
+                is_old = change.until < now and change.change[0] not in _MUST_BE_MADE
                 (old if is_old else self._changes).append(change)
         for change in self._in_flight:
             if change.until < now and change.on_answer is not _ignore:
@@ -326,9 +355,9 @@ class PostgresDirectory:
                 change.on_answer = _ignore
                 if change.change[0] == "take":  # it may have been made, or be made yet
                     row = change.change[1]
-                    self.release(row["session"], row["nick"])
+                    self.release(row["session"], row["nick"], row["generation"])
         for change in old:
-            self._call_soon(partial(change.on_answer, RejectedError(_UNREACHABLE)))
+            self._call_soon(partial(change.on_answer, DatabaseAway()))
 
     def _handle(self, db: Connection, payload: str) -> None:
         """Handle a notification: an empty one stands for more news than fit."""
@@ -340,11 +369,15 @@ class PostgresDirectory:
         for kind, *values in news:
             if kind == "mail":
                 self._read_mail(db)
-            elif node != self._database.node:
-                if kind == "here":
-                    self._come(_to_person(values[0]))
-                else:
-                    self._go(*values)
+            elif kind == "records":
+                if node != self._database.node:
+                    self._feed.read(db)
+            elif kind == "gone":
+                self._go(*values)
+            elif values[0]["node"] != self._database.node:
+                self._come(_to_person(values[0]))
+            else:  # it may have been on another server before
+                self._known.pop((values[0]["session"], values[0]["key"]), None)
 
     def _compare(self, db: Connection) -> None:
         """Notify the listener of all differences between the database and the people that it knows."""
@@ -375,6 +408,7 @@ class PostgresDirectory:
 
     def _read_mail(self, db: Connection) -> None:
         """Handle the mail to this server. It is deleted after that, so that a lost connection loses none."""
+        self._feed.read(db)  # first: a message can be about an account or a private line that another server has stored
         mail = db.execute(_MAIL, (self._database.node, self._last_mail)).fetchall()
         for self._last_mail, sender, (kind, number, name, values), age in mail:
             if kind == "answer":

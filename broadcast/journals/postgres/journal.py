@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import partial
 from threading import Thread
+from time import monotonic
 from typing import Any, Final, TypeAlias, TypeVar
 
 from broadcast.core.errors import JournalError
@@ -21,6 +22,7 @@ from broadcast.journals.postgres.directory import PostgresDirectory
 from broadcast.journals.postgres.leases import Writer, start_lease
 from broadcast.journals.postgres.merging import Merger
 from broadcast.journals.postgres.queries import RoomRow, read_room, start_query_thread
+from broadcast.journals.postgres.record_feed import RecordFeed
 from broadcast.journals.postgres.records import PostgresRecords
 from broadcast.journals.postgres.room_log import PostgresRoomLog
 from broadcast.journals.postgres.schema import open_schema
@@ -70,7 +72,8 @@ class PostgresJournal:
         self._tail: Tail | None = None
         self._directory: PostgresDirectory | None = None
         self._is_lost = self._is_closed = self._is_renewing_id = False
-        self.records = PostgresRecords(self, self._queue, call_soon)
+        self._feed = RecordFeed(database.node)
+        self.records = PostgresRecords(self, self._queue, call_soon, database.node, self._feed.start)
 
     def open(self, name: str, tail: int) -> OpenedRoom:
         """Create or migrate the tables, take a new epoch, start the threads, and open the room *name*.
@@ -104,9 +107,26 @@ class PostgresJournal:
             self.commit_stats.record_success(0.0)
         self._tail = Tail(self._database, writer.epoch, self._merger, self._lose)
         self._commit_thread = CommitThread(
-            self._database, writer, self._queue, self._merger, self.commit_stats, self._tail.read, self._lose
+            self._database,
+            writer,
+            self._queue,
+            self._merger,
+            self.commit_stats,
+            self._tail.read,
+            self._lose,
+            self._feed.add_own,
         )
         return self._opened(name, room, recent, members)
+
+    @property
+    def lease_seconds(self) -> float:
+        """Time until the others remove this server, unless it renews its lease; negative once it has run out."""
+        return 0.0 if self._directory is None else self._directory.lease_end - monotonic()
+
+    @property
+    def tail_seconds(self) -> float:
+        """Time since everything was read that other servers had stored."""
+        return 0.0 if self._tail is None else monotonic() - self._tail.read_at
 
     def restart(
         self,
@@ -124,6 +144,8 @@ class PostgresJournal:
             try:
                 self._stop_writing()
                 result = self._prepare(name, tail)
+                self._feed.reload()  # for ids that no other server gives by now
+                self.query(self._feed.read)
             except JournalError as error:
                 result = error
             self._call_soon(partial(finish, result))
@@ -200,7 +222,7 @@ class PostgresJournal:
 
     def make_directory(self, *, unicode: bool) -> PostgresDirectory:
         """Return the directory of the servers that share the journal, which closes it."""
-        self._directory = PostgresDirectory(self._database, self._call_soon, self._lose, unicode=unicode)
+        self._directory = PostgresDirectory(self._database, self._call_soon, self._lose, self._feed, unicode=unicode)
         return self._directory
 
     def forget(self, log: PostgresRoomLog) -> None:

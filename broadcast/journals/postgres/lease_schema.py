@@ -35,6 +35,7 @@ COMMENT ON FUNCTION lock_name IS 'Lock the name of a server until the connection
 CREATE FUNCTION start_lease(p_node text, p_seconds double precision) RETURNS TABLE (epoch bigint, batch bigint)
 LANGUAGE plpgsql AS $$
 BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext(people_channel()), 1);
     PERFORM FROM leases WHERE node = p_node FOR UPDATE;  -- in the order of remove_dead, so that there is no deadlock
     RETURN QUERY SELECT * FROM enroll(p_node);
     PERFORM forget_people(p_node);
@@ -56,6 +57,7 @@ COMMENT ON FUNCTION renew IS
 
 CREATE FUNCTION end_lease(p_node text, p_epoch bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext(people_channel()), 1);
     PERFORM FROM leases WHERE node = p_node FOR UPDATE;
     IF expel(p_node, p_epoch) THEN
         PERFORM forget_people(p_node);
@@ -68,7 +70,11 @@ CREATE FUNCTION remove_dead() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     dead leases;
 BEGIN
+    IF NOT EXISTS (SELECT FROM leases WHERE until < now()) THEN
+        RETURN;
+    END IF;
     PERFORM set_config('lock_timeout', '500ms', true);
+    PERFORM pg_advisory_xact_lock(hashtext(people_channel()), 1);
     FOR dead IN SELECT * FROM leases WHERE until < now() ORDER BY node FOR UPDATE SKIP LOCKED LOOP
         PERFORM end_lease(dead.node, dead.epoch);
     END LOOP;
@@ -85,7 +91,7 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtext(people_channel()), 1);
     SELECT * INTO lease FROM leases WHERE node = p_node FOR NO KEY UPDATE;
     IF lease.epoch IS DISTINCT FROM p_epoch THEN
-        RAISE EXCEPTION 'the server % has lost its lease', p_node USING ERRCODE = 'BC001';
+        RAISE EXCEPTION 'the server % has lost its lease', p_node USING ERRCODE = 'BC002';
     END IF;
     IF lease.batch = p_batch THEN
         RETURN lease.answers;
@@ -106,6 +112,7 @@ BEGIN
         UPDATE writers SET epoch = epoch + 1;
         DELETE FROM members;
         DELETE FROM people;
+        DELETE FROM sessions;
         DELETE FROM mail;
         DELETE FROM leases;
     END IF;

@@ -58,7 +58,7 @@ def start_lease(db: Connection, node: str) -> Writer:
 
 
 def renew_lease(db: Connection, node: str, epoch: int) -> None:
-    """Renew the lease of the server *node*, and remove servers that are dead. Raises ``LeaseLost``.
+    """Renew the lease of the server *node*, remove servers that are dead, and end sessions. Raises ``LeaseLost``.
 
     The lease decides when others remove this server. Whether it may write does not depend on any clock: the database
     refuses each change with an old epoch.
@@ -71,6 +71,8 @@ def renew_lease(db: Connection, node: str, epoch: int) -> None:
         # A batch of the dead server may be in flight. Then the next renewal tries again.
         with suppress(errors.LockNotAvailable):
             db.execute("SELECT remove_dead()")
+        with suppress(errors.LockNotAvailable):
+            db.execute("SELECT end_parked()")
 
 
 def _value(db: Connection, query: str, *values: object) -> object:

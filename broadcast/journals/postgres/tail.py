@@ -82,6 +82,8 @@ class Tail:
         """The open rooms by their names, as the database stores them."""
         self._wanted: dict[PostgresRoomLog, None] = {}
         """Rooms to read, in this order."""
+        self.read_at = monotonic()
+        """Monotonic time at which everything was read that others had stored."""
         self._news: deque[str] = deque()
         """The notifications that were not handled."""
         self._closing = False
@@ -139,6 +141,7 @@ class Tail:
                     self._db.execute(_CLEAN)
                 while logs := self._take():
                     self._read(self._db, logs)
+                self.read_at = monotonic()
                 self._wait(self._db, max(next_poll - monotonic(), 0.0))
             except Exception:  # noqa: BLE001 - the commit thread reports that the database is away
                 self._disconnect()
