@@ -17,6 +17,8 @@ from tests.real.programs import PATIENCE
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 
+    from tests.real.cluster import Balancer
+
 REPORT_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>
   console.error(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));
@@ -83,7 +85,7 @@ def server(make_server: Callable[..., Server]) -> Server:
 class Pages:
     """Makes pages, and collects what goes wrong in them: errors, violations of the CSP, requests to elsewhere."""
 
-    def __init__(self, browser: Browser, server: Server) -> None:
+    def __init__(self, browser: Browser, server: Server | Balancer) -> None:
         self.errors: list[str] = []
         self.allowed: list[str] = []
         """Parts of the errors that the test expects."""
