@@ -114,7 +114,7 @@ def test_each_line_comes_once_whatever_fails(
     run(postgres, tmp_path, seed, Random(seed).choices(kinds, k=FAULTS))  # noqa: S311 -- as above
 
 
-@pytest.mark.parametrize("fault", SHORT_FAULTS + LONG_FAULTS)
+@pytest.mark.parametrize("fault", SHORT_FAULTS + LONG_FAULTS if LONG else [kill_server, kill_database, suspend_server])
 def test_each_line_comes_once_although(
     tmp_path: Path, postgres: PostgresServer, postgres_url: str, fault: Fault
 ) -> None:

@@ -419,7 +419,8 @@ def _settle_id(db: Connection[Any]) -> str:
 
 def read_version(db: Connection[Any], schema: str) -> tuple[int, str]:
     """Return the version of *schema*, 0 if there is no journal in it, and the id of the journal."""
-    query = "SELECT to_regclass(quote_ident(%s) || '.journal') IS NOT NULL"
+    # The catalog in FROM is locked, so that the session learns of a schema that was created since its last statement.
+    query = "SELECT to_regclass(quote_ident(%s) || '.journal') IS NOT NULL FROM pg_namespace LIMIT 1"
     if not _value(db, query, schema):
         return 0, ""
     row = db.execute("SELECT version, id FROM journal").fetchone()
