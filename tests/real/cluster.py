@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,8 +107,19 @@ class Balancer:
         """The address of the page."""
         return f"http://127.0.0.1:{self.web_port}/"
 
+    def wait(self) -> None:
+        """Wait until both ports listen."""
+        for port in (self.port, self.web_port):
+            wait_until(lambda port=port: listens(port), lambda: "HAProxy does not listen")  # type: ignore[misc]
+
     def stop(self) -> None:
         """End it."""
         self._process.kill()
         self._process.wait()
         self._log.close()
+
+
+def listens(port: int) -> bool:
+    """Return whether somebody listens at *port* of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -35,14 +35,19 @@ class Balancer(Relay):
 
 
 class Servers:
-    """The servers of a cluster, in an asyncio program. All of them are behind *balancer*."""
+    """The servers of a cluster, in an asyncio program. All of them are behind *balancer*.
+
+    Their database is *postgres*, by default at its own URL.
+    """
 
     may_refuse = True
 
-    def __init__(self, folder: Path, balancer: Balancer, postgres: PostgresServer, names: str, *options: str) -> None:
+    def __init__(
+        self, folder: Path, balancer: Balancer, postgres: PostgresServer, names: str, *options: str, url: str = ""
+    ) -> None:
         self.postgres = postgres
         self._balancer = balancer
-        self.cluster = Cluster(folder, postgres.url(), names.split(), *options)
+        self.cluster = Cluster(folder, url or postgres.url(), names.split(), *options)
 
     @property
     def nodes(self) -> list[Node]:

@@ -8,20 +8,22 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import count
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
-from tests.browser.people import Person, Program, wait_until
-from tests.postgres import PostgresServer
-from tests.real.cluster import Cluster
-from tests.real.programs import PATIENCE, found
+from tests.browser.people import Person, Program, free_port, wait_until
+from tests.postgres import SHARED, PostgresServer
+from tests.real.cluster import HAPROXY, Cluster, listens
+from tests.real.programs import PATIENCE, TWISTD, found
 
 _numbers = count(1)
 MIB = 1 << 20
 PASSWORD = "correct horse"
+ROOT = Path(__file__).parents[2]
 ADMIN = str(Path(sys.executable).with_name("broadcast-admin"))
 
 
@@ -140,8 +142,7 @@ def test_who_is_here_is_the_same_on_all_servers(people: People) -> None:
     wait_until(lambda: len(robot.call("members", room=people.room)["members"]) == 3)
     names = f"3 here: {ann.nick} (away: lunch), {bob.nick}, {people.nick('robot')}"
     for person in (ann, bob):
-        person.say("/names")
-        person.until(f"-> {names}\r\n")
+        wait_until(lambda person=person: names in answer(person, "/names"))  # type: ignore[misc]
         person.say("/rooms")
         person.until(f"-> {people.room}: 3 here (you are in it): soup")
     members = robot.call("members", room=people.room)["members"]
@@ -228,8 +229,7 @@ def test_message_waits_for_an_account_that_comes_back_to_the_other_server(people
     register(ann)
     ann.say("quit")
     bob.until(f" * {ann.nick} left.\r\n")
-    bob.say(f"/msg {ann.nick} call me")
-    bob.until(f"-> kept for {ann.nick}, who is not here.\r\n")
+    wait_until(lambda: f"-> kept for {ann.nick}, who is not here.\r\n" in answer(bob, f"/msg {ann.nick} call me"))
     carol = people.person(0, "carol")
     carol.say(f"/login {ann.nick}")
     carol.until("Password: ")
@@ -257,14 +257,13 @@ def test_operator_kicks_and_bans_people_of_the_other_server(people: People, clus
     bob.until(f" * {carol.nick} left (kicked by {ann.nick}: spam)\r\n")
     ann.say(f"/mute {bob.nick} 1h")
     bob.until(f" * {bob.nick} was muted by {ann.nick} until ")
-    bob.say("can you hear me?")
-    bob.until("-> Error: you are muted until ")
+    wait_until(lambda: "-> Error: you are muted until " in answer(bob, "can you hear me?"))
     ann.say(f"/ban {bob.nick} 1h spam")
     bob.until("You were banned")
     for server in (0, 1):
         other = people.person(server, f"other{server}")
-        other.say(f"/nick {bob.nick}")
-        other.until(f"-> Error: the nickname {bob.nick} is banned until ")
+        banned = f"-> Error: the nickname {bob.nick} is banned until "
+        wait_until(lambda other=other, banned=banned: banned in answer(other, f"/nick {bob.nick}"))  # type: ignore[misc]
     ann.say(f"/unban {bob.nick}")
     ann.until("-> ")
     dave = people.person(1, "dave")
@@ -273,10 +272,15 @@ def test_operator_kicks_and_bans_people_of_the_other_server(people: People, clus
     dave.until(f" * {ann.nick} announces: tea\r\n")
 
 
+def answer(person: Person, line: str) -> str:
+    """Return what *person* reads after *line*."""
+    person.say(line, "/ping")
+    return person.read_until("-> pong")
+
+
 def is_accepted(person: Person, nick: str) -> bool:
     """Try to take the nickname *nick*. Return whether it was accepted."""
-    person.say(f"/nick {nick}", "/ping")
-    return "Error" not in person.read_until("-> pong")
+    return "Error" not in answer(person, f"/nick {nick}")
 
 
 def make_operator(cluster: Cluster, nick: str) -> None:
@@ -300,15 +304,58 @@ def test_file_uploaded_at_one_server_is_downloaded_at_the_other(
     match = re.search(r"curl (-T FILE .*)\r\n", ann.seen)
     assert match is not None
     run_curl(tmp_path, match[1].replace("FILE", "report.pdf"))
-    bob.until(f" * {ann.nick} shared report.pdf (2.1 MB): http://")
-    shared = re.search(r"shared report\.pdf \(2\.1 MB\): http://localhost:\d+(/\S+)", bob.seen)
-    if shared is None:
-        bob.until("\r\n")
-        shared = re.search(r"shared report\.pdf \(2\.1 MB\): http://localhost:\d+(/\S+)", bob.seen)
-    assert shared is not None
+    bob.read_until(f" * {ann.nick} shared report.pdf (2.1 MB): http://localhost:")
+    path = bob.read_until("\r\n").partition("/")[2]
     for node in cluster.nodes:
-        run_curl(tmp_path, f"-f -o fetched http://localhost:{node.web_port}{shared[1]}")
+        run_curl(tmp_path, f"-f -o fetched http://localhost:{node.web_port}/{path}")
         assert (tmp_path / "fetched").read_bytes() == body
+
+
+def test_commands_of_the_documentation_start_two_servers_behind_haproxy(
+    postgres: PostgresServer, postgres_url: str, tmp_path: Path
+) -> None:
+    ports = {port: str(free_port()) for port in ("5555", "6001", "6002", "8001", "8002", "8080", "9001", "9002")}
+    page = (ROOT / "docs/cluster.rst").read_text().replace("\\\n", "")
+
+    def replace_ports(text: str) -> str:
+        return re.sub(r"\b(5555|[689]00[12]|8080)\b", lambda match: ports[match[0]], text)
+
+    (tmp_path / "haproxy.cfg").write_text(replace_ports(HAPROXY.read_text()))
+    names = {
+        ".venv/bin/twistd": TWISTD,
+        "haproxy": found("haproxy"),
+        "postgresql://chat@localhost/chat": postgres_url,
+        "contrib/haproxy/haproxy.cfg": "haproxy.cfg",
+    }
+    section = page.partition("\nSeveral servers\n")[2].partition("\nThe address of the database\n")[0]
+    commands = re.findall(r"^    ((?:\.venv/bin/twistd|haproxy) .*)$", section, re.MULTILINE)
+    assert len(commands) == 3
+    with ExitStack() as stack:
+        log = stack.enter_context((tmp_path / "log").open("wb"))
+        for command in commands:
+            words = [names.get(word, word) for word in shlex.split(replace_ports(command))]
+            process = subprocess.Popen(words, cwd=tmp_path, stdout=log, stderr=log)  # noqa: S603 -- as documented
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+
+        def health(port: str) -> bool:
+            with suppress(OSError), urlopen(f"http://127.0.0.1:{ports[port]}/healthz", timeout=PATIENCE) as reply:
+                return bool(reply.read() == b"ok\n")
+            return False
+
+        for port in ("9001", "9002"):
+            wait_until(lambda port=port: health(port), (tmp_path / "log").read_text)  # type: ignore[misc]
+        front = int(ports["5555"])
+        wait_until(lambda: listens(front), (tmp_path / "log").read_text)
+        ann, bob = [stack.enter_context(Person(front, nick)) for nick in ("ann", "bob")]
+        bob.until("1 other is here: ann.")
+        ann.say("hi")
+        bob.until("ann: hi\r\n")
+        page_of = urlopen(f"http://127.0.0.1:{ports['8080']}/", timeout=PATIENCE)
+        with page_of:
+            assert page_of.status == 200
+    nodes = postgres.execute("SELECT count(DISTINCT node) FROM broadcast.people", database=SHARED)
+    assert nodes == [(2,)], "each person is on a server of its own"
 
 
 def run_curl(folder: Path, arguments: str) -> str:
