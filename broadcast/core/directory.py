@@ -82,15 +82,7 @@ class Expulsion:
     by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class UserNotice:
-    """A *text* from the server to the user of the session *to*."""
-
-    to: int
-    text: str
-
-
-NodeMessage: TypeAlias = PrivateMessage | Expulsion | UserNotice | Handover | Return
+NodeMessage: TypeAlias = PrivateMessage | Expulsion | Handover | Return
 """A message about one session to the node on which it is."""
 
 

@@ -24,7 +24,6 @@ from broadcast.core.directory import (
     Person,
     Return,
     SharedSessions,
-    UserNotice,
 )
 from broadcast.core.errors import NicknameRejected, NotHere, RejectedError
 from broadcast.core.events import Gap, PrivateMessage, ReplayLine
@@ -271,15 +270,13 @@ class OtherNodes:
                 member.listener.disconnect(message.reason, message.notice)
             case PrivateMessage(line=line) if line is not None and self._hub.private_lines.was_sent(line):
                 pass  # the recipient has just logged in, and the line was among those that waited
-            case PrivateMessage():
+            case _:
                 try:
                     self._hub.private_messages.check_reading(member)
                 except RejectedError as error:
                     on_taken(error)
                     return
                 self._hub.private_messages.deliver(message, member, self._people.members.get(message.session))
-            case _:
-                member.listener.notify(message.text)
         on_taken(None)
 
     def _receive_request(self, request: Handover | Return, member: Member, on_taken: OnDirectory) -> None:
@@ -392,8 +389,7 @@ class RemoteListener:
         """Do nothing: the other node does it."""
 
     def notify(self, text: str) -> None:
-        """Pass *text* on."""
-        self._directory.send(UserNotice(self._session, text), ignore_outcome)
+        """Do nothing: each node notifies its own members."""
 
     def disconnect(self, reason: str, notice: str) -> None:
         """Ask the other node to end the session. The hub removes the member once that is done."""

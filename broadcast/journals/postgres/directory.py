@@ -36,7 +36,6 @@ from broadcast.core.directory import (
     Person,
     Return,
     SlowMode,
-    UserNotice,
 )
 from broadcast.core.errors import Busy, DatabaseAway, NicknameRejected, NotHere, RecipientNotReading, RejectedError
 from broadcast.core.events import PrivateMessage
@@ -66,8 +65,7 @@ _MAIL = """SELECT id, sender, body, extract(epoch FROM now() - stored)::float8 F
     WHERE node = %s AND id > %s ORDER BY id"""
 _DELETE_MAIL = "DELETE FROM mail WHERE node = %s AND id <= %s"
 _KINDS: Final[dict[str, Any]] = {
-    kind.__name__: kind
-    for kind in (PrivateMessage, Expulsion, UserNotice, Handover, Return, Mute, SlowMode, Announcement)
+    kind.__name__: kind for kind in (PrivateMessage, Expulsion, Handover, Return, Mute, SlowMode, Announcement)
 }
 _MUST_BE_MADE: Final = ("release", "end", "park")
 """The changes that do not fail."""
