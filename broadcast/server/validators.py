@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from broadcast.core.accounts import ACCOUNT_MODES
 from broadcast.core.errors import StartupError
 from broadcast.core.moderation import TOPICS
-from broadcast.core.rooms import MAX_ROOM_NAME_CHARS, room_name
+from broadcast.core.rooms import MAX_ROOM_NAME_CHARS, parse_room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.net.addresses import is_loopback
 from broadcast.net.endpoints import is_number
@@ -165,7 +165,7 @@ def _check_name(where: str, value: object, _folder: Path) -> str:
 
 
 def _check_room(where: str, value: object, _folder: Path | None = None) -> str:
-    if isinstance(value, str) and (name := room_name(value)) is not None:
+    if isinstance(value, str) and (name := parse_room_name(value)) is not None:
         return name
     raise _invalid(where, f"a room's name, 1 to {MAX_ROOM_NAME_CHARS} of a-z, 0-9, _ and -", value)
 
