@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from broadcast.core.errors import StartupError
-from broadcast.server.startup import give_up, most_connections, raise_file_limit
+from broadcast.server.startup import give_up, limit_connections, raise_file_limit
 
 
 def test_file_limit_is_raised_to_the_hard_limit() -> None:
@@ -48,13 +48,13 @@ def test_file_limit_of_other_systems_is_raised_less_or_not_at_all(monkeypatch: p
 def test_connection_limit_leaves_descriptors_for_other_files(
     requested: int | None, files: int | None, connections: int | None
 ) -> None:
-    assert most_connections(requested, files) == connections
+    assert limit_connections(requested, files) == connections
 
 
 def test_connection_limit_beyond_the_file_limit_is_rejected() -> None:
     message = r"^--connections 961 .* is 1024: raise it to 1025 .* or choose at most 960\.$"
     with pytest.raises(StartupError, match=message):
-        most_connections(961, 1024)
+        limit_connections(961, 1024)
 
 
 def test_foreground_server_prints_why_it_gives_up_and_removes_its_pid_file(
