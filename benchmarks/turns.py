@@ -44,9 +44,9 @@ from broadcast.doors.line.protocol import BroadcastFactory, BroadcastProtocol
 from broadcast.journals.memory import MemoryJournal
 from broadcast.net.connections import Connections
 from broadcast.net.writers import writer_for
+from broadcast.server.capacity import raise_file_limit
 from broadcast.server.gc_pauses import GcPauseLimiter
 from broadcast.server.reactor import shorten_turns
-from broadcast.server.startup import raise_file_limit
 
 MANY = 9_000
 """Number of connections. Both ends fit into 20,000 files, a common limit of a process."""

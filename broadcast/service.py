@@ -56,9 +56,11 @@ from broadcast.net.handshake_pacing import HandshakePacer
 from broadcast.net.keepalive import DeadPeerDetector
 from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info
 from broadcast.net.tls import INTERNAL_ERROR_ALERT, NO_TLS, TlsListener
+from broadcast.net.unix_sockets import UNIX_FAMILY
 from broadcast.net.writers import writer_for
 from broadcast.server.admin_socket import AdminSocket
 from broadcast.server.administration import Administration
+from broadcast.server.capacity import install_reactor, most_connections, raise_file_limit
 from broadcast.server.config import Config
 from broadcast.server.fresh_start import FreshStart
 from broadcast.server.gc_pauses import GcPauseLimiter
@@ -69,7 +71,7 @@ from broadcast.server.reactor import shorten_turns, use_monotonic_clock
 from broadcast.server.reload import Reloader
 from broadcast.server.sd_notify import SdNotifier
 from broadcast.server.signals import ControlSignals, ShutdownSignalFilter
-from broadcast.server.startup import format_for_stderr, give_up, keep_stderr, limit_connections, raise_file_limit
+from broadcast.server.startup import format_for_stderr, give_up, keep_stderr
 from broadcast.server.visits import Visits
 from broadcast.threads import WorkerThreads
 
@@ -95,7 +97,8 @@ _log = Logger()
 
 def makeService(options: Options) -> Server:
     """Create the server that *options* describe."""
-    from twisted.internet import reactor as installed  # noqa: PLC0415 - twistd installs the reactor before this call
+    install_reactor()
+    from twisted.internet import reactor as installed  # noqa: PLC0415 - importing it would install Twisted's default
 
     # No interface has all methods of a reactor.
     reactor = cast(Any, installed)
@@ -109,7 +112,8 @@ def makeService(options: Options) -> Server:
     try:
         storage = _make_storage(config, call_soon)
         journal, storage_note = storage.journal, storage.note
-        limits = replace(config.limits, connections=limit_connections(config.limits.connections, raise_file_limit()))
+        highest = most_connections(config.limits.connections, raise_file_limit(), reactor)
+        limits = replace(config.limits, connections=highest)
         if limits.lines_per_second == inf:
             storage_note += " The limits on people and addresses are off."
         settings = Settings(
@@ -254,8 +258,13 @@ def _make_admin_socket(
     directory: Path | None,
     administration: Administration,
 ) -> AdminSocket | None:
-    """Return the admin socket in *directory*, None if there is none: then nothing outlives the process."""
-    return None if directory is None else AdminSocket(directory, administration, reactor)
+    """Return the admin socket in *directory*.
+
+    Return None if nothing outlives the process, or if the system has no unix sockets.
+    """
+    if directory is None or UNIX_FAMILY is None:
+        return None
+    return AdminSocket(directory, administration, reactor)
 
 
 class _Storage(NamedTuple):

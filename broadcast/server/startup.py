@@ -1,4 +1,4 @@
-"""The process before the reactor runs: its limit of open files, and how it reports that it cannot start."""
+"""The process before the reactor runs: how it reports that it cannot start."""
 
 from __future__ import annotations
 
@@ -7,50 +7,14 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from twisted.logger import Logger
 
-from broadcast.core.errors import StartupError
 from broadcast.core.sanitize import sanitize
 from broadcast.server.logging import ProcessLog
 
-OTHER_FILES: Final = 64
-"""File descriptors that are reserved for other things than connections: the journal, the log, the listeners."""
 _log = Logger()
-
-
-def limit_connections(wanted: int | None, files: int | None) -> int | None:
-    """Return the maximum number of connections, None for no limit.
-
-    This is *wanted* if given, otherwise the highest number that *files*, the maximum number of open files (None for no
-    limit), allows. Raises ``StartupError`` if *wanted* is higher than that.
-    """
-    if files is None:
-        return wanted
-    highest = max(files - OTHER_FILES, 1)
-    if wanted is not None and wanted > highest:
-        raise StartupError(
-            f"--connections {wanted} is more than the file limit allows, which is {files}: raise it to "
-            f"{wanted + OTHER_FILES} (ulimit -n, LimitNOFILE), or choose at most {highest}."
-        )
-    return wanted or highest
-
-
-def raise_file_limit() -> int | None:
-    """Raise this process's soft limit of open files, often 1,024, to the hard limit. Return it, None for no limit."""
-    try:
-        import resource  # noqa: PLC0415 - Windows has neither the module nor the limit
-    except ImportError:
-        return None
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # macOS reports no hard limit, but rejects more than its OPEN_MAX.
-    for limit in (hard, max(soft, 10240)):
-        with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-            break
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def format_for_stderr(text: str) -> str:

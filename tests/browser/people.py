@@ -205,7 +205,7 @@ class Person:
 class Program:
     """A program on the line port, or on a Unix socket, that speaks JSON-RPC."""
 
-    def __init__(self, port: int | Path, nick: str, *rooms: str) -> None:
+    def __init__(self, port: int | Path, nick: str, *rooms: str, **hello: object) -> None:
         self.notifications: list[dict[str, Any]] = []
         self._ids = count(1)
         if isinstance(port, Path):
@@ -216,7 +216,7 @@ class Program:
             self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
         self._file = self._socket.makefile("rwb")
         try:
-            self.welcome = self.call("hello", protocol=1, nick=nick, rooms=list(rooms) or ["lobby"])
+            self.welcome = self.call("hello", protocol=1, nick=nick, rooms=list(rooms) or ["lobby"], **hello)
         except BaseException:
             self.close()
             raise

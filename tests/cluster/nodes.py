@@ -26,7 +26,7 @@ from broadcast.core.directory import (
     Person,
     SharedSessions,
 )
-from broadcast.core.errors import JournalError, NicknameRejected, NotHere, RejectedError
+from broadcast.core.errors import DatabaseAway, JournalError, NicknameRejected, NotHere, RejectedError
 from broadcast.core.events import (
     STORED,
     Action,
@@ -568,7 +568,7 @@ class NodeDirectory:
 
         def commit() -> None:
             is_lost = self._node.shared.is_lost
-            error = RejectedError("no database.") if is_lost else self._database.take(self._node, person)
+            error = DatabaseAway() if is_lost else self._database.take(self._node, person)
             self._node.soon(lambda: on_taken(error))
 
         self._node.shared.enqueue(commit)

@@ -644,6 +644,8 @@ def test_server_that_others_have_removed_starts_anew_without_residue(
     ann.read()
     cluster.cut(here)
     ann.put("lost\r\n")
+    late = here.open_program()
+    hello = late.put("hello", {"protocol": 1, "nick": "late"})
     cluster.kill(here)
     cluster.bury(here)
     bob.read()
@@ -652,6 +654,7 @@ def test_server_that_others_have_removed_starts_anew_without_residue(
         "-> Error: not kept: the others have removed this server",
         " * This server was cut off from the other ones. Connect again: what you say now is not kept.",
     ]
+    assert late.response(hello)["error"]["data"] == {"reason": "busy", "retry": 2}
     (goodbye,) = [each["params"] for each in program.read() if each.get("method") == "goodbye"]
     assert goodbye["reconnect"]
     assert program.is_closed()

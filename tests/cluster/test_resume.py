@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from broadcast.core.directory import Person
+from broadcast.core.directory import Handover, Person, Return
+from broadcast.core.errors import NotHere, RejectedError
+from broadcast.core.events import PrivateMessage
 from broadcast.doors.jsonrpc.claiming import FORCE_SECONDS, GIVE_UP_SECONDS
 from tests.cluster.nodes import Cluster, Node
 from tests.doors.jsonrpc.programs import GRACE, Message, Program
@@ -423,3 +425,25 @@ def test_kick_during_the_move_reaches_the_session(cluster: Cluster, here: Node, 
     cluster.nodes[2].hub.expel(member, "kicked", "olga", "")
     cluster.advance(3)
     assert back.response(request)["result"]["resumed"] is False
+
+
+def test_older_news_about_a_session_changes_nothing(cluster: Cluster, here: Node, ann: Program, bob: Program) -> None:
+    back = come_back(here, bob)
+    session = here.hub.people.find("bob").id
+    here.hub.other_nodes.person_changed(Person(session, "robert", generation=1))
+    assert here.hub.people.find("bob").nick == "bob"
+    back.say("hi")
+    assert ann.texts() == ["hi"]
+
+
+def test_messages_that_come_after_the_session_has_moved_are_passed_on(
+    cluster: Cluster, here: Node, there: Node, bob: Program
+) -> None:
+    back = come_back(here, bob)
+    session = there.hub.people.find("bob").id
+    answers: list[RejectedError | None] = []
+    for message in (PrivateMessage(5, "eve", session, "psst"), Handover(session), Return(session, "192.0.2.7")):
+        there.hub.other_nodes.receive(message, answers.append)
+    cluster.settle()
+    assert [type(answer) for answer in answers] == [type(None), NotHere, type(None)]
+    assert told(back) == [(1, "psst")]

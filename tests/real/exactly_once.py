@@ -35,8 +35,10 @@ MAX_LINE = 1 << 19
 """Maximum length of a line from the server, in bytes; a message of the program protocol has up to 256 KiB."""
 PAGE = 1000
 """Number of lines that are asked for at once."""
-NOT_KEPT = 1001, -32603
+NOT_KEPT = 1001, 1014, -32603
 """The codes of the errors that a line was not stored, or that the server cannot find out whether it was before."""
+LATER = "nick-refused", "going-down", "busy", "room-refused"
+"""The reasons for which a greeting may be refused. The last two say that the database cannot be reached."""
 SOON = 0.01
 """Time until the next attempt to connect, in seconds."""
 
@@ -236,7 +238,7 @@ class Program(Speaker):
             elif message["id"] != hello:
                 self._answers.pop(message["id"])(message)
             elif "error" in message:
-                assert message["error"]["data"]["reason"] in {"nick-refused", "going-down"}, message
+                assert message["error"]["data"]["reason"] in LATER[: None if self.may_refuse else 2], message
                 return
             else:
                 self._welcome(message["result"])

@@ -63,7 +63,7 @@ GRACE = 10
 """The server's ``--grace``, in seconds. It is short, so that many sessions end before their programs come back."""
 SCRIPTS = 3
 """Number of programs that use the library without asyncio."""
-AWAY = {1001, 1004, 1011, -32602, -32603}
+AWAY = {1001, 1004, 1011, 1014, 1028, -32603}
 """The codes of errors while the database of several servers is away, or a server ends."""
 RETRY = 0.5
 """Seconds after which a program repeats a line that could not be stored."""
