@@ -201,7 +201,7 @@ def test_nothing_private_is_left_for_the_next_person_of_the_tab(pages: Pages, bo
 def test_registration_that_is_closed_says_so(make_server: Callable[..., Server], browser: Browser) -> None:
     from tests.browser.conftest import Pages  # noqa: PLC0415 -- at the top, for types only
 
-    pages = Pages(browser, make_server("--accounts", "closed"))
+    pages = Pages(browser, make_server("--accounts", "closed").address)
     ann = pages.join("ann")
     say(ann, "/register")
     field(ann, "Password").fill(PASSWORD)
@@ -223,7 +223,7 @@ def test_password_over_a_connection_that_others_read_is_warned_about_or_refused(
     # Behind a trusted proxy that does not say https, the browser is on another machine, without encryption.
     for mode in ("warn", "tls"):
         server = make_server("--trusted-proxy", "127.0.0.1", "--passwords", mode)
-        pages = Pages(browser, server)
+        pages = Pages(browser, server.address)
         ann = pages.join("ann")
         press(ann, "Register")
         if mode == "warn":

@@ -43,7 +43,7 @@ def balancer(cluster: Cluster, tmp_path: Path) -> Iterator[Balancer]:
 @pytest.fixture
 def pages(browser: Browser, balancer: Balancer) -> Iterator[Pages]:
     """Make pages through HAProxy."""
-    pages = Pages(browser, balancer)
+    pages = Pages(browser, balancer.address)
     yield pages
     pages.close()
     assert pages.unexpected == []
