@@ -71,7 +71,7 @@ from broadcast.server.reactor import shorten_turns, use_monotonic_clock
 from broadcast.server.reload import Reloader
 from broadcast.server.sd_notify import SdNotifier
 from broadcast.server.signals import ControlSignals, ShutdownSignalFilter
-from broadcast.server.startup import give_up, keep_stderr, stderr_line
+from broadcast.server.startup import format_for_stderr, give_up, keep_stderr
 from broadcast.server.visits import Visits
 from broadcast.threads import WorkerThreads
 
@@ -166,7 +166,7 @@ def makeService(options: Options) -> Server:
             monitor = _make_monitor(reactor, config.metrics, connections, hub, dispatcher, storage)
         log = open_log(twistd, config.log_format) if twistd else None
     except StartupError as error:
-        raise SystemExit(stderr_line(str(error))) from error
+        raise SystemExit(format_for_stderr(str(error))) from error
     context = _make_context(reactor, twistd, config, hub, connections, log, certificate)
     # twistd stops the service before this phase of the shutdown, so all visits have ended.
     reactor.addSystemEventTrigger("during", "shutdown", factory.visit_log.flush)

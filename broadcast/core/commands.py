@@ -305,7 +305,7 @@ def _reply(context: CommandContext, argument: str, at: float) -> None:
         raise RejectedError("nobody has written to you yet.")
     to: Member | Account | None = hub.people.member_by_session(member.last_private_sender)
     if to is None and (account := hub.accounts.get(member.last_private_account)) is not None:
-        to = hub.people.find_session(account) or account
+        to = hub.people.find_member_of(account) or account
     if to is None:
         raise RejectedError("the one who wrote to you last is not here.")
     _send_private(context, to, text, at)

@@ -82,15 +82,7 @@ class Expulsion:
     by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class UserNotice:
-    """A *text* from the server to the user of the session *to*."""
-
-    to: int
-    text: str
-
-
-NodeMessage: TypeAlias = PrivateMessage | Expulsion | UserNotice | Handover | Return
+NodeMessage: TypeAlias = PrivateMessage | Expulsion | Handover | Return
 """A message about one session to the node on which it is."""
 
 
@@ -129,7 +121,7 @@ OnDirectory: TypeAlias = Callable[[RejectedError | None], None]
 OnFound: TypeAlias = Callable[[FoundSession | RejectedError | None], None]
 """Receives a session, None if there is none, or the reason why it could not be looked up."""
 OnClaimed: TypeAlias = Callable[[int | RejectedError | None], None]
-"""Receives the new generation of a session, None if it was not to be had any more, or the reason of a failure."""
+"""Receives the new generation of a session, None if it could not be claimed any more, or the reason of a failure."""
 
 
 class NodeListener(Protocol):
@@ -139,7 +131,7 @@ class NodeListener(Protocol):
         """Note that *person* is on another node, or has changed."""
 
     def person_left(self, session: int, nick: str) -> None:
-        """Note that *session* has the nickname *nick* no more. It has another one, or is not here any more."""
+        """Note that *session* no longer has the nickname *nick*. It has another one, or has left."""
 
     def receive(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Handle *message* of another node to a session of this one. Call *on_taken* once it is with its recipient."""
@@ -161,8 +153,8 @@ class NodeListener(Protocol):
 class SharedSessions(Protocol):
     """The sessions of all nodes that a token can resume, on whatever node.
 
-    A session has one node, or is parked. People and rooms do not notice whether it is parked: it is here. When its time
-    is over, the directory lets it leave. The sessions of a node that dies or stops are parked.
+    A session has one node, or is parked. A parked session stays in its rooms, so other people do not notice. When its
+    grace is over, the directory lets it leave. The sessions of a node that dies or stops are parked.
     """
 
     def keep(self, session: KeptSession) -> None:
@@ -172,31 +164,31 @@ class SharedSessions(Protocol):
         """Void the token of *session*, if it is one of this node."""
 
     def park(self, session: int, memory: str, on_parked: OnDirectory) -> None:
-        """Park *session* of this node, of which no event is on its way. *memory* is for the next node.
+        """Park *session* of this node. None of its events may be undelivered. *memory* is for the next node.
 
-        That fails during a rename.
+        This fails during a rename.
         """
 
     def find(self, token: str, on_found: OnFound, *, force: bool = False) -> None:
         """Find the session with the hash *token* that another node has, or that is parked.
 
-        With *force*, park the session if another node has it: that node does not answer.
+        With *force*, park the session if another node has it, because that node does not answer.
         """
 
     def claim(self, found: FoundSession, attempt: int, address: str | None, on_claimed: OnClaimed) -> None:
         """Give the parked session *found*, if it is still as it was found, to this node.
 
-        *attempt* is the highest one from now on, and *address* that of the client.
+        *attempt* becomes its highest attempt. *address* is the IP address of the client.
         """
 
 
 class Directory(Protocol):
     """The nicknames of all nodes of a cluster, and the way to the people on other nodes.
 
-    The hub knows the people of all nodes. It looks up a nickname there, and asks the directory only before it gives a
-    nickname away. A session has two nicknames for the moment of a rename. All calls take effect in their order.
+    The hub has a copy of the people of all nodes, and looks up nicknames in it. It asks the directory only before a
+    session gets a nickname. During a rename, a session has two nicknames. All calls take effect in their order.
 
-    A server that is alone has none: each nickname that its hub finds free is free.
+    A server that is alone has no directory. Its hub alone decides whether a nickname is free.
     """
 
     @property
@@ -204,7 +196,7 @@ class Directory(Protocol):
         """The sessions that a token can resume."""
 
     def watch(self, listener: NodeListener) -> None:
-        """Call *listener*, at first with all people of the other nodes. Called once, first."""
+        """Call *listener* with all people of the other nodes, then with each change. Called once, first."""
 
     def take(self, person: Person, on_taken: OnDirectory) -> None:
         """Give ``person.nick`` to this session of this node, unless another session has it or one that looks like it.

@@ -262,7 +262,7 @@ class Hub:
         if account is None or account is member.account or member.is_remote:
             on_done(None)
             return True
-        free = self.people.free_name(member.nick, member, refused)
+        free = self.people.find_free_name(member.nick, member, refused)
 
         def renamed(error: RejectedError | None) -> None:
             if isinstance(error, NicknameRejected):

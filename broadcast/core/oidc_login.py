@@ -86,7 +86,9 @@ class IdentityLogin:
         elif not hub.authenticator.is_open:
             raise UnknownIdentity
         else:
-            hub.authenticator.add_identity(hub.people.free_name(identity.name, self._member), identity, self._added)
+            hub.authenticator.add_identity(
+                hub.people.find_free_name(identity.name, self._member), identity, self._added
+            )
 
     def _added(self, account: Account | RejectedError) -> None:
         if isinstance(account, Account):

@@ -24,7 +24,6 @@ from broadcast.core.directory import (
     Person,
     Return,
     SharedSessions,
-    UserNotice,
 )
 from broadcast.core.errors import NicknameRejected, NotHere, RejectedError
 from broadcast.core.events import Gap, PrivateMessage, ReplayLine
@@ -87,7 +86,7 @@ class LocalHub(Protocol):
 class OtherNodes:
     """The way from *hub* to the other nodes, and the calls of *directory* about them.
 
-    A server that is alone has no directory. Then each nickname that is free here is free.
+    A server that is alone has no directory. It alone decides whether a nickname is free.
     """
 
     def __init__(self, directory: Directory | None, hub: LocalHub) -> None:
@@ -115,9 +114,10 @@ class OtherNodes:
     # Calls to the other nodes
 
     def take(self, member: Member, nick: str, on_taken: OnDirectory) -> None:
-        """Take *nick*, which is free here, for *member*. Call *on_taken* at once, unless there are other nodes.
+        """Take *nick*, which is free here, for *member*, and call *on_taken* with the result.
 
-        Then the nickname may have been registered or banned meanwhile.
+        A server that is alone calls it at once. In a cluster, the directory answers later. The nickname may have been
+        registered or banned meanwhile, so it is validated again.
         """
         directory = self._directory
         if directory is None:
@@ -142,7 +142,7 @@ class OtherNodes:
             releasing.append(take)
 
     def free(self, member: Member, nick: str, rooms: Iterable[Room]) -> None:
-        """Free *nick* on all nodes, after the events of *rooms*: there, the next owner joins after that."""
+        """Free *nick* on all nodes after the events of *rooms*, so that its next owner joins after them."""
         directory, key = self._directory, nicknames.casefold_key(nick)
         if directory is None:
             return
@@ -156,12 +156,12 @@ class OtherNodes:
         call_after_barriers([*rooms], free)
 
     def release(self, member: Member, nick: str) -> None:
-        """Free *nick* of *member* on all nodes at once. Some member is on another node, or was there."""
-        self._others.release(member.id, nick, member.generation)
+        """Free *nick* of *member* on all nodes at once. There must be a directory."""
+        self._existing_directory.release(member.id, nick, member.generation)
 
     def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Send *message* to the other node on which its recipient is; see ``Directory.send``."""
-        self._others.send(message, on_taken)
+        self._existing_directory.send(message, on_taken)
 
     def update(self, member: Member) -> None:
         """Publish the account of *member*, and whether it is away, to the other nodes."""
@@ -176,11 +176,11 @@ class OtherNodes:
     def find_remote(self, session: int, nick: str) -> Member:
         """Return the member *session*, which is on another node. *nick* is its nickname in the stream of a room.
 
-        The stream of a room and the directory can be ahead of each other.
+        The stream of a room and the directory can be ahead of each other. The one that comes first creates the member.
         """
         member = self._remote.get(session)
         if member is None:
-            listener = RemoteListener(self._others, session)
+            listener = RemoteListener(self._existing_directory, session)
             member = self._remote[session] = Member(session, nick, listener, receives_own=True, is_remote=True)
             member.last_active = self._hub.authenticator.time_of_day
         return member
@@ -193,7 +193,7 @@ class OtherNodes:
     def adopt(self, person: Person, generation: int, listener: MemberListener, source: Source) -> Member:
         """Return the member *person*, which is on this node from now on. All its rooms are open.
 
-        The others notice nothing.
+        Other people do not notice.
         """
         member = self._people.members[person.session]
         self._move(member, is_remote=False)
@@ -202,8 +202,8 @@ class OtherNodes:
         return member
 
     def give_away(self, member: Member) -> None:
-        """Note that *member* is not on this node any more, but goes on elsewhere."""
-        member.listener, member.link, member.resumable = RemoteListener(self._others, member.id), None, None
+        """Note that *member* has moved from this node to another one, or is parked."""
+        member.listener, member.link, member.resumable = RemoteListener(self._existing_directory, member.id), None, None
         self._remote[member.id] = member
         self._move(member, is_remote=True)
 
@@ -214,8 +214,8 @@ class OtherNodes:
             self._hub.rooms[name].move_member(is_remote=is_remote)
 
     @property
-    def _others(self) -> Directory:
-        """The directory, which there is if some member is on another node."""
+    def _existing_directory(self) -> Directory:
+        """The directory. It exists if a member is on another node, or was there."""
         assert self._directory is not None
         return self._directory
 
@@ -243,7 +243,7 @@ class OtherNodes:
         member.arrived = True
 
     def person_left(self, session: int, nick: str) -> None:
-        """Note that *session* of another node has the nickname *nick* no more; see ``NodeListener``."""
+        """Note that *session* of another node no longer has the nickname *nick*; see ``NodeListener``."""
         member = self._people.members.get(session)
         if member is None or not member.is_remote:
             return
@@ -271,15 +271,13 @@ class OtherNodes:
                 member.listener.disconnect(message.reason, message.notice)
             case PrivateMessage(line=line) if line is not None and self._hub.private_lines.was_sent(line):
                 pass  # the recipient has just logged in, and the line was among those that waited
-            case PrivateMessage():
+            case _:  # any other private message
                 try:
                     self._hub.private_messages.check_reading(member)
                 except RejectedError as error:
                     on_taken(error)
                     return
                 self._hub.private_messages.deliver(message, member, self._people.members.get(message.session))
-            case _:
-                member.listener.notify(message.text)
         on_taken(None)
 
     def _receive_request(self, request: Handover | Return, member: Member, on_taken: OnDirectory) -> None:
@@ -302,7 +300,7 @@ class OtherNodes:
             case Return():
                 on_taken(NotHere("the recipient is not here any more."))
             case _:
-                self._others.send(message, on_taken)
+                self._existing_directory.send(message, on_taken)
 
     def carry_out(self, decision: Decision) -> None:
         """Carry out *decision* of an operator on another node."""
@@ -351,7 +349,7 @@ class OtherNodes:
             hub.leave_accounts(after, PASSWORD_CHANGED, "Your password was changed: log in again.")
 
     def _follow_account_name(self, account: Account, before: str) -> None:
-        """Let the sessions on this node follow the new name of *account*, which was *before*, or empty."""
+        """Let the sessions on this node follow the new name of *account*. *before* is its old name, or empty."""
         owner = self._people.owner_of(account.name)
         if owner is not None:
             self._hub.leave_registered_name(owner, unasked=True)
@@ -369,10 +367,10 @@ def _describe(member: Member, nick: str) -> Person:
 
 
 class RemoteListener:
-    """The listener of a member that is on another node. It passes the calls on to this node."""
+    """The listener of a member that is on another node. It passes the calls on to that node."""
 
     congested = False
-    """The other node knows that."""
+    """Always false, because the other node checks that before it accepts a private message."""
 
     def __init__(self, directory: Directory, session: int) -> None:
         self._directory = directory
@@ -392,8 +390,7 @@ class RemoteListener:
         """Do nothing: the other node does it."""
 
     def notify(self, text: str) -> None:
-        """Pass *text* on."""
-        self._directory.send(UserNotice(self._session, text), ignore_outcome)
+        """Do nothing: each node notifies its own members."""
 
     def disconnect(self, reason: str, notice: str) -> None:
         """Ask the other node to end the session. The hub removes the member once that is done."""

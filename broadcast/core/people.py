@@ -12,7 +12,7 @@ from broadcast.core.membership import Link, Member
 from broadcast.core.moderation import Moderation
 
 FREE_NAME_DIGITS: Final = 6
-"""Number of characters that a free nickname has room for, after the stem of the old one."""
+"""Maximum number of characters that a free nickname has after the stem of the old one."""
 
 
 class People:
@@ -30,7 +30,9 @@ class People:
         self._moderation = moderation
         self._unicode = unicode
         self._owners: dict[str, Member] = {}
+        """The owner of each nickname, by ``nicknames.casefold_key``."""
         self._skeletons: dict[str, Member] = {}
+        """The owner of each nickname, by ``nicknames.skeleton``. It is empty without *unicode*."""
 
     def forget_all(self) -> None:
         """Forget all members, because nobody is here any more."""
@@ -70,14 +72,14 @@ class People:
             account = self._authenticator.accounts.find(name)
             if account is None:
                 raise
-            return self.find_session(account) or account
+            return self.find_member_of(account) or account
 
     def find_account(self, name: str) -> Account | None:
         """Return the account of the person *name*: of the member with this nickname, or else the registered one."""
         member = self._owners.get(nicknames.casefold_key(name.strip()))
         return (member.account if member else None) or self._authenticator.accounts.find(name)
 
-    def find_session(self, account: Account) -> Member | None:
+    def find_member_of(self, account: Account) -> Member | None:
         """Return a member that is logged in to *account*, the one with its nickname if possible."""
         owner = self._owners.get(nicknames.casefold_key(account.name))
         if owner is not None and owner.account is account:
@@ -113,10 +115,10 @@ class People:
                 raise NicknameRejected(f"{nick} looks too much like {lookalike.nick}, who is here.", "looks-like")
         return nick
 
-    def free_name(self, text: str, owner: Member | None, refused: Sequence[str] = ()) -> str:
-        """Return a nickname like *text* that is not registered, and that nobody has but *owner*, with a number.
+    def find_free_name(self, text: str, owner: Member | None, refused: Sequence[str] = ()) -> str:
+        """Return a nickname like *text* that is not registered, and that nobody has but *owner*.
 
-        It is none of those that other nodes have *refused*.
+        It has a number at its end if need be. It is none of those that other nodes have *refused*.
         """
         stem = nicknames.make_stem(text, nicknames.MAX_NICKNAME_CHARS - FREE_NAME_DIGITS)
         name, number = stem, 1

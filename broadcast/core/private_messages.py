@@ -1,4 +1,4 @@
-"""Private messages: the way of each one to its recipient."""
+"""The delivery of private messages, at once, through the stream of a room, or by another node."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from broadcast.core.room import Room
 
 
 class Sent(NamedTuple):
-    """A private message that was sent to *name*, or is stored for this account."""
+    """The outcome: a private message was sent to the nickname *name*, or is stored for the account *name*."""
 
     name: str
     to: Member | None = None
@@ -36,8 +36,8 @@ OnSent: TypeAlias = Callable[[Sent | RejectedError], None]
 class PrivateMessages:
     """The delivery of private messages to *people*, through the streams of *rooms* where that keeps their order.
 
-    *lines* stores those between accounts. *send_to_node* is ``OtherNodes.send``. A sender should wait while half of
-    *queue_bytes* characters are on their way to one recipient. No more than *queue_bytes* may be.
+    *lines* stores those between accounts. *send_to_node* is ``OtherNodes.send``. While *queue_bytes* characters are on
+    their way to one recipient, further messages to it are rejected. From half of that on, a sender should wait.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class PrivateMessages:
             on_sent(line)
             return
         if not isinstance(to, Member) or to.account is not recipient or self._people.members.get(to.id) is not to:
-            here = self._people.find_session(recipient)
+            here = self._people.find_member_of(recipient)
         else:
             here = to
         if here is None:
@@ -137,7 +137,7 @@ class PrivateMessages:
     def _keep(
         self, member: Member, to: Member, text: str, at: float, on_sent: OnSent, uid: str, error: NotHere
     ) -> None:
-        """Store the message *text* for the account of *to*, who has left another node just now, if there is one."""
+        """Store the message *text* for the account of *to*, which has left. Report *error* if it has none."""
         account = to.account
         if account is None or not self._exists(account):
             on_sent(error)

@@ -16,7 +16,7 @@ from broadcast.core.settings import Settings
 
 MAX_ROOM_NAME_CHARS: Final = 32
 """Maximum length of a room's name, in characters."""
-_room_name: Final = re.compile(f"[a-z0-9_-]{{1,{MAX_ROOM_NAME_CHARS}}}")
+_ROOM_NAME: Final = re.compile(f"[a-z0-9_-]{{1,{MAX_ROOM_NAME_CHARS}}}")
 
 
 def fold_room_name(typed: str) -> str:
@@ -24,10 +24,10 @@ def fold_room_name(typed: str) -> str:
     return typed.strip().lower()
 
 
-def room_name(typed: str) -> str | None:
+def parse_room_name(typed: str) -> str | None:
     """Return the name of the room that is *typed* in any case, or None if it cannot be one."""
     name = fold_room_name(typed)
-    return name if _room_name.fullmatch(name) else None
+    return name if _ROOM_NAME.fullmatch(name) else None
 
 
 OnRoom: TypeAlias = Callable[[Room | RejectedError], None]
@@ -137,7 +137,7 @@ class Rooms(dict[str, Room]):
             room.reservations += 1
 
     def end_reservations(self, rooms: Iterable[Room]) -> None:
-        """Expect one member less in *rooms*, and close those that are unused."""
+        """End one reservation of each of *rooms*, and close those that are unused."""
         for room in rooms:
             room.reservations -= 1
             if room.is_unused:
@@ -145,7 +145,7 @@ class Rooms(dict[str, Room]):
 
     def _validate(self, typed: str) -> str:
         """Return the name of the room in *typed*. Raises ``RoomRejected`` unless it may be open."""
-        name = room_name(typed)
+        name = parse_room_name(typed)
         if name is None:
             msg = f"a room's name has 1 to {MAX_ROOM_NAME_CHARS} of a-z, 0-9, _ and -."
             raise RoomRejected(msg, "room-refused", typed)
@@ -180,13 +180,13 @@ def call_after_barriers(rooms: Sequence[Room], call: Callback) -> None:
     """Call *call* once all events that were appended to *rooms* are delivered, or at once if there are no rooms."""
     undelivered = len(rooms)
 
-    def count() -> None:
+    def count_down() -> None:
         nonlocal undelivered
         undelivered -= 1
         if not undelivered:
             call()
 
     for room in rooms:
-        room.after_barrier(count)
+        room.after_barrier(count_down)
     if not rooms:
         call()

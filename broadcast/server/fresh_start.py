@@ -1,9 +1,9 @@
-"""The new start of a server of a cluster in the same process, after the others have removed it."""
+"""The fresh start of a node within its process, after the other nodes of the cluster have removed it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
@@ -22,46 +22,45 @@ if TYPE_CHECKING:
     from broadcast.server.visits import Visits
 
 END_SECONDS: Final = 5.0
-"""Maximum time for the visits to end."""
+"""Maximum time for the visits to end, and for a fresh start to end when the process stops."""
 RETRY_SECONDS: Final = 1.0
 """Time between two tries to start the journal anew."""
 LAST_LINE: Final = "This server was cut off from the other ones. Connect again: what you say now is not kept."
 """The announcement to the people who are here."""
 
 
-class SharedJournal(Protocol):
-    """A journal that other servers also use."""
+class RestartableJournal(Protocol):
+    """A journal that other nodes also use, and that can start anew."""
 
     def restart(self, name: str, tail: int, on_result: Callable[[OpenedRoom | JournalError], None]) -> None:
         """Start anew, and open the room *name*. Does not block. Call *on_result* in a later turn."""
 
 
-GiveUp: TypeAlias = Callable[[], object]
-"""Ends the process while the reactor runs."""
 _log = Logger()
 
 
-def log_failure(room: Room | RejectedError) -> None:
+def log_if_rejected(room: Room | RejectedError) -> None:
     """Log that a fixed room cannot be opened. The next person who joins it makes another attempt."""
     if isinstance(room, RejectedError):
         _log.error("{line}.", line=str(room)[:1].upper() + str(room)[1:])
 
 
 class FreshStart:
-    """The end of all visits at a server that may not write any more, and its new start.
+    """The end of all visits at a node that may not write any more, and its fresh start.
 
-    *forget_sessions* forgets the sessions of programs. If the journal cannot be used any more, *give_up* is called.
+    *forget_sessions* forgets the sessions of programs. *give_up* ends the process while the reactor runs. It is called
+    if the journal cannot be used any more.
     """
 
     def __init__(
         self,
-        journal: SharedJournal,
+        journal: RestartableJournal,
         hub: Hub,
         connections: Connections,
         visits: Visits,
         forget_sessions: Callable[[], None],
         clock: IReactorTime,
-        give_up: GiveUp,
+        give_up: Callable[[], object],
     ) -> None:
         self._journal = journal
         self._hub = hub
@@ -92,7 +91,7 @@ class FreshStart:
             opened = await self._restart()
             if not isinstance(opened, JournalError):
                 self._forget_sessions()
-                self._hub.start_anew(opened, log_failure)
+                self._hub.start_anew(opened, log_if_rejected)
                 self._connections.reopen()
                 _log.info("This server has started anew.")
                 break
@@ -104,7 +103,7 @@ class FreshStart:
         self._running = False
 
     def _fail(self, failure: Failure) -> None:
-        """End the process: what is left of the former life is not known."""
+        """End the process, because a failed start leaves an unknown state."""
         _log.failure("This server cannot start anew.", failure=failure)
         self._give_up()
 

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from broadcast.core.errors import JournalError, StartupError
 from broadcast.core.hub import GOING_DOWN
 from broadcast.net.endpoints import close_now
-from broadcast.server.fresh_start import log_failure
+from broadcast.server.fresh_start import log_if_rejected
 from broadcast.server.visits import DRAIN_SECONDS, Visits, with_timeout
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class Server(Service):
         try:
             if self._folder is not None:
                 self._folder.acquire()
-            self._hub.open(log_failure)
+            self._hub.open(log_if_rejected)
             if self._certificate is not None:
                 self._certificate.start()
             if self._files is not None:

@@ -16,7 +16,7 @@ from broadcast.core.errors import StartupError
 from broadcast.core.moderation import TOPICS
 from broadcast.server.config import Config, load_config
 from broadcast.server.pid_file import check_pid_file
-from broadcast.server.startup import stderr_line
+from broadcast.server.startup import format_for_stderr
 from broadcast.server.validators import GONE_LIMIT, LIMITS, LOG_FORMATS, PASSWORDS, PROBE_LIMIT, REPLAY_LIMIT, ROOMS
 
 _DEFAULTS: Final = Config()
@@ -30,7 +30,7 @@ _ACCOUNTS: Final = (
 )
 _JOURNAL: Final = (
     "Where to store messages: sqlite:FOLDER in a file there, memory: nowhere, or postgresql://USER@HOST/DATABASE in a "
-    "database that several servers can share. By default in a file in the data directory."
+    "database that several servers can share. By default in a file in the data folder."
 )
 _METRICS: Final = (
     "Where to serve metrics for Prometheus, at /metrics, and a health check, at /healthz: a port number, on this "
@@ -109,7 +109,7 @@ class Options(usage.Options):
         ),
         ("oidc-secret-file", None, None, "File with the secret of this client. By default it has none."),
         ("topics", None, TOPICS[0], f"Who may set the topic of a room: {' or '.join(TOPICS)}."),
-        ("data", None, _DEFAULTS.data, "Directory for the stored messages; created with access for its owner only."),
+        ("data", None, _DEFAULTS.data, "Folder for the stored messages; created with access for its owner only."),
         ("journal", None, None, _JOURNAL),
         (
             "node",
@@ -210,9 +210,9 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
-            raise SystemExit(stderr_line(f"{error}; twistd broadcast --help lists the options.")) from error
+            raise SystemExit(format_for_stderr(f"{error}; twistd broadcast --help lists the options.")) from error
         except StartupError as error:
-            raise SystemExit(stderr_line(str(error))) from error
+            raise SystemExit(format_for_stderr(str(error))) from error
 
     def postOptions(self) -> None:
         """Validate all settings and read their files, before twistd changes the working directory.

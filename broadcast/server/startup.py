@@ -17,7 +17,7 @@ from broadcast.server.logging import ProcessLog
 _log = Logger()
 
 
-def stderr_line(text: str) -> str:
+def format_for_stderr(text: str) -> str:
     """Return *text* as one line for stderr, whatever characters it holds."""
     return f"broadcast: {sanitize(text)}"
 
@@ -28,7 +28,7 @@ def keep_stderr(reactor: Any, twistd: Mapping[str, Any]) -> int | None:  # noqa:
         return None
     try:
         stderr = os.dup(2)
-    except OSError:  # closed
+    except OSError:  # stderr is closed
         return None
     reactor.callWhenRunning(os.close, stderr)  # the terminal would otherwise never be free of the daemon
     return stderr
@@ -37,10 +37,10 @@ def keep_stderr(reactor: Any, twistd: Mapping[str, Any]) -> int | None:  # noqa:
 def give_up(twistd: Mapping[str, Any], log: ProcessLog | None, stderr: int | None, line: str) -> NoReturn:
     """End the process before the reactor runs, and report *line* to the person who started it.
 
-    *twistd* holds twistd's options, *log* is the log that has begun, and *stderr* is that of a daemon, if it still has
-    one. This function removes twistd's pid file and
-    reports to twistd's parent process itself: for an exception, twistd would print a traceback or leave the pid file
-    behind.
+    *twistd* holds twistd's options. *log* is the log, if it has begun. *stderr* is the result of ``keep_stderr``.
+
+    For an exception, twistd would print a traceback or leave its pid file behind. So this function removes the pid
+    file, and reports to twistd's parent process itself.
     """
     if twistd.get("pidfile"):
         with suppress(OSError):
@@ -53,11 +53,11 @@ def give_up(twistd: Mapping[str, Any], log: ProcessLog | None, stderr: int | Non
     if status is not None:
         if stderr is not None:
             with suppress(OSError):
-                os.write(stderr, f"{stderr_line(line)}\n".encode())
+                os.write(stderr, f"{format_for_stderr(line)}\n".encode())
         # The parent process of a daemon waits for this status, prints its first 100 bytes, and exits with status 1.
         os.write(status, f"1 {line}".encode("ascii", "replace")[:100])
     elif sys.__stderr__ is not None:
         # twistd has redirected sys.stderr to the log.
-        sys.__stderr__.write(f"{stderr_line(line)}\n")
+        sys.__stderr__.write(f"{format_for_stderr(line)}\n")
         sys.__stderr__.flush()
     raise SystemExit(1)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from broadcast.core.accounts import ACCOUNT_MODES
 from broadcast.core.errors import StartupError
 from broadcast.core.moderation import TOPICS
-from broadcast.core.rooms import MAX_ROOM_NAME_CHARS, room_name
+from broadcast.core.rooms import MAX_ROOM_NAME_CHARS, parse_room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.net.addresses import is_loopback
 from broadcast.net.endpoints import is_number
@@ -27,12 +27,14 @@ REPLAY_LIMIT: Final = 1000
 NAME_CHARACTERS: Final = 100
 """Maximum length of the server's name, which has to fit in one line."""
 SECRET_BYTES: Final = 4096
+"""Maximum size of the file with the secret of the OpenID Connect client."""
 MOTD_LINES: Final = 100
 MOTD_BYTES: Final = 16 * 1024
 """Maximum size of the message of the day. It is small because every connection receives it, even before a nickname."""
 LOG_FORMATS: Final = ("text", "json")
 PASSWORDS: Final = ("warn", "tls")
 ACCOUNT_DAYS_LIMIT: Final = 36_500
+"""Maximum value of ``account-days``: 100 years."""
 ROOMS: Final = ("open", "fixed")
 
 KIB: Final = 1024
@@ -41,7 +43,7 @@ MIB: Final = 1024 * 1024
 UNIX_PROXY: Final = "unix"
 """Stands for all clients of a unix socket among the trusted proxies."""
 
-_web_path: Final = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
+_WEB_PATH: Final = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 _JOURNAL_URL: Final = re.compile(r"sqlite:|memory:\Z|postgres(?:ql)?://")
 _NODE: Final = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 _SCHEMA: Final = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
@@ -63,7 +65,7 @@ LIMITS: Final[Mapping[str, Limit]] = {
     "paste-lines": Limit("paste_lines", 1, 100_000, "Maximum number of lines that a client may send at once."),
     "lines-per-second": Limit(
         "lines_per_second",
-        0.02,  # slower would exceed the 100 seconds of silence after which the client gives up on the server
+        0.02,  # with a lower rate, the silence could exceed the 100 seconds after which a client gives up
         1_000_000,
         "Rate limit after --paste-lines. Lines that arrive faster wait.",
         False,
@@ -133,14 +135,20 @@ def _invalid(where: str, expected: str, value: object) -> StartupError:
     return StartupError(f"{where} takes {expected}, not {shown if len(shown) <= 60 else shown[:60] + '…'}.")
 
 
-def _check_ports(where: str, value: object, _folder: Path) -> tuple[str, ...]:
-    ports = value if isinstance(value, list) else [value]
+def _check_each(check: Callable[[str, object, Path], str], where: str, value: object, folder: Path) -> tuple[str, ...]:
+    """Return the results of *check* for the values of a list, or for a single value."""
+    values = value if isinstance(value, list) else [value]
+    return tuple(check(where, each, folder) for each in values)
+
+
+def _check_ports(where: str, value: object, folder: Path) -> tuple[str, ...]:
+    ports = _check_each(_check_port, where, value, folder)
     if not ports:
         raise _invalid(where, "at least one port", value)
-    return tuple(_check_port(where, port) for port in ports)
+    return ports
 
 
-def _check_port(where: str, value: object, _folder: Path | None = None) -> str:
+def _check_port(where: str, value: object, _folder: Path) -> str:
     expected = f"a number from 0 to {LAST_PORT} or a Twisted endpoint description such as tcp:5555:interface=0.0.0.0"
     if not isinstance(value, int | str) or isinstance(value, bool):
         raise _invalid(where, expected, value)
@@ -164,15 +172,14 @@ def _check_name(where: str, value: object, _folder: Path) -> str:
     return name
 
 
-def _check_room(where: str, value: object, _folder: Path | None = None) -> str:
-    if isinstance(value, str) and (name := room_name(value)) is not None:
+def _check_room(where: str, value: object, _folder: Path) -> str:
+    if isinstance(value, str) and (name := parse_room_name(value)) is not None:
         return name
     raise _invalid(where, f"a room's name, 1 to {MAX_ROOM_NAME_CHARS} of a-z, 0-9, _ and -", value)
 
 
-def _check_rooms(where: str, value: object, _folder: Path) -> tuple[str, ...]:
-    rooms = value if isinstance(value, list) else [value]
-    return tuple(dict.fromkeys(_check_room(where, room) for room in rooms))
+def _check_rooms(where: str, value: object, folder: Path) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_check_each(_check_room, where, value, folder)))
 
 
 def _check_choice(choices: tuple[str, ...], where: str, value: object, _folder: Path) -> str:
@@ -208,7 +215,7 @@ def _check_path(where: str, value: object, folder: Path) -> Path:
 
 def _check_journal(where: str, value: object, _folder: Path) -> str:
     url = check_text(where, value)
-    if not _JOURNAL_URL.match(url):  # its text may hold a password
+    if not _JOURNAL_URL.match(url):  # the error does not repeat the value, which may hold a password
         raise StartupError(f"{where} takes sqlite:FOLDER, memory: or postgresql://USER@HOST/DATABASE.")
     return url
 
@@ -238,17 +245,12 @@ def _is_issuer(url: str) -> bool:
 def _check_web_url(where: str, value: object, _folder: Path) -> str:
     url = check_text(where, value)
     origin, path = _split_url(url)
-    if origin is None or not (path == "" or _web_path.fullmatch(path.removesuffix("/"))):
+    if origin is None or not (path == "" or _WEB_PATH.fullmatch(path.removesuffix("/"))):
         raise _invalid(where, "the address of the page, as in https://chat.example.com/", value)
     return f"{origin}{path.removesuffix('/')}/"
 
 
-def _check_web_origins(where: str, value: object, _folder: Path) -> tuple[str, ...]:
-    urls = value if isinstance(value, list) else [value]
-    return tuple(_check_web_origin(where, url) for url in urls)
-
-
-def _check_web_origin(where: str, value: object) -> str:
+def _check_web_origin(where: str, value: object, _folder: Path) -> str:
     origin, path = _split_url(check_text(where, value))
     if origin is None or path not in ("", "/"):
         raise _invalid(where, "a scheme and a host, as in https://chat.example.com", value)
@@ -256,7 +258,7 @@ def _check_web_origin(where: str, value: object) -> str:
 
 
 def _split_url(url: str) -> tuple[str | None, str]:
-    """Return the origin and the path of *url*, an address with http or https. The origin is None if it is none."""
+    """Return the origin and the path of *url*, an address with http or https. The origin is None if it is not one."""
     if not (url.isascii() and url.isprintable()) or any(mark in url for mark in " ?#@"):
         return None, ""
     try:
@@ -269,17 +271,12 @@ def _split_url(url: str) -> tuple[str | None, str]:
 
 def _check_web_path(where: str, value: object, _folder: Path) -> str:
     path = check_text(where, value)
-    if path != "/" and not _web_path.fullmatch(path.removesuffix("/")):
+    if path != "/" and not _WEB_PATH.fullmatch(path.removesuffix("/")):
         raise _invalid(where, "the path at which the proxy has the page, as in /chat", value)
     return path.removesuffix("/")
 
 
-def _check_proxies(where: str, value: object, _folder: Path) -> tuple[str, ...]:
-    addresses = value if isinstance(value, list) else [value]
-    return tuple(_check_proxy(where, address) for address in addresses)
-
-
-def _check_proxy(where: str, value: object) -> str:
+def _check_proxy(where: str, value: object, _folder: Path) -> str:
     proxy = check_text(where, value)
     if proxy != UNIX_PROXY:
         try:
@@ -346,7 +343,9 @@ VALIDATORS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
     "ephemeral": _check_flag,
     "journal": _check_journal,
     "node": partial(_check_identifier, _NODE, "1 to 100 of letters, digits and ._:-"),
-    "schema": partial(_check_identifier, _SCHEMA, "1 to 63 of a-z, 0-9 and _, with no digit and no pg_ at its begin"),
+    "schema": partial(
+        _check_identifier, _SCHEMA, "1 to 63 of a-z, 0-9 and _, with neither a digit nor pg_ at its beginning"
+    ),
     "tls": _check_ports,
     "cert": _check_path,
     "key": _check_path,
@@ -354,9 +353,9 @@ VALIDATORS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
     "web-tls": _check_ports,
     "web-path": _check_web_path,
     "web-url": _check_web_url,
-    "web-origin": _check_web_origins,
+    "web-origin": partial(_check_each, _check_web_origin),
     "web-hsts": _check_flag,
-    "trusted-proxy": _check_proxies,
+    "trusted-proxy": partial(_check_each, _check_proxy),
     "metrics": _check_port,
     "accounts": partial(_check_choice, ACCOUNT_MODES),
     "account-days": partial(_check_number, 0, ACCOUNT_DAYS_LIMIT, True),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from broadcast.net.connections import Connections
 
 DRAIN_SECONDS: Final = 3.0
-"""Maximum time to handle the input received before."""
+"""Maximum time to handle the input that was received before the end."""
 LINGER_SECONDS: Final = 1.0
 """Time for the clients to close their side after the notice. Nearly all of them do so at once."""
 ABORT_SECONDS: Final = 0.5
@@ -40,7 +40,7 @@ class Visits:
         await with_timeout(self._clock, DRAIN_SECONDS, self._connections.drain())
         delivered: Deferred[None] = Deferred()
         self._hub.close(partial(delivered.callback, None), text)
-        if not await self._before(deadline - LINGER_SECONDS, delivered):
+        if not await self._wait_until(deadline - LINGER_SECONDS, delivered):
             # The journal is stuck, so the notice in the stream of the room does not arrive.
             for connection in self._connections:
                 connection.send_shutdown_notice()
@@ -55,14 +55,14 @@ class Visits:
         # output was handed to the kernel, which still delivers it. On the others, it waits for the rest.
         for connection in list(self._connections):
             connection.transport.loseConnection()
-        if await self._before(deadline, gone):
+        if await self._wait_until(deadline, gone):
             return
         self._log.warn("Aborting connections that have not received everything: {count}.", count=len(self._connections))
         for connection in list(self._connections):
             connection.transport.abortConnection()
         await with_timeout(self._clock, ABORT_SECONDS, gone)
 
-    async def _before(self, deadline: float, event: Deferred[Any]) -> bool:
+    async def _wait_until(self, deadline: float, event: Deferred[Any]) -> bool:
         """Wait for *event* until *deadline*, and return whether it has fired."""
         return await with_timeout(self._clock, max(0.0, deadline - self._clock.seconds()), event)
 

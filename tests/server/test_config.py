@@ -147,11 +147,11 @@ def test_journal_on_the_command_line_overrides_that_of_the_config_file(tmp_path:
         ),
         (
             {"schema": "pg_a"},
-            "--schema takes 1 to 63 of a-z, 0-9 and _, with no digit and no pg_ at its begin, not 'pg_a'.",
+            "--schema takes 1 to 63 of a-z, 0-9 and _, with neither a digit nor pg_ at its beginning, not 'pg_a'.",
         ),
         (
             {"schema": 'a"b'},
-            "--schema takes 1 to 63 of a-z, 0-9 and _, with no digit and no pg_ at its begin, not 'a\"b'.",
+            "--schema takes 1 to 63 of a-z, 0-9 and _, with neither a digit nor pg_ at its beginning, not 'a\"b'.",
         ),
         ({"node": "a b"}, "--node takes 1 to 100 of letters, digits and ._:-, not 'a b'."),
         ({"node": "a" * 101}, "--node takes 1 to 100 of letters, digits and ._:-, not 'aaa"),

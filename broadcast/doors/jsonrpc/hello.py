@@ -146,13 +146,14 @@ class Hello:
             self._check_password()
         elif isinstance(session, FoundSession) or resume.attempt <= session.attempt:
             raise refusal("stale", f"Attempt {session.attempt} to resume this session came before.")
-        elif not session.wait_for_checks(self._begin_or_refuse):  # the result tells the account
+        elif not session.wait_for_checks(self._begin_or_refuse):  # their result says which account the session has
             self._resume(session, resume)
 
     def _must_wait(self, rooms: Iterable[Room], again: Callable[[], None]) -> bool:
-        """Return whether *rooms* have not come to the lines that the client has read on another node.
+        """Return whether this node has still to read lines of *rooms* that the client has read on another node.
 
-        Then *again* is called later. After some time, the numbers of the client are wrong.
+        If so, *again* is called later. After ``CATCH_UP_SECONDS``, the numbers of the client count as wrong, so the
+        result is False, and ``_check_numbers`` rejects them.
         """
         if self._sessions.shared is None or all(room.last_seq >= self._after.get(room.name, 0) for room in rooms):
             return False
@@ -200,7 +201,7 @@ class Hello:
             if isinstance(account, RejectedError):
                 raise explain_rejection(account)
             if self._connection.is_gone:
-                raise session_gone()  # it must not end another session of the account
+                raise session_gone()  # this hello must not end another session of the account
             self._account = account
             self._open_rooms()
         except RpcError as error:

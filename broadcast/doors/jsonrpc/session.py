@@ -122,8 +122,8 @@ class SessionRegistry(Protocol):
     def park(self, session: ProgramSession, on_parked: OnDirectory) -> None:
         """Give *session* up, for another node. Call *on_parked* once that has happened, or has failed."""
 
-    def forget(self, session: ProgramSession) -> None:
-        """Free *session*, which another node has now."""
+    def give_away(self, session: ProgramSession) -> None:
+        """Free *session*, which another node has now, and log that it has gone there."""
 
 
 class ProgramSession:
@@ -383,7 +383,7 @@ class ProgramSession:
         """Drop the session, which another node has now; see ``Resumable``."""
         connection, self.connection = self.connection, None
         self._stop_waiting()
-        self._sessions.forget(self)
+        self._sessions.give_away(self)
         for message in self.private.take_held():  # those that have come since ``save``
             self.member.listener.receive_private(message)
         if connection is not None:

@@ -1,4 +1,4 @@
-"""The registry of the sessions of programs, and the secrets that resume them."""
+"""The registry of the sessions of programs, and the tokens that resume them."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 class Sessions:
     """All sessions of programs.
 
-    *make_token* returns a new secret each time. *clock* is monotonic; *wall_clock* returns the time of day in seconds
-    since the epoch. *call_soon* runs a function in a later turn of the reactor.
+    *make_token* returns a new token, a secret, each time. *clock* is monotonic. *wall_clock* returns the time of day in
+    seconds since the epoch. *call_soon* runs a function in a later turn of the reactor.
     """
 
     _log = Logger()
@@ -144,13 +144,13 @@ class Sessions:
         return self.hub.other_nodes.sessions
 
     def publish(self, session: ProgramSession) -> None:
-        """Tell the other nodes of *session*, so that it can go on there."""
+        """Store *session* in the directory, so that another node can resume it."""
         if self.shared is not None:
             token = hash_token(session.token)
             self.shared.keep(KeptSession(session.id, token, session.attempt, session.grace, session.is_waiting))
 
     def park(self, session: ProgramSession, on_parked: OnDirectory) -> None:
-        """Give *session* up, for another node. Call *on_parked* once that has happened, or has failed."""
+        """Park *session*, so that another node can claim it. Call *on_parked* with the result."""
 
         def parked(error: RejectedError | None) -> None:
             if error is None and session in self._all:
@@ -160,8 +160,8 @@ class Sessions:
         if self.shared is not None:
             self.shared.park(session.id, session.save(), parked)
 
-    def forget(self, session: ProgramSession) -> None:
-        """Free *session*, which another node has now."""
+    def give_away(self, session: ProgramSession) -> None:
+        """Free *session*, which another node has now, and log that it has gone there."""
         self._all.discard(session)
         self._log_leave(session, RESUMED_ELSEWHERE)
         self.hub.give_away(session.member)

@@ -42,11 +42,11 @@ from broadcast.journals.postgres.rows import DURABLE, Row, encode, is_streamed, 
 MAX_EVENTS = 512
 """Maximum number of events in one batch."""
 PROBE_SECONDS = 2.0
-"""Seconds between two checks, while no event arrives, whether the database can be used."""
+"""Time between two checks, while no event arrives, whether the database can be used."""
 RETRY_SECONDS = 4.0
 """Time for which a batch is tried again when the database has just become unreachable, and others wait for it."""
-PAUSE = 0.2
-"""Seconds between two tries."""
+PAUSE_SECONDS = 0.2
+"""Time between two tries."""
 
 _LATE = (*COMMITTED, StoreFailed, Repeated)
 """The events that wait for the outcome of a batch in doubt."""
@@ -77,11 +77,12 @@ class _AbandonedError(Exception):
 class CommitThread:
     """The thread that stores the events of *queue* with connections to *database*.
 
-    *writer* is this server. All events go to *merger*, those of a room
-    in order, each as stored or as ``StoreFailed``. *read_others* is called with rooms in which events of other servers
-    come first. *stats* records the commits. *on_lost* is called, on this thread, when other servers have removed this
-    one, or with the name of a room in which lines were lost that were delivered. *report_records* receives the results
-    of changes of records; see ``RecordFeed.add_own``.
+    *writer* is this node. All events go to *merger*, those of a room in order, each as stored or as ``StoreFailed``.
+    *read_others* is called with rooms in which events of other nodes come first. *stats* records the commits.
+
+    *on_lost* is called, on this thread, when other nodes have removed this one, or with the name of a room in which the
+    database has lost delivered lines. *report_records* receives the results of changes of records; see
+    ``RecordFeed.add_own``.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - each is a part of the journal
@@ -108,8 +109,8 @@ class CommitThread:
         """Time before which no other connection is tried."""
         self._waiting: Sequence[Chunk] = ()
         """The events of the batch in flight. It is empty if none but lines and topics wait for its result."""
-        self._owed: list[Chunk] = []
-        """Joins, leaves and the like that could not be stored. Other servers receive them later."""
+        self._deferred: list[Chunk] = []
+        """Joins, leaves and the like that could not be stored. They are stored later, for the other nodes."""
         self._closing = Flag()
         # A daemon thread, so that a process that exits without closing the journal does not hang.
         self._thread = Thread(target=self._run, name="journal writer", daemon=True)
@@ -139,11 +140,11 @@ class CommitThread:
                 self._call(_APPEND, *_NOTHING)
                 if self._stats.last_error:
                     self._stats.record_success(self._stats.now() - began)
-                if self._owed:
+                if self._deferred:
                     self._store(())
 
     def _store_records(self, writes: Sequence[RecordWrite]) -> None:
-        """Make the changes of records in *writes* and report the result. Never raises another error than the end."""
+        """Make the changes of records in *writes*, and report the results. Raises only ``_AbandonedError``."""
         try:
             began = self._stats.now()
             answer = self._call(CHANGE_RECORDS, encode_writes(write.changes for write in writes))
@@ -158,10 +159,43 @@ class CommitThread:
 
     def _store(self, batch: Sequence[Chunk]) -> None:
         """Store *batch*, and give its events to the merger."""
+        rooms, rows, chunks = self._to_rows([*self._deferred, *batch])
+        if not rows:
+            self._merger.pass_on(chunks)
+            return
+        deferred = len(self._deferred)
+        logs = {log for log, _ in chunks}
+        self._merger.begin(logs)
+        self._waiting = chunks[deferred:]
+        began = self._stats.now()
+        try:
+            answer = self._call(_APPEND, [*map(to_text, rooms)], encode(rows))
+        except _NotStoredError as error:
+            self._merger.end(logs)
+            self._defer(chunks[deferred:])
+            waiting = [(log, self._still_waiting(events)) for log, events in chunks[deferred:]]
+            self._merger.pass_on(self._fail(waiting, str(error)))
+            return
+        if self._stats.last_error or any(row[1] in DURABLE for row in rows):
+            self._stats.record_success(self._stats.now() - began)
+        segments = _number(chunks, dict(zip(rooms, answer["rooms"], strict=True)), answer["repeated"])
+        for index, (log, segment) in enumerate(segments):
+            events = [] if index < deferred else self._still_waiting(segment.events)
+            segments[index] = log, segment._replace(events=events)
+        del self._deferred[:deferred]
+        self._deliver(segments)
+
+    def _to_rows(
+        self, batch: Sequence[Chunk]
+    ) -> tuple[dict[str, int], list[Row], list[tuple[PostgresRoomLog, list[Event]]]]:
+        """Return the rooms of the rows of *batch*, with their indexes, the rows, and the chunks to deliver.
+
+        In these, ``StoreFailed`` stands for each event that cannot be stored.
+        """
         rooms: dict[str, int] = {}
         rows: list[Row] = []
         chunks: list[tuple[PostgresRoomLog, list[Event]]] = []
-        for log, events in (*self._owed, *batch):
+        for log, events in batch:
             index = rooms.get(log.name, len(rooms))
             returned: list[Event] = []
             for event in events:
@@ -174,30 +208,7 @@ class CommitThread:
                     rows.append(row)
                 returned.append(event)
             chunks.append((log, returned))
-        if not rows:
-            self._merger.pass_on(chunks)
-            return
-        owed = len(self._owed)
-        logs = {log for log, _ in chunks}
-        self._merger.begin(logs)
-        self._waiting = chunks[owed:]
-        began = self._stats.now()
-        try:
-            answer = self._call(_APPEND, [*map(to_text, rooms)], encode(rows))
-        except _NotStoredError as error:
-            self._merger.end(logs)
-            self._owe(chunks[owed:])
-            waiting = [(log, self._still_waiting(events)) for log, events in chunks[owed:]]
-            self._merger.pass_on(self._fail(waiting, str(error)))
-            return
-        if self._stats.last_error or any(row[1] in DURABLE for row in rows):
-            self._stats.record_success(self._stats.now() - began)
-        segments = _number(chunks, dict(zip(rooms, answer["rooms"], strict=True)), answer["repeated"])
-        for index, (log, segment) in enumerate(segments):
-            events = [] if index < owed else self._still_waiting(segment.events)
-            segments[index] = log, segment._replace(events=events)
-        del self._owed[:owed]
-        self._deliver(segments)
+        return rooms, rows, chunks
 
     def _deliver(self, segments: Sequence[tuple[PostgresRoomLog, Segment]]) -> None:
         """Give *segments* to the merger, unless the database has lost lines and given their numbers again."""
@@ -246,7 +257,7 @@ class CommitThread:
             self._release(reason)
         if self._closing.is_set() and late >= 0:
             raise _AbandonedError
-        sleep(PAUSE)
+        sleep(PAUSE_SECONDS)
 
     def _execute(self, statement: str, *values: object, at_once: bool) -> Mapping[str, Any]:
         """Return the result of one call. If not *at_once*, connect only if the last try was some time ago."""
@@ -263,7 +274,7 @@ class CommitThread:
         return row[0]  # type: ignore[no-any-return]
 
     def _release(self, reason: str) -> None:
-        """Let nothing but lines and topics wait for the outcome of a batch in doubt, and let new ones of these fail."""
+        """Let only lines and topics wait for the outcome of a batch in doubt. Let new lines and topics fail."""
         waiting, self._waiting = self._waiting, ()
         self._merger.pass_by(
             [(log, [each for each in events if not isinstance(each, _LATE)]) for log, events in waiting]
@@ -271,14 +282,14 @@ class CommitThread:
         while (item := self._queue.drain()) is not None:
             for write in item.writes:
                 write.on_done(JournalError(reason))
-            self._owe(item.chunks)
+            self._defer(item.chunks)
             self._merger.pass_by(self._fail(item.chunks, reason))
 
-    def _owe(self, chunks: Iterable[Chunk]) -> None:
+    def _defer(self, chunks: Iterable[Chunk]) -> None:
         """Store the events without a number of *chunks* later, except topics."""
         for log, events in chunks:
-            if owed := [event for event in events if is_streamed(event) and not isinstance(event, COMMITTED)]:
-                self._owed.append((log, owed))
+            if deferred := [event for event in events if is_streamed(event) and not isinstance(event, COMMITTED)]:
+                self._deferred.append((log, deferred))
 
     def _still_waiting(self, events: list[Event]) -> list[Event]:
         """Return those of *events*, from the batch in flight, that ``_release`` has not passed on."""

@@ -1,7 +1,7 @@
-"""The directory of a cluster in PostgreSQL: the nicknames of all servers, their leases, and messages between them.
+"""The directory of a cluster in PostgreSQL: the nicknames of all nodes, their leases, and messages between them.
 
-One thread has one connection. It makes the changes of this server, many in one call, and renews the lease. It receives
-notifications of the changes of other servers. After each reconnection it compares the people in the database with those
+One thread has one connection. It makes the changes of this node, many in one call, and renews the lease. It receives
+notifications of the changes of other nodes. After each reconnection it compares the people in the database with those
 that the hub knows.
 """
 
@@ -36,7 +36,6 @@ from broadcast.core.directory import (
     Person,
     Return,
     SlowMode,
-    UserNotice,
 )
 from broadcast.core.errors import Busy, DatabaseAway, NicknameRejected, NotHere, RecipientNotReading, RejectedError
 from broadcast.core.events import PrivateMessage
@@ -44,20 +43,19 @@ from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.postgres.database import Connection, Database, describe_error, is_lease_lost
 from broadcast.journals.postgres.leases import LEASE_SECONDS, RENEW_SECONDS, LeaseLost, renew_lease
-from broadcast.journals.postgres.record_feed import Listener, RecordFeed
-from broadcast.journals.postgres.shared_sessions import PostgresSessions
+from broadcast.journals.postgres.record_feed import RecordFeed, RecordListener
+from broadcast.journals.postgres.shared_sessions import PostgresSessions, ignore_answer
 
 GIVE_UP_SECONDS: Final = 5.0
-"""Time after which a change fails that could not be made, and a message that was not taken."""
+"""Time after which a change that was not made fails, and a message without an answer."""
 RETRY_SECONDS: Final = 0.5
 """Time between two tries to connect."""
 MAX_CHANGES: Final = 200
 """Maximum number of changes in one call."""
 MAX_WAITING: Final = 20_000
 """Maximum number of changes that wait."""
-
 MAIL_SECONDS: Final = 3.0
-"""Time after which the recipient discards a message: its sender may have given up."""
+"""Time after which the recipient discards a message, because its sender may have given up."""
 
 _CHANGE = "SELECT change_people_once(%s, %s, %s, %s::jsonb)"
 _PEOPLE = """SELECT node, session, nick, account, away, away_reason, address, generation
@@ -66,27 +64,28 @@ _MAIL = """SELECT id, sender, body, extract(epoch FROM now() - stored)::float8 F
     WHERE node = %s AND id > %s ORDER BY id"""
 _DELETE_MAIL = "DELETE FROM mail WHERE node = %s AND id <= %s"
 _KINDS: Final[dict[str, Any]] = {
-    kind.__name__: kind
-    for kind in (PrivateMessage, Expulsion, UserNotice, Handover, Return, Mute, SlowMode, Announcement)
+    kind.__name__: kind for kind in (PrivateMessage, Expulsion, Handover, Return, Mute, SlowMode, Announcement)
 }
+"""The messages and decisions in the mail, by the name of their class."""
 _MUST_BE_MADE: Final = ("release", "end", "park")
-"""The changes that do not fail."""
+"""The kinds of changes that wait without a time-out until they are made."""
 
 
 @dataclass(slots=True)
 class _Change:
     """A change that waits, and the function that receives its answer on the reactor's thread."""
 
-    change: tuple[Any, ...]
+    parts: tuple[Any, ...]
+    """The kind of the change, and its values."""
     on_answer: Callable[[Any], None]
     until: float
     """Monotonic time at which it fails."""
 
 
 class PostgresDirectory:
-    """The directory of the server ``database.node``. With *unicode*, nicknames must not look alike.
+    """The directory of the node ``database.node``. With *unicode*, nicknames must not look alike.
 
-    *on_lost* is called, on any thread, when other servers have removed this one. Then all changes fail.
+    *on_lost* is called, on any thread, when other nodes have removed this one. Then all changes fail.
     """
 
     def __init__(
@@ -118,9 +117,9 @@ class PostgresDirectory:
         self._in_flight: list[_Change] = []
         """The changes that were sent and have no answer yet."""
         self._batch = 0
-        """The number of these."""
+        """The number of their batch."""
         self._known: dict[tuple[int, str], Person] = {}
-        """The people of other servers that the listener knows. Only the thread uses it."""
+        """The people of other nodes that the listener knows. Only the thread uses it."""
         self._db: Connection | None = None
         self._epoch = 0
         self.lease_end = 0.0
@@ -133,7 +132,7 @@ class PostgresDirectory:
         self._closing = self._is_lost = False
 
     def start(self, db: Connection, epoch: int) -> None:
-        """Keep *db*, which holds the name and the lease of this server, with this *epoch*. Called before ``watch``."""
+        """Keep *db*, which holds the name and the lease of this node, with this *epoch*. Called before ``watch``."""
         self._reset()
         self._db = db
         self._epoch = epoch
@@ -147,7 +146,7 @@ class PostgresDirectory:
         """Start the thread."""
         self._listener = listener
         self._feed.watch(
-            Listener(
+            RecordListener(
                 lambda changes: self._notify(lambda listener: listener.records_changed(changes)),
                 lambda stored: self._notify(lambda listener: listener.records_reloaded(stored)),
             )
@@ -171,20 +170,20 @@ class PostgresDirectory:
 
     def update(self, person: Person) -> None:
         """Store new values."""
-        self._add(("update", self._row(person)), _ignore)
+        self._add(("update", self._row(person)), ignore_answer)
 
     def release(self, session: int, nick: str, generation: int = 0) -> None:
         """Free a nickname."""
         item = {"key": casefold_key(nick), "session": session, "nick": nick, "generation": generation}
-        self._add(("release", item), _ignore)
+        self._add(("release", item), ignore_answer)
 
     def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
-        """Pass a message on, and wait for the answer of the other server."""
+        """Pass a message on, and wait for the answer of the other node."""
         number = next(self._numbers)
         self._sent[number] = on_taken, monotonic() + GIVE_UP_SECONDS
 
         def stored(answer: Any) -> None:  # noqa: ANN401 - a value of the database
-            if answer is True:  # it waits in the database, because no server has the session
+            if answer is True:  # it waits in the database, because no node has the session
                 self._end_message(number, None)
             elif answer is not None:
                 self._end_message(number, answer or NotHere("the recipient is not here any more."))
@@ -197,10 +196,10 @@ class PostgresDirectory:
     def publish(self, decision: Decision) -> None:
         """Pass a decision on."""
         body = ["decision", 0, type(decision).__name__, msgspec.to_builtins(decision)]
-        self._add(("publish", None, body), _ignore)
+        self._add(("publish", None, body), ignore_answer)
 
     def close(self) -> None:
-        """Remove the people of this server, and end the thread. Blocks until then, for some seconds at most."""
+        """Remove the people of this node, and end the thread. Blocks until then, for some seconds at most."""
         if self._closing or not self._epoch:
             return
         self._closing = True
@@ -215,7 +214,7 @@ class PostgresDirectory:
         look = skeleton(person.nick) if self._unicode else None
         return {"key": casefold_key(person.nick), "look": look, **msgspec.to_builtins(person)}
 
-    def _add(self, change: tuple[Any, ...], on_answer: Callable[[Any], None]) -> None:
+    def _add(self, parts: tuple[Any, ...], on_answer: Callable[[Any], None]) -> None:
         error: RejectedError | None = None
         with self._lock:
             if self._is_lost:
@@ -223,14 +222,14 @@ class PostgresDirectory:
             elif len(self._changes) >= MAX_WAITING:
                 error = Busy()
             else:
-                self._changes.append(_Change(change, on_answer, monotonic() + GIVE_UP_SECONDS))
+                self._changes.append(_Change(parts, on_answer, monotonic() + GIVE_UP_SECONDS))
         if error is not None:
             self._call_soon(partial(on_answer, error))
         else:
             self._wake()
 
     def _end_message(self, number: int, error: RejectedError | None) -> None:
-        on_taken, _ = self._sent.pop(number, (_ignore, 0.0))
+        on_taken, _ = self._sent.pop(number, (ignore_answer, 0.0))
         on_taken(error)
 
     def _fail_messages(self) -> None:
@@ -246,7 +245,7 @@ class PostgresDirectory:
     # The thread
 
     def _wake(self) -> None:
-        with suppress(BlockingIOError, OSError):  # it is awake, or has ended
+        with suppress(BlockingIOError, OSError):  # the thread is awake already, or has ended
             self._wake_writer.send(b"\0")
 
     def _run(self) -> None:
@@ -259,7 +258,7 @@ class PostgresDirectory:
                     self._work(self._db)
             except Exception as error:  # noqa: BLE001 - the commit thread reports that the database is away
                 if isinstance(error, LeaseLost) or is_lease_lost(error):
-                    self._lose()
+                    self._handle_lost_lease()
                     break
                 self._disconnect()
                 self._fail_old_changes()
@@ -273,8 +272,8 @@ class PostgresDirectory:
                 self._db.execute("SELECT end_lease(%s, %s)", (self._database.node, self._epoch))
         self._disconnect()
 
-    def _lose(self) -> None:
-        """Let all changes fail, because other servers have removed this one."""
+    def _handle_lost_lease(self) -> None:
+        """Let all changes fail, because other nodes have removed this one."""
         with self._lock:
             self._is_lost = True
             changes = [*self._in_flight, *self._changes]
@@ -313,7 +312,7 @@ class PostgresDirectory:
         db.pgconn.consume_input()
         while (notification := db.pgconn.notifies()) is not None:
             self._news.append(notification.extra.decode())
-        self._renew(db)  # after a suspension, the news may be that the people of this server have gone elsewhere
+        self._renew(db)  # after a suspension, the news may be that the people of this node have gone elsewhere
         while self._news:
             self._handle(db, self._news.popleft())
 
@@ -331,10 +330,10 @@ class PostgresDirectory:
             with self._lock:
                 self._in_flight = [self._changes.popleft() for _ in range(min(len(self._changes), MAX_CHANGES))]
             self._batch += 1
-        body = msgspec.json.encode([change.change for change in self._in_flight]).decode()
+        body = msgspec.json.encode([change.parts for change in self._in_flight]).decode()
         try:
             (answers,) = _row_of(db.execute(_CHANGE, (self._database.node, self._epoch, self._batch, body)))
-        except psycopg.DataError as error:  # sent again, it would fail again
+        except psycopg.DataError as error:  # a second try would fail, too
             answers = [RejectedError(f"the database refuses that: {describe_error(error)}.")] * len(self._in_flight)
         changes, self._in_flight = self._in_flight, []
         for change, answer in zip(changes, answers, strict=True):
@@ -347,14 +346,14 @@ class PostgresDirectory:
             waiting, self._changes = self._changes, deque()
             old: list[_Change] = []
             for change in waiting:
-                is_old = change.until < now and change.change[0] not in _MUST_BE_MADE
+                is_old = change.until < now and change.parts[0] not in _MUST_BE_MADE
                 (old if is_old else self._changes).append(change)
         for change in self._in_flight:
-            if change.until < now and change.on_answer is not _ignore:
-                old.append(_Change(change.change, change.on_answer, now))
-                change.on_answer = _ignore
-                if change.change[0] == "take":  # it may have been made, or be made yet
-                    row = change.change[1]
+            if change.until < now and change.on_answer is not ignore_answer:
+                old.append(_Change(change.parts, change.on_answer, now))
+                change.on_answer = ignore_answer
+                if change.parts[0] == "take":  # it may have taken effect, or may yet
+                    row = change.parts[1]
                     self.release(row["session"], row["nick"], row["generation"])
         for change in old:
             self._call_soon(partial(change.on_answer, DatabaseAway()))
@@ -373,10 +372,10 @@ class PostgresDirectory:
                 if node != self._database.node:
                     self._feed.read(db)
             elif kind == "gone":
-                self._go(*values)
+                self._person_left(*values)
             elif values[0]["node"] != self._database.node:
-                self._come(_to_person(values[0]))
-            else:  # it may have been on another server before
+                self._person_changed(_to_person(values[0]))
+            else:  # a person of this node, who may have been on another node before
                 self._known.pop((values[0]["session"], values[0]["key"]), None)
 
     def _compare(self, db: Connection) -> None:
@@ -388,16 +387,16 @@ class PostgresDirectory:
                 people[person.session, casefold_key(person.nick)] = person
         for key, person in list(self._known.items()):
             if key not in people:
-                self._go(person.session, person.nick)
+                self._person_left(person.session, person.nick)
         for key, person in people.items():
             if self._known.get(key) != person:
-                self._come(person)
+                self._person_changed(person)
 
-    def _come(self, person: Person) -> None:
+    def _person_changed(self, person: Person) -> None:
         self._known[person.session, casefold_key(person.nick)] = person
         self._notify(lambda listener: listener.person_changed(person))
 
-    def _go(self, session: int, nick: str) -> None:
+    def _person_left(self, session: int, nick: str) -> None:
         if self._known.pop((session, casefold_key(nick)), None) is not None:
             self._notify(lambda listener: listener.person_left(session, nick))
 
@@ -407,10 +406,11 @@ class PostgresDirectory:
         self._call_soon(lambda: call(listener))
 
     def _read_mail(self, db: Connection) -> None:
-        """Handle the mail to this server. It is deleted after that, so that a lost connection loses none."""
-        self._feed.read(db)  # first: a message can be about an account or a private line that another server has stored
+        """Handle the mail to this node. It is deleted after that, so that a lost connection loses none."""
+        self._feed.read(db)  # first: a message can be about an account or a private line that another node has stored
         mail = db.execute(_MAIL, (self._database.node, self._last_mail)).fetchall()
-        for self._last_mail, sender, (kind, number, name, values), age in mail:
+        for mail_id, sender, (kind, number, name, values), age in mail:
+            self._last_mail = mail_id
             if kind == "answer":
                 self._call_soon(partial(self._end_message, number, _to_error(name, values)))
                 continue
@@ -423,7 +423,7 @@ class PostgresDirectory:
 
     def _answer(self, node: str, number: int, error: RejectedError | None) -> None:
         name = "" if error is None else type(error).__name__
-        self._add(("answer", node, ["answer", number, name, str(error or "")]), _ignore)
+        self._add(("answer", node, ["answer", number, name, str(error or "")]), ignore_answer)
 
     def _clear_wakes(self) -> None:
         with suppress(BlockingIOError):
@@ -434,10 +434,6 @@ class PostgresDirectory:
         if db is not None:
             with suppress(psycopg.Error):
                 db.close()
-
-
-def _ignore(_answer: object) -> None:
-    """Ignore the answer to a change."""
 
 
 def _receive(message: NodeMessage, on_taken: OnDirectory, listener: NodeListener) -> None:

@@ -32,7 +32,7 @@ from broadcast.journals.query_thread import Kind, Query, QueryThread
 
 T = TypeVar("T")
 _Opened: TypeAlias = tuple[Writer, RoomRow, list[Stored], list[Event]]
-"""A new epoch, and a room with its last lines and the joins of the people on other servers."""
+"""A new epoch, and a room with its last lines and the joins of the people on other nodes."""
 
 LEASE_LOST: Final = "This server did not renew its lease in time, so the other servers have removed it."
 LINES_LOST: Final = (
@@ -42,7 +42,7 @@ LINES_LOST: Final = (
 
 
 class PostgresJournal:
-    """A journal in *database*, with threads that write, read, search, and receive the events of other servers.
+    """A journal in *database*, with threads that write, read, search, and receive the events of other nodes.
 
     Events of all rooms that are appended while a commit runs form the next commit (group commit). If a commit fails,
     none of its events is stored; the next commit tries again. The commits are recorded in *commit_stats*. ``open``
@@ -58,7 +58,7 @@ class PostgresJournal:
     ) -> None:
         self.id = ""
         self.on_lost: Callable[[str], object] = str
-        """Called with one line when this server must not go on: others have removed it, or stored lines were lost."""
+        """Called with one line when this node must not go on: others have removed it, or stored lines were lost."""
         self.commit_stats = commit_stats or CommitStats()
         self._database = database
         self._call_soon = call_soon
@@ -120,12 +120,12 @@ class PostgresJournal:
 
     @property
     def lease_seconds(self) -> float:
-        """Time until the others remove this server, unless it renews its lease; negative once it has run out."""
+        """Time until the others remove this node, unless it renews its lease; negative once it has run out."""
         return 0.0 if self._directory is None else self._directory.lease_end - monotonic()
 
     @property
     def tail_seconds(self) -> float:
-        """Time since everything was read that other servers had stored."""
+        """Time since everything was read that other nodes had stored."""
         return 0.0 if self._tail is None else monotonic() - self._tail.read_at
 
     def restart(
@@ -144,7 +144,7 @@ class PostgresJournal:
             try:
                 self._stop_writing()
                 result = self._prepare(name, tail)
-                self._feed.reload()  # for ids that no other server gives by now
+                self._feed.reload()  # for ids that no other node gives by now
                 self.query(self._feed.read)
             except JournalError as error:
                 result = error
@@ -156,7 +156,7 @@ class PostgresJournal:
         Thread(target=prepare, name="journal restart", daemon=True).start()
 
     def _lose(self, room: str = "") -> None:
-        """Report that others have removed this server, or that *room* has lost lines. May be called on any thread."""
+        """Report that others have removed this node, or that *room* has lost lines. May be called on any thread."""
         if not room:
             self._call_soon(partial(self._report_lost, LEASE_LOST))
         elif not self._is_renewing_id:
@@ -221,7 +221,7 @@ class PostgresJournal:
             return query(db)
 
     def make_directory(self, *, unicode: bool) -> PostgresDirectory:
-        """Return the directory of the servers that share the journal, which closes it."""
+        """Return the directory of the nodes that share the journal, which closes it."""
         self._directory = PostgresDirectory(self._database, self._call_soon, self._lose, self._feed, unicode=unicode)
         return self._directory
 
@@ -253,13 +253,13 @@ class PostgresJournal:
 
 
 def _renew_id(db: Connection, journal_id: str) -> bool:
-    """Give the journal another id than *journal_id*, and let all servers start anew. Another one may have done it."""
+    """Give the journal another id than *journal_id*, and let all nodes start anew. Another one may have done it."""
     db.execute("SELECT renew_id(%s)", (journal_id,))
     return True
 
 
 def read_members(db: Connection, name: str, tail: int, node: str) -> tuple[RoomRow, list[Stored], list[Event]]:
-    """Return the room *name*, its last *tail* lines, and the joins of the people on other servers than *node*.
+    """Return the room *name*, its last *tail* lines, and the joins of the people on other nodes than *node*.
 
     All of it is as it was at one moment.
     """

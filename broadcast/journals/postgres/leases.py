@@ -1,4 +1,4 @@
-"""The name and the lease of a server among those that share a database."""
+"""The name and the lease of a node among those that share a database."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from broadcast.core.errors import JournalInUse
 from broadcast.journals.postgres.database import Connection, to_text
 
 LEASE_SECONDS: Final = 10.0
-"""Time after which the others remove the people of a server that does not renew its lease."""
+"""Time after which the others remove the people of a node that does not renew its lease."""
 RENEW_SECONDS: Final = 2.0
 """Time between two renewals."""
 LOOK_SECONDS: Final = 0.2
-"""Time between two looks whether another server with the same name renews its lease."""
+"""Time between two looks whether another node with the same name renews its lease."""
 
 _LEASE = "SELECT until, until < now() FROM leases WHERE node = %s"
 
 
 class LeaseLost(Exception):
-    """Other servers have removed this one."""
+    """Other nodes have removed this one."""
 
 
 class Writer(NamedTuple):
-    """A server that may write."""
+    """A node that may write."""
 
     epoch: int
     batch: int
@@ -34,9 +34,9 @@ class Writer(NamedTuple):
 
 
 def start_lease(db: Connection, node: str) -> Writer:
-    """Give the server *node* a lease and a new epoch, and remove what is left of an earlier server with this name.
+    """Give the node *node* a lease and a new epoch, and remove what is left of an earlier node with this name.
 
-    *db* holds the name from now on. Raises ``JournalInUse`` if another server has the name and renews its lease. If the
+    *db* holds the name from now on. Raises ``JournalInUse`` if another node has the name and renews its lease. If the
     other one was suspended, this blocks until its lease has run out.
     """
     name = to_text(node)
@@ -58,9 +58,9 @@ def start_lease(db: Connection, node: str) -> Writer:
 
 
 def renew_lease(db: Connection, node: str, epoch: int) -> None:
-    """Renew the lease of the server *node*, remove servers that are dead, and end sessions. Raises ``LeaseLost``.
+    """Renew the lease of the node *node*, remove nodes that are dead, and end sessions. Raises ``LeaseLost``.
 
-    The lease decides when others remove this server. Whether it may write does not depend on any clock: the database
+    The lease decides when others remove this node. Whether it may write does not depend on any clock: the database
     refuses each change with an old epoch.
     """
     name = to_text(node)
@@ -68,7 +68,7 @@ def renew_lease(db: Connection, node: str, epoch: int) -> None:
     if is_witness is None:
         raise LeaseLost
     if is_witness:
-        # A batch of the dead server may be in flight. Then the next renewal tries again.
+        # A batch of the dead node may be in flight. Then the next renewal tries again.
         with suppress(errors.LockNotAvailable):
             db.execute("SELECT remove_dead()")
         with suppress(errors.LockNotAvailable):

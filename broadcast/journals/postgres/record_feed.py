@@ -1,7 +1,7 @@
-"""The changes of records of all servers, in the order of the database.
+"""The changes of records of all nodes, in the order of the database.
 
-Each batch of changes has a number, without a gap. The servers read those of the others by number. The result of an own
-batch is reported in its place among them, so that every server comes to the same records.
+Each batch of changes has a number, without a gap. The nodes read those of the others by number. The result of an own
+batch is reported in its place among them, so that every node has the same records in the end.
 """
 
 from __future__ import annotations
@@ -17,23 +17,26 @@ from broadcast.journals.postgres.database import Connection, from_text
 from broadcast.journals.postgres.records import decode_changes, read_records_of_server
 
 POLL_SECONDS: Final = 1.0
-"""Time between two looks without a notification."""
+"""Time between two polls, in case a notification was lost."""
 MAX_BATCHES: Final = 500
 """Maximum number of batches that are read at once."""
 
 _READ = "SELECT number, node, changes FROM record_changes WHERE number > %s ORDER BY number LIMIT %s"
 
 
-class Listener(NamedTuple):
-    """The functions that receive what other servers have changed. They are called on any thread, one at a time."""
+class RecordListener(NamedTuple):
+    """The functions that receive what other nodes have changed. They are called on any thread, one at a time."""
 
     change: Callable[[Sequence[RecordChange]], None]
     reload: Callable[[StoredRecords], None]
     """Receives all records, if changes were missed."""
 
 
-class _Own(NamedTuple):
-    """The results of a batch of this server, which has the *number* if it is a *change*, and else comes after it."""
+class _OwnBatch(NamedTuple):
+    """The results of a batch of this node.
+
+    *number* is that of the batch. A batch that changes nothing has none: then it is that of the last batch before it.
+    """
 
     number: int
     is_change: bool
@@ -41,27 +44,27 @@ class _Own(NamedTuple):
 
 
 class RecordFeed:
-    """The changes of the other servers than *node*, which are read, and the results of this one's own batches."""
+    """The changes of the nodes other than *node*, which are read, and the results of the batches of *node* itself."""
 
     def __init__(self, node: str) -> None:
         self._node = node
         self._lock = Lock()
         """Guards everything below."""
-        self._listener: Listener | None = None
+        self._listener: RecordListener | None = None
         self._position = 0
         """Number of the last batch that was passed on, or reported."""
         self._read_to = 0
         """Number of the last batch that was read."""
         self._others: dict[int, Sequence[RecordChange]] = {}
-        """The batches of other servers that wait for those before them, by number."""
-        self._own: deque[_Own] = deque()
+        """The batches of other nodes that wait for those before them, by number."""
+        self._own: deque[_OwnBatch] = deque()
         """The results that wait for the batches before them, in the order of the batches."""
         self._must_reload = False
         self.next_read = 0.0
-        """Monotonic time of the next look. Only the thread that reads uses it."""
+        """Monotonic time of the next poll. Only the thread that reads uses it."""
 
     def start(self, position: int) -> None:
-        """Begin, perhaps anew, after the batch *position*, up to which the server has loaded the records."""
+        """Begin, or begin anew, after the batch *position*, up to which this node has loaded the records."""
         with self._lock:
             while self._own:
                 self._report(self._own.popleft())
@@ -69,31 +72,31 @@ class RecordFeed:
             self._must_reload = False
             self._position = self._read_to = position
 
-    def watch(self, listener: Listener) -> None:
-        """Pass on what other servers change to *listener*. Without this call, results are reported at once."""
+    def watch(self, listener: RecordListener) -> None:
+        """Pass on what other nodes change to *listener*. Without this call, results are reported at once."""
         self._listener = listener
 
     def reload(self) -> None:
-        """Read all records again with the next look."""
+        """Read all records again with the next poll."""
         with self._lock:
             self._must_reload = True
 
     def add_own(self, number: int, reports: Sequence[Callable[[], None]], *, is_change: bool) -> None:
         """Call *reports* once the batches before the own one with this *number* were passed on.
 
-        If it is no *change*, the number is that of the last batch before it. May be called on any thread.
+        *is_change* is False if it changes nothing; see ``_OwnBatch``. May be called on any thread.
         """
         with self._lock:
-            self._own.append(_Own(number, is_change, reports))
+            self._own.append(_OwnBatch(number, is_change, reports))
             self._pass_on()
 
     def poll(self, db: Connection) -> None:
-        """Read, if it is time for a look."""
+        """Read, if it is time for a poll."""
         if monotonic() >= self.next_read:
             self.read(db)
 
     def read(self, db: Connection) -> None:
-        """Read what other servers have changed, and pass it on. Raises ``psycopg.Error``."""
+        """Read what other nodes have changed, and pass it on. Raises ``psycopg.Error``."""
         self.next_read = monotonic() + POLL_SECONDS
         is_complete = False
         while not (is_complete or self._must_reload):
@@ -101,7 +104,7 @@ class RecordFeed:
             is_complete = len(rows) < MAX_BATCHES
             with self._lock:
                 for number, node, changes in rows:
-                    if number != self._read_to + 1:  # the ones before it were deleted: this server was away too long
+                    if number != self._read_to + 1:  # this node was away so long that batches were deleted
                         self._must_reload = True
                         break
                     self._read_to = number
@@ -134,7 +137,7 @@ class RecordFeed:
             following = self._position + 1
             if self._own and self._own[0].number - self._own[0].is_change <= self._position:
                 own = self._own.popleft()
-                if own.is_change and own.number < following:  # an older state than what was reloaded meanwhile
+                if own.is_change and own.number < following:  # newer records were loaded meanwhile
                     self._must_reload = True
                 self._position = max(self._position, own.number)
                 self._report(own)
@@ -144,6 +147,6 @@ class RecordFeed:
             else:
                 return
 
-    def _report(self, own: _Own) -> None:
+    def _report(self, own: _OwnBatch) -> None:
         for report in own.reports:
             report()

@@ -40,7 +40,7 @@ from broadcast.journals.query_thread import Kind, Query
 CHANGE_RECORDS = "SELECT change_records(%s, %s, %s, %s::jsonb)"
 """The call that makes changes. Its parameters: node, epoch, batch, and the result of ``encode_writes``."""
 ID_STEP = 256
-"""Distance between the ids that one server gives, and so one more than the maximum number of servers."""
+"""Distance between the ids that one node gives, and so one more than the maximum number of nodes."""
 SEARCH_ROWS = 2048
 """Maximum number of private lines to search in one call, which takes about 10 ms."""
 MAX_ID = 2**63 - 1
@@ -132,9 +132,9 @@ def select_records(
 
 
 def read_records_of_server(db: psycopg.Connection[Any], node: str) -> tuple[StoredRecords, int]:
-    """Return the records with ids that only the server *node* gives, and the number of the last changes in them.
+    """Return the records with ids that only the node *node* gives, and the number of the last changes in them.
 
-    A program without a lease gives ids that no server gives. Raises ``JournalError`` if there are too many servers.
+    A program without a lease gives ids that no node gives. Raises ``JournalError`` if there are too many nodes.
     """
     query = "SELECT CASE WHEN EXISTS (SELECT FROM leases WHERE node = %s) THEN take_number(%s) ELSE 0 END"
     row = db.execute(query, (to_text(node), to_text(node))).fetchone()
@@ -257,7 +257,7 @@ class Queries(Protocol):
 
 
 class PostgresRecords:
-    """The records of a journal with *queries* and a *queue*, for the server *node*.
+    """The records of a journal with *queries* and a *queue*, for the node *node*.
 
     *on_loaded* is called with the number of the last changes in the records that were loaded.
     """

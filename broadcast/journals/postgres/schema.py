@@ -1,7 +1,7 @@
 """The schema of the journal in PostgreSQL: its migrations, and the functions that write.
 
-Each call of a function is one transaction, so no lock outlasts it, whatever happens to the server that has called it.
-A server numbers its calls, its *batches*, from 1. The database stores the last number and its result. So a server that
+Each call of a function is one transaction, so no lock outlasts it, whatever happens to the node that has called it.
+A node numbers its calls, its *batches*, from 1. The database stores the last number and its result. So a node that
 has lost its connection sends the same batch again: a batch takes effect once.
 """
 
@@ -26,7 +26,7 @@ from broadcast.journals.postgres import (
 STALE = "BC001"
 """The SQLSTATE of a batch that is not valid any more, and can never take effect."""
 LEASE_LOST = "BC002"
-"""The SQLSTATE of a call with an old epoch: others have removed the server."""
+"""The SQLSTATE of a call with an old epoch: others have removed the node."""
 MIGRATION_LOCK = 0x6263_6A31_0000_0000
 """The key of the advisory lock that a migration holds ("bcj1"). The hash of the schema's name is added."""
 
@@ -35,7 +35,7 @@ COPY_OF = "copy of "
 INCOMPLETE = "the schema {} holds a copy that is not complete: run broadcast-admin copy again"
 
 SERVER_LOCK = MIGRATION_LOCK + 2**33
-"""The key of the advisory lock that all servers share. The hash of the schema's name is added."""
+"""The key of the advisory lock that all nodes share. The hash of the schema's name is added."""
 
 _TABLES = """
 CREATE TABLE journal (id text NOT NULL, version integer NOT NULL, home text NOT NULL DEFAULT '');
@@ -380,7 +380,7 @@ MIGRATIONS: list[str] = [
 def open_schema(db: Connection[Any], schema: str) -> str:
     """Create or migrate *schema*, to which the search path of *db* leads, and return the id of the journal.
 
-    Several servers may do this at once. Raises ``psycopg.Error`` or ``JournalError``.
+    Several nodes may do this at once. Raises ``psycopg.Error`` or ``JournalError``.
     """
     newest = len(MIGRATIONS)
     version, journal_id = read_version(db, schema)
@@ -388,7 +388,7 @@ def open_schema(db: Connection[Any], schema: str) -> str:
         with db.transaction():
             db.execute("SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '60s', true)")
             db.execute("SELECT pg_advisory_xact_lock(%s + hashtext(%s))", (MIGRATION_LOCK, schema))
-            version, _ = read_version(db, schema)  # another server may have migrated it meanwhile
+            version, _ = read_version(db, schema)  # another node may have migrated it meanwhile
             _migrate(db, schema, version, MIGRATIONS[version:])
         version, journal_id = read_version(db, schema)
     if version > newest:
@@ -405,7 +405,7 @@ def open_schema(db: Connection[Any], schema: str) -> str:
 def _settle_id(db: Connection[Any]) -> str:
     """Return the id of the journal: a new one if its tables were restored from a dump, which may lack the last lines.
 
-    Another server may do the same at once, so the id that was read before is not valid.
+    Another node may do the same at once, so the id that was read before is not valid.
     """
     home = _value(db, _HOME)
     if not _value(db, "SELECT home = %s FROM journal", home):

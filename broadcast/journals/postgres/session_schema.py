@@ -38,7 +38,7 @@ BEGIN
     UPDATE members SET node = p_node WHERE session = p_session;
     -- The recipient reads mail in the order of the ids. The sender of old mail to a server has given up.
     WITH moved AS (
-        DELETE FROM mail WHERE session = p_session AND body ->> 2 IN ('PrivateMessage', 'UserNotice')
+        DELETE FROM mail WHERE session = p_session AND body ->> 2 = 'PrivateMessage'
             AND (node = '' OR stored > now() - interval '3 seconds') RETURNING mail.*
     )
     INSERT INTO mail (node, sender, body, session) SELECT p_node, sender, body, session FROM moved ORDER BY id;

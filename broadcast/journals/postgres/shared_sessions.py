@@ -1,4 +1,4 @@
-"""The sessions that a token can resume, in PostgreSQL. They are changes of the directory."""
+"""The sessions that a token can resume, in PostgreSQL. Each call becomes a change of the directory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from broadcast.core.directory import FoundSession, KeptSession, OnClaimed, OnDir
 from broadcast.core.errors import NotHere, RejectedError
 
 AddChange: TypeAlias = Callable[[tuple[Any, ...], Callable[[Any], None]], None]
-"""Makes a change in its order. The function receives the answer, or the reason why there is none."""
+"""Makes a change, after those before it. The function receives the answer, or the reason why there is none."""
 
 
 class PostgresSessions:
@@ -22,11 +22,11 @@ class PostgresSessions:
 
     def keep(self, session: KeptSession) -> None:
         """Store a session."""
-        self._add(("keep", msgspec.to_builtins(session)), _ignore)
+        self._add(("keep", msgspec.to_builtins(session)), ignore_answer)
 
     def end(self, session: int) -> None:
         """Void a token."""
-        self._add(("end", {"session": session}), _ignore)
+        self._add(("end", {"session": session}), ignore_answer)
 
     def park(self, session: int, memory: str, on_parked: OnDirectory) -> None:
         """Park a session."""
@@ -48,8 +48,8 @@ class PostgresSessions:
         """Take a parked session over."""
 
         def answered(answer: Any) -> None:  # noqa: ANN401 - likewise
-            if isinstance(answer, RejectedError):  # it may have been made, if the connection was lost
-                self.park(found.session, found.memory, _ignore)
+            if isinstance(answer, RejectedError):  # the claim may have taken effect, if the connection was lost
+                self.park(found.session, found.memory, ignore_answer)
             on_claimed(answer)
 
         generation = found.person.generation
@@ -57,7 +57,7 @@ class PostgresSessions:
         self._add(("claim", item), answered)
 
 
-def _ignore(_answer: object) -> None:
+def ignore_answer(_answer: object) -> None:
     """Ignore the answer to a change."""
 
 

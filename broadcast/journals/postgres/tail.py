@@ -1,6 +1,6 @@
-"""The thread that reads what other servers have stored.
+"""The thread that reads what other nodes have stored.
 
-A notification wakes it up. It says which server has stored events in which rooms. Nothing depends on it, because the
+A notification wakes it up. It says which node has stored events in which rooms. Nothing depends on it, because the
 thread also looks once a second.
 """
 
@@ -54,7 +54,7 @@ WHERE (coalesce(rooms.last, 0), coalesce(rooms.place, 0)) <> (wanted.seq, wanted
 ORDER BY index, event.seq, event.place
 """  # noqa: S608 - constant numbers
 _Row: TypeAlias = tuple[Any, ...]
-"""Index of the room, epoch of this server, last number and place of the room; then seq, place, node, event, and the
+"""Index of the room, epoch of this node, last number and place of the room; then seq, place, node, event, and the
 columns of a line."""
 _SEQ, _NODE = 4, 6
 """The indexes of two columns in a row."""
@@ -62,9 +62,9 @@ _CLEAN = "DELETE FROM stream WHERE stored < now() - interval '2 minutes'"
 
 
 class Tail:
-    """The thread that reads the events of other servers in the open rooms, and gives them to *merger*.
+    """The thread that reads the events of other nodes in the open rooms, and gives them to *merger*.
 
-    *epoch* is that of this server. *on_lost* is called, on this thread, when other servers have removed this one, or
+    *epoch* is that of this node. *on_lost* is called, on this thread, when other nodes have removed this one, or
     with the name of a room in which lines were lost that were delivered.
     """
 
@@ -154,7 +154,7 @@ class Tail:
         self._news.clear()
         # A notification can arrive with the answer to any statement.
         db.add_notify_handler(lambda notification: self._news.append(notification.payload))
-        # It shows to broadcast-admin that a server runs. Nobody waits for it.
+        # It shows to broadcast-admin that a node runs. Nobody waits for it.
         db.execute("SELECT pg_try_advisory_lock_shared(%s + hashtext(%s))", (SERVER_LOCK, self._database.schema))
         db.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._database.schema)))
         return db
@@ -199,7 +199,7 @@ class Tail:
                 continue
             if epoch != self._epoch:
                 self._on_lost("")
-                # People of this server, who are still here, leave by what others have stored on its behalf.
+                # People of this node, who are still here, leave by what others have stored on its behalf.
                 found = [*takewhile(lambda row: row[_NODE] != "", found)]
                 if not found:
                     continue
@@ -220,7 +220,7 @@ class Tail:
 def _parse(rows: Sequence[_Row], position: Position, node: str) -> tuple[list[ReadEvent], Position, bool]:
     """Return the events in *rows* of one room, the position to which they lead, and whether they are all up to now.
 
-    The events without a number of this server, which is *node*, are not delivered: they were passed on already.
+    The events without a number of this node, which is *node*, are not delivered: they were passed on already.
     """
     _, _, last, place, *_ = rows[0]
     lines = [row[_SEQ] for row in rows if row[_SEQ] is not None and row[_NODE] is None]

@@ -108,7 +108,7 @@ def test_batch_in_doubt_is_neither_confirmed_nor_refused_and_others_do_not_wait(
     run: NodeHarness, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commit_thread, "RETRY_SECONDS", 0.1)
-    monkeypatch.setattr(commit_thread, "PAUSE", 0.01)
+    monkeypatch.setattr(commit_thread, "PAUSE_SECONDS", 0.01)
     run.append_texts("a")
     loss = Loss(monkeypatch, '"b"', times=10**6)
     for event in (message("b"), Joined(1, "ann"), TopicChanged(1, "ann", "tea")):
@@ -129,7 +129,7 @@ def test_batch_in_doubt_is_neither_confirmed_nor_refused_and_others_do_not_wait(
 def test_batch_in_doubt_that_the_database_then_refuses_is_replaced(
     run: NodeHarness, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commit_thread, "PAUSE", 0.01)
+    monkeypatch.setattr(commit_thread, "PAUSE_SECONDS", 0.01)
     run.append_texts("a")
     Loss(monkeypatch, '"b"', before=True)
     postgres.execute("ALTER TABLE broadcast.lines ADD CONSTRAINT no CHECK (text <> 'b')", database="shared")

@@ -21,7 +21,6 @@ from broadcast.core.directory import (
     OnDirectory,
     Person,
     SlowMode,
-    UserNotice,
 )
 from broadcast.core.errors import DatabaseAway, NotHere, RecipientNotReading, RejectedError
 from broadcast.core.events import PrivateMessage
@@ -149,7 +148,7 @@ def test_many_changes_at_once_reach_the_other_server(nodes: tuple[Node, Node]) -
             1, "bob", ANN.session, "psst \u2028 \x07", 3.5, 4, PrivateLine(1, 3.5, 4, "b", 7, "a", "t", False)
         ),
         Expulsion(ANN.session, "kicked by bob", "You were kicked", "bob"),
-        UserNotice(ANN.session, "x" * 100_000),
+        PrivateMessage(1, "bob", ANN.session, "x" * 100_000),
     ],
 )
 def test_message_reaches_the_server_of_its_recipient(nodes: tuple[Node, Node], message: NodeMessage) -> None:
@@ -168,7 +167,7 @@ def test_refusal_of_the_recipient_reaches_the_sender(nodes: tuple[Node, Node]) -
     one.refuses = RecipientNotReading("ann does not read.")
     assert one.take(ANN) is None
     answers: list[RejectedError | None] = []
-    two.directory.send(UserNotice(ANN.session, "hi"), answers.append)
+    two.directory.send(PrivateMessage(1, "bob", ANN.session, "hi"), answers.append)
     one.until(lambda: bool(one.received))
     two.until(lambda: bool(answers))
     assert isinstance(answers[0], RecipientNotReading)
@@ -177,7 +176,7 @@ def test_refusal_of_the_recipient_reaches_the_sender(nodes: tuple[Node, Node]) -
 
 def test_message_to_nobody_fails(nodes: tuple[Node, Node]) -> None:
     answers: list[RejectedError | None] = []
-    nodes[0].directory.send(UserNotice(9, "hi"), answers.append)
+    nodes[0].directory.send(PrivateMessage(1, "bob", 9, "hi"), answers.append)
     nodes[0].until(lambda: bool(answers))
     assert isinstance(answers[0], NotHere)
 
@@ -261,7 +260,7 @@ def test_message_arrives_once_although_the_connection_breaks(
     assert one.take(ANN) is None
     cuts = cut_after(one if "mail" in statement else two, monkeypatch, statement)
     answers: list[RejectedError | None] = []
-    messages: list[NodeMessage] = [UserNotice(ANN.session, str(number)) for number in range(5)]
+    messages: list[NodeMessage] = [PrivateMessage(1, "bob", ANN.session, str(number)) for number in range(5)]
     for message in messages:
         two.directory.send(message, answers.append)
     one.until(lambda: len(one.received) >= 5)
@@ -282,13 +281,15 @@ def test_old_message_is_not_delivered(db: Connection, nodes: tuple[Node, Node]) 
     one, two = nodes
     assert one.take(ANN) is None
     for age, text in ((60.0, "old"), (0.0, "new")):
-        body = json.dumps(["message", 1, "UserNotice", {"to": ANN.session, "text": text}])
+        body = json.dumps(
+            ["message", 1, "PrivateMessage", msgspec.to_builtins(PrivateMessage(1, "bob", ANN.session, text))]
+        )
         mail = """INSERT INTO mail (node, sender, body, stored)
             VALUES ('one', 'two', %s, now() - make_interval(secs => %s))"""
         db.execute(mail, (body, age))
     two.directory.publish(Announcement("tea"))  # the notification
     one.until(lambda: len(one.received) == 2)
-    assert one.received == [UserNotice(ANN.session, "new"), Announcement("tea")]
+    assert one.received == [PrivateMessage(1, "bob", ANN.session, "new"), Announcement("tea")]
 
 
 def test_removed_server_makes_no_changes(db: Connection, nodes: tuple[Node, Node]) -> None:
@@ -297,7 +298,7 @@ def test_removed_server_makes_no_changes(db: Connection, nodes: tuple[Node, Node
     assert isinstance(one.take(ANN), DatabaseAway)
     one.until(lambda: one.lost == 1)
     answers: list[RejectedError | None] = []
-    one.directory.send(UserNotice(ANN.session, "hi"), answers.append)
+    one.directory.send(PrivateMessage(1, "bob", ANN.session, "hi"), answers.append)
     one.until(lambda: bool(answers))
     assert isinstance(answers[0], DatabaseAway)
     assert db.execute("SELECT * FROM people").fetchall() == []

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from broadcast.core.directory import Expulsion, FoundSession, KeptSession, Person, UserNotice
+from broadcast.core.directory import Expulsion, FoundSession, KeptSession, Person
 from broadcast.core.errors import NotHere, RejectedError
 from broadcast.core.events import Joined, Left, Message, PrivateMessage, Renamed
 from broadcast.journals.postgres.database import Connection, Database
@@ -215,11 +215,11 @@ def test_messages_to_a_parked_session_wait_for_its_next_server(db: Connection, n
     two.directory.send(messages[1], answers.append)
     two.until(lambda: len(answers) == 2)
     assert answers == [None, None]
-    one.directory.send(UserNotice(ANN.session, "hi"), answers.append)
+    one.directory.send(PrivateMessage(6, "carol", ANN.session, "hi"), answers.append)
     one.until(lambda: len(answers) == 3)
     assert claim(two, found_by(two)) == 2
     two.until(lambda: len(two.received) == 3)
-    assert two.received == [*messages, UserNotice(ANN.session, "hi")]
+    assert two.received == [*messages, PrivateMessage(6, "carol", ANN.session, "hi")]
 
 
 def test_parked_session_that_is_kicked_leaves(db: Connection, nodes: tuple[Node, Node]) -> None:
