@@ -634,6 +634,24 @@ def test_line_that_another_node_has_stored_and_this_one_has_forgotten_is_answere
 # A server that the others have removed
 
 
+def test_removed_server_ends_its_visits_although_it_has_read_that_its_people_have_left(
+    cluster: Cluster, here: Node, ann: Person, bob: Person
+) -> None:
+    here.join("carol")
+    ann.read()
+    cluster.bury(here)
+    here.shared.wake()
+    cluster.settle()
+    assert ann.lines() == []
+    assert len(here.hub.lobby.members) == 3
+    cluster.kill(here)
+    cluster.start_anew(here)
+    assert ann.lines() == [
+        " * This server was cut off from the other ones. Connect again: what you say now is not kept."
+    ]
+    assert cluster.people() == [{"bob"}] * 2
+
+
 def test_server_that_others_have_removed_starts_anew_without_residue(
     cluster: Cluster, here: Node, there: Node, ann: Person, bob: Person
 ) -> None:
