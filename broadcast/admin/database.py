@@ -32,7 +32,7 @@ def find_journal(folder: Path) -> Path:
             raise AdminError(UNUSABLE, f"there is no folder {folder}: give --data the data folder of the server")
         path.stat()
     except FileNotFoundError:
-        why = "start the server once, or give --data its data folder"
+        why = "start the server once, or give --data its data folder, or --journal if it uses PostgreSQL"
         raise AdminError(UNUSABLE, f"the folder {folder} holds no journal ({FILE}): {why}") from None
     except OSError as error:
         why = f"{error.strerror or error}; run this command as the user of the server, or as root"

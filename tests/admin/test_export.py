@@ -178,7 +178,7 @@ def test_a_folder_without_a_journal_is_reported(run: Run, tmp_path: Path, comman
         f"broadcast-admin: there is no folder {missing}: give --data the data folder of the server\n"
     )
     missing.mkdir()
-    advice = "start the server once, or give --data its data folder"
+    advice = "start the server once, or give --data its data folder, or --journal if it uses PostgreSQL"
     assert run(*command, data=missing) == (
         3,
         "",
