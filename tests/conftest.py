@@ -101,10 +101,13 @@ def pytest_collection(session: pytest.Session) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark each test that uses a PostgreSQL server, and measure no coverage where it would only double a test's time.
 
+    Tests that wait for a long time come first. At the end of the run, all workers but one would wait for them.
+
     A test with random examples executes the same lines many times. The scenarios execute the same lines of the core
     over each kind of writer. If only the core is measured, the tests of other packages add nothing to these tests.
     """
     tests = Path(__file__).parent
+    items.sort(key=lambda item: "test_cluster_" not in item.path.name and item.path.parent.name != "soak")
     measures_core = config.getoption("cov_source", None) == ["broadcast.core"]
     for item in items:
         if "postgres" in getattr(item, "fixturenames", ()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import threading
@@ -20,10 +21,12 @@ from tests.real.zygote import start_server
 
 
 def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Return a port that is free now, and that the system gives to nobody who asks for any port."""
+    while True:
+        port = random.randrange(10_000, 32_000)  # noqa: S311 -- no secret
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:

@@ -263,7 +263,7 @@ def test_a_marker_shows_where_the_person_left(offline: OfflinePages) -> None:
     page.get_by_role("list", name="Rooms").get_by_role("button", name="lobby").click()
     page.get_by_role("button", name="150 new lines").wait_for()
     assert page.locator(".unread").is_visible()
-    assert page.get_by_text("more 1", exact=True).is_visible()
+    page.get_by_text("more 1", exact=True).wait_for()
     assert place(page)["below"] > 500
     message.fill("hello")
     message.press("Enter")

@@ -32,6 +32,16 @@ def cluster(postgres: PostgresServer, tmp_path: Path) -> Iterator[Cluster]:
         postgres.drop_database(name)
 
 
+def sessions(cluster: Cluster) -> int:
+    """Return the number of sessions in the database."""
+    import psycopg  # noqa: PLC0415 -- it may be missing
+
+    with psycopg.connect(cluster.url) as db:
+        row = db.execute("SELECT count(*) FROM broadcast.sessions").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def come_back(node: Node, program: Program, attempt: int, seq: int, told: int) -> Program:
     """Return a program that has resumed the session of *program* at *node*, after the line *seq*."""
     welcome = program.welcome
@@ -99,7 +109,7 @@ def test_program_goes_on_at_another_server_and_nobody_sees_it_leave(cluster: Clu
                 two.signal(signal.SIGCONT)
                 wait_until(lambda: two.health() == "200 ok", two.health)
                 ann.say("/names")
-                assert "left" not in ann.read_until("-> 2 here: ann, bob\r\n")
+                assert "left" not in ann.read_until("-> 2 here: ann, bob (away: lunch)\r\n")
 
 
 def test_rolling_restart_of_all_servers(cluster: Cluster) -> None:
@@ -139,6 +149,8 @@ def test_program_that_does_not_come_back_leaves_after_its_grace(cluster: Cluster
 def test_server_that_was_killed_gives_the_sessions_back(cluster: Cluster) -> None:
     one, two = cluster.nodes
     with closing(Program(one.port, "ann")) as ann, closing(Program(two.port, "bob")) as bob:
+        # The answer to hello does not wait until the session is in the database.
+        wait_until(lambda: sessions(cluster) == 2, lambda: "a session is not in the database")
         two.stop(signal.SIGKILL)
         two.start()
         with closing(come_back(two, bob, 1, 0, 0)) as back:
