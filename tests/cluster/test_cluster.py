@@ -257,6 +257,17 @@ def test_people_of_a_dead_node_leave(cluster: Cluster, here: Node, there: Node, 
     here.join("bob")
 
 
+def test_visit_during_a_moment_without_the_database_is_read_as_a_whole(
+    cluster: Cluster, here: Node, there: Node, bob: Person
+) -> None:
+    cluster.cut(there)
+    (carol,) = here.join("carol")
+    carol.say("quit")
+    cluster.join(there)
+    assert bob.lines() == [" * carol joined.", " * carol left."]
+    assert cluster.people() == [{"bob"}] * 2
+
+
 def test_node_that_was_cut_off_for_a_moment_catches_up(
     cluster: Cluster, here: Node, there: Node, ann: Person, bob: Person
 ) -> None:

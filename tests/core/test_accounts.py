@@ -465,6 +465,14 @@ def test_login_is_remembered_after_other_nodes_have_changed_the_logins(
     assert world.hub.authenticator.login_remembered("ann", secrets[0]) is ann
 
 
+def test_forgetting_a_login_that_is_void_succeeds(world: World) -> None:
+    register(world, "ann")
+    results: list[RejectedError | None] = []
+    for name in ("ann", "nobody"):
+        world.hub.authenticator.forget(name, "secret", results.append)
+    assert results == [None, None]
+
+
 def test_login_is_not_remembered_if_the_account_always_changes_or_is_gone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
