@@ -165,6 +165,18 @@ GOALS = (
         "p99 of 50 people while files of 25 MiB are uploaded at full speed, against before", "upload", "x", 1.3, 1.1,
         _own("upload ratio"), full_size=True,
     ),
+    Goal(
+        "500 people, loaded, one server: CPU for a line with PostgreSQL, against SQLite", "cluster", "x", 1.5, 1.2,
+        _own("cluster one ratio"),
+    ),
+    Goal(
+        "4 servers, one busy room: lines/s, against pgbench alone", "cluster", "x", 0.6, 0.9, _own("cluster share"),
+        more=True,
+    ),
+    Goal(
+        "4 servers, 200 lines/s: p99 of a line between them", "cluster", "ms", 50, 15, _own("cluster p99 ms"),
+        full_size=True,
+    ),
     Goal("2,000 programs resume at once: until all are back", "resume", "s", 5, 2, _own("resume s"), full_size=True),
     Goal("the others' p99 meanwhile", "resume", "ms", 50, 20, _own("resume p99 ms"), full_size=True),
     Goal("memory of an idle connection, 10,000 of them", "crowd", "KiB", 10, 5, _own("crowd KiB"), full_size=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -13,6 +14,7 @@ from statistics import median
 from time import monotonic, sleep, time
 from typing import Any, Literal, TypeVar
 
+from benchmarks import cluster as shared
 from benchmarks.generator import Generator, Measured, generate, resume_programs, shake_hands
 from benchmarks.logins import PASSWORD, account_name, log_in, refused, register
 from benchmarks.peers import Peer, Started, started
@@ -432,6 +434,32 @@ def upload(bench: Bench, peer: Peer) -> Figures:
     }
 
 
+def cluster(bench: Bench, peer: Peer) -> Figures:
+    """Measure one server with its journal in PostgreSQL and with SQLite, and four servers that share a database."""
+    plan = bench.plan
+    with ExitStack() as stack:
+        database = stack.enter_context(shared.database())
+        file = _talk(bench, peer, window=OUTSTANDING)
+        one = _talk(bench, shared.on_database(peer, database.url(), "one"), window=OUTSTANDING)
+        database.empty()
+        nodes = stack.enter_context(shared.started_nodes(peer, database.url(), bench.fresh))
+        rate = shared.busy_room(nodes, plan.warm, plan.seconds)
+        lines = max(1, round(shared.lines_per_batch(database)))
+        alone = shared.database_alone(database, lines, plan.seconds, bench.fresh())
+        times = shared.latencies(nodes, plan.open_seconds)
+    return {
+        "cluster one CPU µs": one.server_cpu / one.lines * 1e6,
+        "cluster file CPU µs": file.server_cpu / file.lines * 1e6,
+        "cluster one ratio": one.server_cpu / one.lines / (file.server_cpu / file.lines),
+        "cluster lines/s": rate,
+        "cluster lines": lines,
+        "cluster alone lines/s": alone,
+        "cluster share": rate / alone,
+        "cluster p50 ms": median(times),
+        "cluster p99 ms": shared.percentile_99(times),
+    }
+
+
 def _write_accounts(path: Path, number: int) -> None:
     """Make the journal *path* with *number* accounts."""
     from argon2 import PasswordHasher  # noqa: PLC0415 - the other scenarios do without it
@@ -680,6 +708,7 @@ SCENARIOS = (
     Scenario("refusals", refusals, "never"),
     Scenario("upload", upload, "never"),
     Scenario("resume", resume, "never"),
+    Scenario("cluster", cluster, "never"),
     Scenario("latency", latency, "always"),
     Scenario("disk", disk, "never"),
     Scenario("crowd", crowd, "seldom"),
