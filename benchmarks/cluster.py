@@ -190,19 +190,24 @@ def percentile_99(values: Sequence[float]) -> float:
 
 def lines_per_batch(server: PostgresServer) -> float:
     """Return the average number of lines in a batch so far."""
-    with _connected(server) as db:
+    with connected(server) as db:
         row = db.execute("SELECT (SELECT sum(last) FROM rooms), (SELECT sum(batch) FROM writers)").fetchone()
     assert row is not None
     return float(row[0]) / float(row[1])
 
 
+def encode_lines(number: int) -> str:
+    """Return so many lines of one room as ``append`` takes them."""
+    return json.dumps([[0, "said", 1, "program", "x" * TEXT_CHARS, 1.5, None, None]] * number)
+
+
 def database_alone(server: PostgresServer, lines: int, seconds: float, folder: Path) -> float:
     """Return the lines per second that ``NODES`` clients store in one room, with *lines* in each call of ``append``."""
-    with _connected(server) as db:
+    with connected(server) as db:
         for number in range(NODES):
             db.execute("DELETE FROM writers WHERE node = %s", (f"bench{number}",))
             db.execute("SELECT enroll(%s)", (f"bench{number}",))
-    events = json.dumps([[0, "said", 1, "program", "x" * TEXT_CHARS, 1.5, None, None]] * lines)
+    events = encode_lines(lines)
     folder.mkdir(parents=True)
     script = folder / "append.sql"
     script.write_text(_SCRIPT.format(events=events))
@@ -219,7 +224,7 @@ def database_alone(server: PostgresServer, lines: int, seconds: float, folder: P
 
 
 @contextmanager
-def _connected(server: PostgresServer) -> Iterator[psycopg.Connection[Any]]:
+def connected(server: PostgresServer) -> Iterator[psycopg.Connection[Any]]:
     """Connect to the database of the servers, as their role."""
     from tests.postgres import OWNER, SHARED  # noqa: PLC0415 - as above
 

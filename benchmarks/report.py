@@ -53,9 +53,9 @@ def text(results: Results) -> str:
     parts += results.notes
     goals = _goals(results)
     if len(goals) > 1:
-        parts.append(_grid(goals))
+        parts.append(grid(goals))
     parts.append("Each cell: the median, and in brackets the lowest and the highest of the runs.")
-    parts += [_grid(rows) for rows in _tables(results)]
+    parts += [grid(rows) for rows in _tables(results)]
     parts += _remarks(results)
     return "\n\n".join(parts) + "\n"
 
@@ -353,7 +353,7 @@ def _spread(summary: Summary) -> str:
     return f"{_number(summary.median)} ({_number(min(summary.values))} - {_number(max(summary.values))})"
 
 
-def _grid(rows: Sequence[Sequence[str]]) -> str:
+def grid(rows: Sequence[Sequence[str]]) -> str:
     """Return *rows* as a simple table of reStructuredText. The first row is the header."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     rule = "  ".join("=" * width for width in widths)

@@ -37,7 +37,7 @@ MAX_EVENTS = 1000
 MAX_ROOMS = 200
 """Maximum number of rooms that are read at once."""
 
-_READ = f"""
+READ = f"""
 SELECT index, rooms.last, rooms.place, event.*
 FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) WITH ORDINALITY AS wanted (name, seq, place, index)
 JOIN rooms ON rooms.name = wanted.name COLLATE "C" AND (rooms.last > wanted.seq OR rooms.place > wanted.place)
@@ -165,7 +165,7 @@ class Tail:
         """Read the next events of *logs*, all from one snapshot."""
         positions = [log.stream.read_to for log in logs]
         names, lasts, places = [to_text(log.name) for log in logs], *map(list, zip(*positions, strict=True))
-        rows = db.execute(_READ.encode(), (names, lasts, places)).fetchall()
+        rows = db.execute(READ.encode(), (names, lasts, places)).fetchall()
         for index, group in groupby(rows, itemgetter(0)):
             log = logs[index - 1]
             events, read_to, is_complete = _parse([*group], positions[index - 1], to_text(self._database.node))
