@@ -27,7 +27,7 @@ from benchmarks.peers import OURS, Peer, find
 from benchmarks.processes import BenchmarkError
 from benchmarks.simulation import Constants, simulate
 from benchmarks.tools import build
-from broadcast.core.interfaces import Person
+from broadcast.core.directory import Person
 
 if TYPE_CHECKING:
     import psycopg

@@ -35,17 +35,18 @@ from twisted.python.failure import Failure
 import twisted
 from broadcast.accounts.hashing import Hasher
 from broadcast.core.accounts import Accounts, Authenticator
-from broadcast.core.hub import Hub, Settings
+from broadcast.core.hub import Hub
 from broadcast.core.limits import Limits
+from broadcast.core.settings import Settings
 from broadcast.delivery.dispatcher import Dispatcher
 from broadcast.delivery.fanout import Fanout
 from broadcast.doors.line.protocol import BroadcastFactory, BroadcastProtocol
 from broadcast.journals.memory import MemoryJournal
 from broadcast.net.connections import Connections
 from broadcast.net.writers import writer_for
+from broadcast.server.capacity import raise_file_limit
 from broadcast.server.gc_pauses import GcPauseLimiter
 from broadcast.server.reactor import shorten_turns
-from broadcast.service import raise_file_limit
 
 MANY = 9_000
 """Number of connections. Both ends fit into 20,000 files, a common limit of a process."""

@@ -1,4 +1,4 @@
-"""The twistd service: its command-line options, and the only place where the parts of the server are connected."""
+"""The twistd service: the only place where the parts of the server are connected."""
 
 from __future__ import annotations
 
@@ -10,32 +10,30 @@ import secrets
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from math import inf
 from pathlib import Path
 from socket import gethostname
 from time import monotonic, thread_time, time
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from twisted.internet.tcp import Port
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python import usage
 
 from broadcast import __version__
 from broadcast.accounts.hashing import Hasher
-from broadcast.core.accounts import ACCOUNT_MODES, Accounts, Authenticator
+from broadcast.core.accounts import Accounts, Authenticator
 from broadcast.core.errors import StartupError
 from broadcast.core.events import ServerNotice
-from broadcast.core.hub import Hub, Settings
+from broadcast.core.hub import Hub
 from broadcast.core.interfaces import View
 from broadcast.core.limits import SERVER_FULL
-from broadcast.core.moderation import TOPICS
 from broadcast.core.sanitize import sanitize
+from broadcast.core.settings import Settings
 from broadcast.core.stats import CommitStats
 from broadcast.core.uploads import UploadClock, Uploads
 from broadcast.delivery.dispatcher import Dispatcher
@@ -58,267 +56,49 @@ from broadcast.net.handshake_pacing import HandshakePacer
 from broadcast.net.keepalive import DeadPeerDetector
 from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info
 from broadcast.net.tls import INTERNAL_ERROR_ALERT, NO_TLS, TlsListener
+from broadcast.net.unix_sockets import UNIX_FAMILY
 from broadcast.net.writers import writer_for
 from broadcast.server.admin_socket import AdminSocket
 from broadcast.server.administration import Administration
-from broadcast.server.config import (
-    GONE_LIMIT,
-    LIMITS,
-    LOG_FORMATS,
-    PASSWORDS,
-    PROBE_LIMIT,
-    REPLAY_LIMIT,
-    ROOMS,
-    Config,
-    load_config,
-)
+from broadcast.server.capacity import install_reactor, most_connections, raise_file_limit
+from broadcast.server.config import Config
+from broadcast.server.fresh_start import FreshStart
 from broadcast.server.gc_pauses import GcPauseLimiter
 from broadcast.server.lifecycle import STOP_SECONDS, Entrance, ProcessContext, Server
 from broadcast.server.logging import ProcessLog, open_log
-from broadcast.server.pid_file import check_pid_file
+from broadcast.server.options import Options
 from broadcast.server.reactor import shorten_turns, use_monotonic_clock
 from broadcast.server.reload import Reloader
 from broadcast.server.sd_notify import SdNotifier
 from broadcast.server.signals import ControlSignals, ShutdownSignalFilter
+from broadcast.server.startup import format_for_stderr, give_up, keep_stderr
+from broadcast.server.visits import Visits
 from broadcast.threads import WorkerThreads
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IListeningPort
 
-    from broadcast.core.interfaces import Directory, Journal
+    from broadcast.core.directory import Directory
+    from broadcast.core.interfaces import Journal
     from broadcast.core.time_slice import CallSoon
     from broadcast.doors.web.door import WebDoor
     from broadcast.journals.postgres.database import Database
+    from broadcast.journals.postgres.journal import PostgresJournal
     from broadcast.net.endpoints import Listener
     from broadcast.net.writers import StreamTransport, Writer
     from broadcast.server.certificate_keeper import CertificateKeeper
     from broadcast.server.lifecycle import Monitor
 
-_DEFAULTS: Final = Config()
-_INTERFACE: Final = (
-    "Address to listen on, for ports given as a number; 0.0.0.0 accepts connections from other machines. By default "
-    "127.0.0.1 and ::1: this machine only."
-)
 TOKEN_BYTES: Final = 16
 """Number of random bytes in the secret that resumes a session."""
-OTHER_FILES: Final = 64
-"""File descriptors that are reserved for other things than connections: the journal, the log, the listeners."""
-_ACCOUNTS: Final = (
-    "open: anybody can register a nickname. closed: an administrator makes all accounts. required: as closed, and only "
-    "people with an account get in."
-)
-_JOURNAL: Final = (
-    "Where to store messages: sqlite:FOLDER in a file there, memory: nowhere, or postgresql://USER@HOST/DATABASE in a "
-    "database that several servers can share. By default in a file in the data directory."
-)
-_METRICS: Final = (
-    "Where to serve metrics for Prometheus, at /metrics, and a health check, at /healthz: a port number, on this "
-    "machine only, or an endpoint description. By default nowhere."
-)
 _log = Logger()
-
-
-class Options(usage.Options):
-    """The command line of ``twistd broadcast``. As a mapping, it holds the options that were given, and no others."""
-
-    synopsis = "[options]"
-    longdesc = (
-        "The config file has the same names: port = [5555, 'unix:chat.sock'] or ephemeral = true. The command line "
-        "overrides it. All paths are relative to the directory in which twistd is started."
-    )
-    optParameters = (  # noqa: N815 - Twisted's name, as those below
-        ("interface", "i", None, _INTERFACE),
-        (
-            "cert",
-            None,
-            None,
-            "PEM file with the certificate for TLS and its chain. By default a self-signed one, in the data folder.",
-        ),
-        ("key", None, None, "PEM file with the key of the certificate. By default the same file."),
-        ("name", None, _DEFAULTS.name, "Name of the server, shown in the welcome line."),
-        (
-            "motd",
-            None,
-            None,
-            "Text file with the message of the day, shown after the welcome line. By default none.",
-        ),
-        ("replay", None, _DEFAULTS.replay, f"Number of recent lines shown to a person who joins, 0 to {REPLAY_LIMIT}."),
-        (
-            "probe",
-            None,
-            _DEFAULTS.probe,
-            f"Seconds of silence after which a client is probed, up to {PROBE_LIMIT}; 0 for never.",
-        ),
-        (
-            "gone",
-            None,
-            _DEFAULTS.gone,
-            f"Seconds without any answer after which a client is disconnected, up to {GONE_LIMIT}.",
-        ),
-        ("lobby", None, _DEFAULTS.lobby, "Name of the room in which people arrive."),
-        (
-            "rooms",
-            None,
-            ROOMS[0],
-            "open: /join opens any room. fixed: there are only the lobby and the rooms of --room.",
-        ),
-        ("accounts", None, ACCOUNT_MODES[0], _ACCOUNTS),
-        (
-            "account-days",
-            None,
-            _DEFAULTS.account_days,
-            "Days after which an account that nobody has used is deleted; 0 for never.",
-        ),
-        (
-            "passwords",
-            None,
-            PASSWORDS[0],
-            "warn: say so before a password is sent over a connection that others may read. tls: refuse it there.",
-        ),
-        (
-            "oidc",
-            None,
-            None,
-            "Issuer of the OpenID Connect provider with which people can log in, an https address. By default none.",
-        ),
-        (
-            "oidc-client-id",
-            None,
-            None,
-            "The id by which the provider knows this server as its client. By default none.",
-        ),
-        ("oidc-secret-file", None, None, "File with the secret of this client. By default it has none."),
-        ("topics", None, TOPICS[0], f"Who may set the topic of a room: {' or '.join(TOPICS)}."),
-        ("data", None, _DEFAULTS.data, "Directory for the stored messages; created with access for its owner only."),
-        ("journal", None, None, _JOURNAL),
-        (
-            "node",
-            None,
-            None,
-            "Name of this server among those with the same database. By default the names of the machine and the port.",
-        ),
-        ("schema", None, _DEFAULTS.schema, "Schema of the database that has the tables. It is created if need be."),
-        (
-            "web-path",
-            None,
-            None,
-            "Path of the page, as in /chat, if a reverse proxy passes it on. By default the page is the whole site.",
-        ),
-        (
-            "web-url",
-            None,
-            None,
-            "Address of the page for people, as in https://chat.example.com/. By default this machine's name and port.",
-        ),
-        ("metrics", None, None, _METRICS),
-        ("log-format", None, _DEFAULTS.log_format, f"Format of the log: {' or '.join(LOG_FORMATS)}."),
-        ("config", None, None, "TOML file with settings, see below. By default none."),
-        (
-            "limits",
-            None,
-            "on",
-            "off removes the limits on people and addresses: for benchmarks and rooms of trusted programs.",
-        ),
-        *((name, None, getattr(_DEFAULTS.limits, limit.field), limit.help) for name, limit in LIMITS.items()),
-    )
-    optFlags = (  # noqa: N815
-        ("unicode-nicknames", None, "Allow letters of any script in nicknames. By default ASCII only."),
-        ("web-hsts", None, "Make browsers refuse plain HTTP for this host for a year. By default they do not."),
-        ("ephemeral", None, "Keep messages in memory and write no files. By default they are stored in --data."),
-    )
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.defaults["port"] = _DEFAULTS.ports[0]  # --help shows it; an opt_ method has no default
-        self.clear()  # the defaults are for --help only
-        self.config = _DEFAULTS
-        """The settings, once the options have been parsed."""
-
-    def opt_port(self, port: str) -> None:
-        """Where to listen: a port number, 0 for any free one, or a Twisted endpoint description such as
-        tcp:5555:interface=0.0.0.0, unix:chat.sock or haproxy:tcp:5555. Can be given several times.
-        """  # noqa: D205 - --help shows all of it
-        self.setdefault("port", []).append(port)
-
-    opt_p = opt_port
-
-    def opt_tls(self, port: str) -> None:
-        """Where to listen with TLS, in the same form as --port. By default nowhere. Can be given several times."""
-        self.setdefault("tls", []).append(port)
-
-    def opt_web(self, port: str) -> None:
-        """Where to serve the web page, in the same form as --port. By default nowhere. Can be given several times."""
-        self.setdefault("web", []).append(port)
-
-    def opt_web_tls(self, port: str) -> None:
-        """Where to serve it with https, with the certificate of --tls. By default nowhere. Can be given several
-        times.
-        """  # noqa: D205 - --help shows all of it
-        self.setdefault("web-tls", []).append(port)
-
-    def opt_web_origin(self, url: str) -> None:
-        """Another origin whose pages may use this server, as in https://chat.example.com. Its host is also accepted
-        as the name of this server. By default none. Can be given several times.
-        """  # noqa: D205
-        self.setdefault("web-origin", []).append(url)
-
-    def opt_trusted_proxy(self, address: str) -> None:
-        """Address or network of a reverse proxy whose X-Forwarded-For and X-Forwarded-Proto are believed; unix for all
-        clients of unix sockets. By default none. Can be given several times.
-        """  # noqa: D205
-        self.setdefault("trusted-proxy", []).append(address)
-
-    def opt_room(self, room: str) -> None:
-        """Another room, if rooms are fixed. By default none. Can be given several times."""
-        self.setdefault("room", []).append(room)
-
-    def opt_version(self) -> NoReturn:
-        """Display the version and exit."""
-        sys.stdout.write(f"broadcast {__version__}\n")
-        raise SystemExit(0)
-
-    def parseArgs(self, *arguments: str) -> None:
-        """Reject arguments that are not options."""
-        if arguments:
-            raise usage.UsageError(f"{arguments[0]!r} is not an option (a port is given as --port 5555)")
-
-    def parseOptions(self, options: Sequence[str] | None = None) -> None:  # noqa: N802
-        """Parse *options*. An error ends the process with one line on stderr.
-
-        twistd would print the error on stdout, below the whole help text.
-        """
-        try:
-            super().parseOptions(options)  # type: ignore[no-untyped-call]
-        except usage.UsageError as error:
-            raise SystemExit(_stderr_line(f"{error}; twistd broadcast --help lists the options.")) from error
-        except StartupError as error:
-            raise SystemExit(_stderr_line(str(error))) from error
-
-    def postOptions(self) -> None:
-        """Validate all settings and read their files, before twistd changes the working directory.
-
-        The pid file is checked last, because the check removes one that a dead server has left.
-        """
-        given: dict[str, object] = dict(self)
-        for flag, *_ in self.optFlags:
-            if flag in given:
-                given[flag] = True
-        for name in given.keys() & {"replay", "probe", "gone", "account-days", *LIMITS}:
-            given[name] = _parse_number(self[name])
-        self.config = load_config(given, Path.cwd())
-        twistd: Mapping[str, Any] = self.parent or {}
-        if twistd.get("chroot"):
-            return  # the paths are those of another file system
-        if not Path(rundir := twistd.get("rundir", ".")).is_dir():
-            raise StartupError(f"there is no folder {rundir}: create it, or choose another with twistd's --rundir.")
-        if twistd.get("pidfile"):
-            check_pid_file(Path(twistd["pidfile"]).absolute())
 
 
 def makeService(options: Options) -> Server:
     """Create the server that *options* describe."""
-    from twisted.internet import reactor as installed  # noqa: PLC0415 - twistd installs the reactor before this call
+    install_reactor()
+    from twisted.internet import reactor as installed  # noqa: PLC0415 - importing it would install Twisted's default
 
     # No interface has all methods of a reactor.
     reactor = cast(Any, installed)
@@ -330,8 +110,10 @@ def makeService(options: Options) -> Server:
     for line in config.warnings:
         _log.warn("{line}", line=line)
     try:
-        journal, storage_note, directory = _make_journal(config, call_soon)
-        limits = replace(config.limits, connections=most_connections(config.limits.connections, raise_file_limit()))
+        storage = _make_storage(config, call_soon)
+        journal, storage_note = storage.journal, storage.note
+        highest = most_connections(config.limits.connections, raise_file_limit(), reactor)
+        limits = replace(config.limits, connections=highest)
         if limits.lines_per_second == inf:
             storage_note += " The limits on people and addresses are off."
         settings = Settings(
@@ -355,7 +137,9 @@ def makeService(options: Options) -> Server:
 
         first_session = secrets.randbits(31) << 32  # no other process has the same ids; SQLite stores 63 bits
         authenticator = _make_authenticator(config, journal, reactor)
-        hub = Hub(journal, make_fanout, settings, time(), authenticator, reactor.callLater, first_session, directory)
+        hub = Hub(
+            journal, make_fanout, settings, time(), authenticator, reactor.callLater, first_session, storage.directory
+        )
         connections = Connections(limits, reactor, hub.check_address)
         make_writer = partial(writer_for, reactor, linger=limits.linger_seconds)
         factory = BroadcastFactory(hub, connections, reactor, call_soon, time, make_writer)
@@ -379,10 +163,10 @@ def makeService(options: Options) -> Server:
         files = None if web is None else _make_file_store(config, web, hub, reactor)
         monitor = None
         if config.metrics is not None:
-            monitor = _make_monitor(reactor, config.metrics, connections, hub, dispatcher, journal)
+            monitor = _make_monitor(reactor, config.metrics, connections, hub, dispatcher, storage)
         log = open_log(twistd, config.log_format) if twistd else None
     except StartupError as error:
-        raise SystemExit(_stderr_line(str(error))) from error
+        raise SystemExit(format_for_stderr(str(error))) from error
     context = _make_context(reactor, twistd, config, hub, connections, log, certificate)
     # twistd stops the service before this phase of the shutdown, so all visits have ended.
     reactor.addSystemEventTrigger("during", "shutdown", factory.visit_log.flush)
@@ -403,6 +187,7 @@ def makeService(options: Options) -> Server:
         certificate=certificate,
         files=files,
         folder=folder,
+        fresh_start=_make_fresh_start(storage.shared, hub, connections, sessions, context),
         admin=_make_admin_socket(reactor, config.data, administration),
     )
 
@@ -456,39 +241,65 @@ def _make_entrances(
     return entrances
 
 
+def _make_fresh_start(
+    journal: PostgresJournal | None, hub: Hub, connections: Connections, sessions: Sessions, context: ProcessContext
+) -> FreshStart | None:
+    """Return the new start of a server that others with the same *journal* have removed; None if there are none."""
+    if journal is None:
+        return None
+    visits = Visits(hub, connections, context.clock)
+    fresh_start = FreshStart(journal, hub, connections, visits, sessions.forget_all, context.clock, context.terminate)
+    journal.on_lost = fresh_start.begin
+    return fresh_start
+
+
 def _make_admin_socket(
     reactor: Any,  # noqa: ANN401 - as in makeService
     directory: Path | None,
     administration: Administration,
 ) -> AdminSocket | None:
-    """Return the admin socket in *directory*, None if there is none: then nothing outlives the process."""
-    return None if directory is None else AdminSocket(directory, administration, reactor)
+    """Return the admin socket in *directory*.
 
-
-def _make_journal(config: Config, call_soon: CallSoon) -> tuple[Journal, str, Directory | None]:
-    """Return the journal, a line for the log about where it stores messages, and the directory if others can share it.
-
-    Raises ``StartupError``.
+    Return None if nothing outlives the process, or if the system has no unix sockets.
     """
+    if directory is None or UNIX_FAMILY is None:
+        return None
+    return AdminSocket(directory, administration, reactor)
+
+
+class _Storage(NamedTuple):
+    """Where the server stores messages."""
+
+    journal: Journal
+    note: str
+    """A line for the log about it."""
+    directory: Directory | None = None
+    """The people of the other servers with the same journal, if there can be some."""
+    shared: PostgresJournal | None = None
+    """The journal, if there can be other servers."""
+
+
+def _make_storage(config: Config, call_soon: CallSoon) -> _Storage:
+    """Return the journal and what belongs to it. Raises ``StartupError``."""
     stats = CommitStats(monotonic, lambda error: call_soon(partial(_log_storage_change, error)))
     if config.database is not None:
-        return _make_shared_journal(config, call_soon, stats)
+        return _make_shared_storage(config, call_soon, stats)
     if config.data is None:
         note = "Nothing is kept (--ephemeral): what is said is gone when the server stops."
-        return MemoryJournal(call_soon), note, None
+        return _Storage(MemoryJournal(call_soon), note)
     journal = SqliteJournal(config.data, call_soon, stats, _log_missing_lines)
-    return journal, f"What is said is kept in {sanitize(str(config.data))}.", None
+    return _Storage(journal, f"What is said is kept in {sanitize(str(config.data))}.")
 
 
-def _make_shared_journal(config: Config, call_soon: CallSoon, stats: CommitStats) -> tuple[Journal, str, Directory]:
-    """Return the journal in the PostgreSQL database, a line about it, and the directory. Raises ``StartupError``."""
+def _make_shared_storage(config: Config, call_soon: CallSoon, stats: CommitStats) -> _Storage:
+    """Return the journal in the PostgreSQL database. Raises ``StartupError``."""
     database = _make_database(config)
     from broadcast.journals.postgres.journal import PostgresJournal  # noqa: PLC0415 - optional
 
     kept = f"What is said is kept in {sanitize(database.description)}."
     note = f"{kept} The name of this server there is {database.node}."
     journal = PostgresJournal(database, call_soon, stats, _log_risk)
-    return journal, note, journal.make_directory(unicode=config.unicode_nicknames)
+    return _Storage(journal, note, journal.make_directory(unicode=config.unicode_nicknames), journal)
 
 
 def _make_database(config: Config) -> Database:
@@ -521,7 +332,7 @@ def _make_monitor(
     connections: Connections,
     hub: Hub,
     dispatcher: Dispatcher,
-    journal: Journal,
+    storage: _Storage,
 ) -> Monitor:
     """Return the monitor that serves metrics at *port*; raises ``StartupError``."""
     try:
@@ -531,7 +342,7 @@ def _make_monitor(
             raise
         raise StartupError(f"--metrics needs prometheus_client: {_pip_install('prometheus_client')}") from error
     listener = parse_listener(reactor, port, "127.0.0.1", "--metrics")
-    sources = metrics.Sources(connections, hub, dispatcher, journal)
+    sources = metrics.Sources(connections, hub, dispatcher, storage.journal, storage.shared)
 
     def run_in_thread(work: Callable[[], bytes]) -> Deferred[bytes]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work)
@@ -672,7 +483,7 @@ def _make_context(
     reloader = Reloader(hub, config.read_motd, writer, notifier, call_soon, certificate)
     control_signals = ControlSignals(call_soon, reloader.reload, writer, terminate, not twistd.get("nodaemon"))
     return ProcessContext(
-        give_up=partial(give_up, twistd, log, _keep_stderr(reactor, twistd)),
+        give_up=partial(give_up, twistd, log, keep_stderr(reactor, twistd)),
         clock=reactor,
         call_soon=call_soon,
         terminate=terminate,
@@ -698,89 +509,3 @@ def _log_risk(line: str) -> None:
 
 def _log_missing_lines(line: str) -> None:
     _log.error("{line}", line=line)
-
-
-def _keep_stderr(reactor: Any, twistd: Mapping[str, Any]) -> int | None:  # noqa: ANN401 - as in makeService
-    """Return a descriptor of stderr that a daemon still has while it starts, or None if this process is no daemon."""
-    if not twistd or twistd.get("nodaemon"):
-        return None
-    try:
-        stderr = os.dup(2)
-    except OSError:  # closed
-        return None
-    reactor.callWhenRunning(os.close, stderr)  # the terminal would otherwise never be free of the daemon
-    return stderr
-
-
-def give_up(twistd: Mapping[str, Any], log: ProcessLog | None, stderr: int | None, line: str) -> NoReturn:
-    """End the process before the reactor runs, and report *line* to the person who started it.
-
-    *twistd* holds twistd's options, *log* is the log that has begun, and *stderr* is that of a daemon, if it still has
-    one. This function removes twistd's pid file and
-    reports to twistd's parent process itself: for an exception, twistd would print a traceback or leave the pid file
-    behind.
-    """
-    if twistd.get("pidfile"):
-        with suppress(OSError):
-            Path(twistd["pidfile"]).unlink()
-    status = twistd.get("statusPipe")
-    if status is not None or twistd.get("syslog") or twistd.get("logfile") not in (None, "-"):
-        _log.critical("{line}", line=sanitize(line))
-        if log is not None:
-            log.writer.wait()
-    if status is not None:
-        if stderr is not None:
-            with suppress(OSError):
-                os.write(stderr, f"{_stderr_line(line)}\n".encode())
-        # The parent process of a daemon waits for this status, prints its first 100 bytes, and exits with status 1.
-        os.write(status, f"1 {line}".encode("ascii", "replace")[:100])
-    elif sys.__stderr__ is not None:
-        # twistd has redirected sys.stderr to the log.
-        sys.__stderr__.write(f"{_stderr_line(line)}\n")
-        sys.__stderr__.flush()
-    raise SystemExit(1)
-
-
-def most_connections(wanted: int | None, files: int | None) -> int | None:
-    """Return the maximum number of connections, None for no limit.
-
-    This is *wanted* if given, otherwise the highest number that *files*, the maximum number of open files (None for no
-    limit), allows. Raises ``StartupError`` if *wanted* is higher than that.
-    """
-    if files is None:
-        return wanted
-    highest = max(files - OTHER_FILES, 1)
-    if wanted is not None and wanted > highest:
-        raise StartupError(
-            f"--connections {wanted} is more than the file limit allows, which is {files}: raise it to "
-            f"{wanted + OTHER_FILES} (ulimit -n, LimitNOFILE), or choose at most {highest}."
-        )
-    return wanted or highest
-
-
-def raise_file_limit() -> int | None:
-    """Raise this process's soft limit of open files, often 1,024, to the hard limit. Return it, None for no limit."""
-    try:
-        import resource  # noqa: PLC0415 - Windows has neither the module nor the limit
-    except ImportError:
-        return None
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # macOS reports no hard limit, but rejects more than its OPEN_MAX.
-    for limit in (hard, max(soft, 10240)):
-        with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-            break
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return None if soft == resource.RLIM_INFINITY else soft
-
-
-def _parse_number(text: str) -> float | str:
-    """Return *text* as a number if it is one, otherwise unchanged: the validators report what is wrong."""
-    if not re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,9})?", text):
-        return text
-    return float(text) if "." in text else int(text)
-
-
-def _stderr_line(text: str) -> str:
-    """Return *text* as one line for stderr, whatever characters it holds."""
-    return f"broadcast: {sanitize(text)}"

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, ClassVar
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from broadcast import service
 from broadcast.admin.options import COMMANDS, usage
 from broadcast.admin.status import STATUSES
 from broadcast.client.options import OPTIONS
+from broadcast.server.options import Options
+from broadcast.server.validators import LIMITS
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 _NOT_SHOWN = {"help", "version"}
-# The limits are taken from service.py, which imports them, so that this module does not depend on where they are.
 
 
 class _TableDirective(SphinxDirective):
@@ -51,9 +51,9 @@ class ServerOptions(_TableDirective):
 
     def rows(self) -> Iterator[tuple[str, ...]]:
         """Yield one row per option, in alphabetical order."""
-        options = service.Options()
+        options = Options()
         flags = {flag for flag, *_ in options.optFlags}
-        names = {options.synonyms[name.rstrip("=")] for name in options.longOpt} - _NOT_SHOWN - service.LIMITS.keys()
+        names = {options.synonyms[name.rstrip("=")] for name in options.longOpt} - _NOT_SHOWN - LIMITS.keys()
         for name in sorted(names):
             shorts = (short for short in options.shortOpt if _is_short_form(options, short, name))
             spelled = [f"``--{name}``", *(f"``-{short}``" for short in shorts)]
@@ -69,8 +69,8 @@ class ServerLimits(_TableDirective):
 
     def rows(self) -> Iterator[tuple[str, ...]]:
         """Yield one row per limit, in the order of the code."""
-        options = service.Options()
-        for name, limit in service.LIMITS.items():
+        options = Options()
+        for name, limit in LIMITS.items():
             default = options.defaults.get(name)
             shown = "by the system" if default is None else f"{default:,}"
             yield f"``--{name}``", shown, f"{limit.low:,} to {limit.high:,}", limit.help
@@ -112,7 +112,7 @@ class AdminStatuses(_TableDirective):
             yield str(number), meaning
 
 
-def _is_short_form(options: service.Options, short: str, name: str) -> bool:
+def _is_short_form(options: Options, short: str, name: str) -> bool:
     """Return whether *short* is the one-letter form of the option *name*.
 
     Twisted does not record for which method ``opt_p`` is an alias, so the help texts are compared.
@@ -120,7 +120,7 @@ def _is_short_form(options: service.Options, short: str, name: str) -> bool:
     return short != ":" and (options.synonyms[short] == name or options.docs.get(short) == options.docs[name])
 
 
-def _help(options: service.Options, name: str) -> str:
+def _help(options: Options, name: str) -> str:
     """Return the help text of the option *name* in one line."""
     return " ".join(str(options.docs[name]).split())
 

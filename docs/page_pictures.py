@@ -96,6 +96,8 @@ def join(browser: Browser, nick: str, width: int, height: int, **options: Any) -
     zone = f"Etc/GMT{offset:+}"
     size = {"width": width, "height": height}
     page = browser.new_context(locale="en-GB", timezone_id=zone, viewport=size, **options).new_page()
+    # Chromium without a window has no notifications. On the pictures, the page is as in a browser that has them.
+    page.add_init_script("Object.defineProperty(Notification, 'permission', { value: 'default' })")
     page.goto(ADDRESS)
     page.get_by_role("textbox", name="Nickname").fill(nick)
     page.get_by_role("button", name="Join", exact=True).click()
@@ -141,6 +143,7 @@ def talk(browser: Browser) -> None:
     phone = join(browser, "hana", 390, 760, has_touch=True, is_mobile=True)
     phone.get_by_text("See you on the hill!", exact=True).wait_for()
     phone.locator("body").evaluate("() => new Promise(done => setTimeout(done, 500))")
+    phone.mouse.move(0, 0)
     phone.screenshot(path=DOCS / "page-phone.png")
     phone.context.close()
 
@@ -167,7 +170,7 @@ def talk_beside_telnet(browser: Browser) -> None:
     page.get_by_role("log").get_by_text("opens the link").wait_for()
     telnet.look(1.0)
     page.locator("body").evaluate("() => new Promise(done => setTimeout(done, 500))")
-    page.mouse.move(0, 300)
+    page.mouse.move(0, 0)
     picture = b64encode(page.screenshot()).decode()
     both = browser.new_page(viewport={"width": 1280, "height": 616})
     both.set_content(f'{BESIDE}<img src="data:image/png;base64,{picture}"><pre>{escape(telnet.shown())}</pre>')
@@ -179,7 +182,8 @@ def talk_beside_telnet(browser: Browser) -> None:
 def main() -> None:
     """Start the server and the browser."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        path = shutil.which("chromium-headless-shell") or shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         for session in (talk, talk_beside_telnet):
             with server("--web", f"tcp:{WEB_PORT}:interface=127.0.0.1", port=PORT):
                 session(browser)

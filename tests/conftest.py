@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
@@ -21,6 +24,9 @@ from tests.real.programs import Programs
 # change of the code changes the result. .ci/long looks for new ones.
 hypothesis.settings.register_profile("broadcast", deadline=None, derandomize=not os.environ.get("BROADCAST_LONG"))
 hypothesis.settings.load_profile("broadcast")
+
+COVER_CORE = ("cluster", "core", "doors/jsonrpc", "scenarios")
+"""The folders with the tests that execute each line and each branch of the core."""
 
 
 def _receive_ignored_signal(_number: int, _frame: FrameType | None) -> None:
@@ -75,20 +81,49 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return cores + 2
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Import this worker's share of all test modules before the collection imports the rest.
+
+    Pytest compiles a test module when it is first imported, which takes long, and stores the bytecode. Without this,
+    all workers would compile all modules of a new checkout at the same time.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1 and session.config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        root = session.config.rootpath
+        paths = sorted(Path(__file__).parent.rglob("test_*.py"))
+        for path in paths[int(os.environ["PYTEST_XDIST_WORKER"][2:]) :: workers]:
+            with suppress(Exception, pytest.skip.Exception):  # the collection reports it
+                import_module(".".join(path.relative_to(root).with_suffix("").parts))
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark each test that uses a PostgreSQL server, and measure no coverage where it would only double a test's time.
 
+    Tests that wait for a long time come first. At the end of the run, all workers but one would wait for them.
+
     A test with random examples executes the same lines many times. The scenarios execute the same lines of the core
-    over each kind of writer.
+    over each kind of writer. If only the core is measured, the tests of other packages add nothing to these tests.
     """
+    tests = Path(__file__).parent
+    items.sort(key=lambda item: "test_cluster_" not in item.path.name and item.path.parent.name != "soak")
+    measures_core = config.getoption("cov_source", None) == ["broadcast.core"]
     for item in items:
         if "postgres" in getattr(item, "fixturenames", ()):
             item.add_marker("postgres")
-        if isinstance(item, pytest.Function):
+        if measures_core and not any(item.path.is_relative_to(tests / folder) for folder in COVER_CORE):
+            item.add_marker("no_cover")
+        elif isinstance(item, pytest.Function):
             door = item.callspec.params.get("open_world") if hasattr(item, "callspec") else None
             if getattr(item.obj, "is_hypothesis_test", False) or door in {"line, direct", "line, TLS"}:
                 item.add_marker("no_cover")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector examine the modules and the collected tests no more: they stay until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

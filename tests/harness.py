@@ -21,12 +21,13 @@ from twisted.python.failure import Failure
 from broadcast.core.accounts import Accounts, Authenticator
 from broadcast.core.errors import Busy, RejectedError
 from broadcast.core.events import Barrier, Event, Notice
-from broadcast.core.hub import Hub, Settings
+from broadcast.core.hub import Hub
 from broadcast.core.interfaces import View
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.membership import Member, MemberListener
 from broadcast.core.passwords import Password
 from broadcast.core.session import Session
+from broadcast.core.settings import Settings
 from broadcast.core.source import LOCAL
 from broadcast.delivery.dispatcher import Dispatcher
 from broadcast.delivery.fanout import Fanout

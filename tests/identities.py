@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from broadcast.core.errors import Busy, RejectedError
-from broadcast.core.interfaces import DeviceCode, Identity, IdentityProvider, PageLogin
+from broadcast.core.login_interfaces import DeviceCode, Identity, IdentityProvider, PageLogin
 
 if TYPE_CHECKING:
     from broadcast.core.interfaces import Callback

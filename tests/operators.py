@@ -40,7 +40,7 @@ def make_account(world: World, name: str, role: str = "", password: str = "") ->
 
 def member_of(world: World, nick: str) -> Member:
     """Return the member with the nickname *nick*."""
-    member = world.hub.owner_of(nick)
+    member = world.hub.people.owner_of(nick)
     assert member is not None
     return member
 

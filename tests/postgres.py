@@ -122,7 +122,8 @@ class PostgresServer:
     It listens on 127.0.0.1:``port``, where a password is needed, and on a Unix socket in ``folder``, where none is.
     """
 
-    def __init__(self, programs: Path, **settings: str) -> None:
+    def __init__(self, programs: Path, primary: PostgresServer | None = None, **settings: str) -> None:
+        """Start a server: a streaming standby of *primary*, if that is given."""
         self.programs = programs
         # The path of a Unix socket must be short, and another user must reach it: this excludes pytest's folders.
         self.folder = Path(tempfile.mkdtemp(prefix="broadcast-postgres-", dir="/tmp"))
@@ -141,13 +142,17 @@ class PostgresServer:
             os.chown(self.folder, user, group)
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
+        if primary is not None:
+            backup = ["--pgdata", str(self._data), "--host", str(primary.folder), "--port", str(primary.port)]
+            backup += ["--username", ADMINISTRATOR, "--write-recovery-conf", "--checkpoint=fast"]
+            self._run("pg_basebackup", *backup)
+            self.start()
+            return
         password_file = self.folder / "password"
         password_file.write_text(PASSWORD)
-        initdb = self._command("initdb", "--pgdata", str(self._data), "--username", ADMINISTRATOR)
-        initdb += ["--pwfile", str(password_file), "--auth-local=trust", "--auth-host=scram-sha-256"]
-        initdb += ["--encoding=UTF8", "--locale=C", "--no-sync"]
-        done = subprocess.run(initdb, capture_output=True, text=True, check=False, cwd="/")  # noqa: S603 -- found
-        assert done.returncode == 0, done.stderr
+        initdb = ["--pgdata", str(self._data), "--username", ADMINISTRATOR, "--pwfile", str(password_file)]
+        initdb += ["--auth-local=trust", "--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        self._run("initdb", *initdb)
         self.start()
         self.execute(f"CREATE ROLE {OWNER} LOGIN PASSWORD '{PASSWORD}'")
         self.execute(f"CREATE DATABASE {SHARED} OWNER {OWNER}")
@@ -255,6 +260,11 @@ class PostgresServer:
         self._process.send_signal(number)
         self._process.wait(PATIENCE)
         self._process = None
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = self._command(program, *arguments)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")  # noqa: S603 -- found
+        assert done.returncode == 0, done.stderr
 
     def _command(self, program: str, *arguments: str) -> list[str]:
         return [*self._as_user, str(self.programs / program), *arguments]

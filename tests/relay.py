@@ -24,12 +24,17 @@ class Relay:
         """Number of connections that were cut."""
         self._random = random
         self._mean_bytes = mean_bytes
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], int] = {}
+        """The connections, and the ports of their servers."""
 
     async def listen(self) -> None:
         """Begin, on any free port."""
         self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
         self.port: int = self._server.sockets[0].getsockname()[1]
+
+    def choose_target(self) -> int:
+        """Return the port for the next connection."""
+        return self.target
 
     async def close(self) -> None:
         """End all connections."""
@@ -39,13 +44,19 @@ class Relay:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def cut(self, target: int) -> None:
+        """End all connections to the server at the port *target*."""
+        for task, port in self._tasks.items():
+            if port == target:
+                task.cancel()
+
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
+        self._tasks[task] = target = self.choose_target()
         writers = [writer]
         try:
-            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target)
+            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", target)
             writers.append(server_writer)
             pumps = [
                 asyncio.ensure_future(self._pump(*ends)) for ends in ((reader, server_writer), (server_reader, writer))
@@ -59,7 +70,7 @@ class Relay:
         except (OSError, asyncio.CancelledError):
             pass  # there is no server now, or the relay is closed; asyncio reports a cancelled handler as an error
         finally:
-            self._tasks.discard(task)
+            del self._tasks[task]
             for each in writers:
                 each.close()  # what was passed on still arrives
 

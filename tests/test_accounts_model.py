@@ -123,7 +123,7 @@ class AccountsMachine(RuleBasedStateMachine):
     @rule(user=users, line=st.sampled_from(PASSWORDS))
     def disconnect(self, user: User, line: str) -> None:
         """End the session of a member before a result. A request that was submitted still counts."""
-        member = self.world.hub.member_by_session(user.person.protocol.session.id)
+        member = self.world.hub.people.member_by_session(user.person.protocol.session.id)
         if user.gone or member is None or not user.dialogue:
             return
         self.world.hub.authenticator._tries = TryLimiter()
@@ -250,7 +250,7 @@ class AccountsMachine(RuleBasedStateMachine):
         for user in self.all:
             session = user.person.protocol.session
             if user.gone:
-                assert user.person.protocol.session.id not in self.world.hub.members
+                assert user.person.protocol.session.id not in self.world.hub.people.members
                 continue
             assert (session.nick, session.is_asking_password) == (user.nick, bool(user.dialogue))
             account = session.member.account if session.nick else None

@@ -16,7 +16,7 @@ from twisted.scripts._twistd_unix import ServerOptions
 
 from broadcast.client.options import help_text
 from broadcast.server.lifecycle import STOP_SECONDS
-from broadcast.service import Options
+from broadcast.server.options import Options
 from tests.real.programs import PATIENCE, found
 
 CHECKOUT = Path(__file__).parents[1]

@@ -21,6 +21,8 @@ CHUNKS_WITHOUT_NEWLINE = 16_384 if LONG else 1_024
 """Number of chunks of 64 KiB. 1 GiB takes five seconds, and 64 MiB show the same."""
 STORM = 10_000 if LONG else 2_000
 """Number of repetitions of a telnet command."""
+CONNECTIONS = 10_000 if LONG else 1_000
+"""Number of connections that wait for a nickname."""
 
 PROMPT = "Nickname: "
 TOO_LONG = "-> Error: a line holds at most 4096 bytes.\r\n"
@@ -85,10 +87,10 @@ def said(name: str, text: bytes | str, shown: str, end: bytes = b"\r\n") -> Row:
 
 FRAMING = [
     said("exactly the limit", b"x" * 4096, "x" * 4096),
-    Row("far over the limit", b"x" * 65536 + b"\r\n", "", TOO_LONG),
+    Row("far over the limit", b"x" * 9000 + b"\r\n", "", TOO_LONG),
     Row("resync after too long a line", b"x" * 5000 + b"\r\nhi\r\n", "bob: hi\r\n", TOO_LONG),
     Row("resync at a bare CR", b"x" * 5000 + b"\rhi\r", "bob: hi\r\n", TOO_LONG),
-    Row("16 KiB of LF", b"\n" * 16384),
+    Row("4 KiB of LF", b"\n" * 4096),
     Row("all four line ends", b"1\r\n2\n3\r4\r\0", "".join(f"bob: {n}\r\n" for n in (1, 2, 3, 4))),
     said("NUL bytes", b"\0a\0\0b\0", "ab"),
     Row("nothing but NUL bytes", b"\0" * 4096 + b"\r\n"),
@@ -128,7 +130,7 @@ TERMINAL = [
     said("bidi embeddings and overrides", "a\u202ab\u202bc\u202cd\u202de\u202ef", "abcdef"),
     said("ZWNJ and ZWJ stay", "می\u200cخواهم 👩\u200d💻", "می\u200cخواهم 👩\u200d💻"),
     said("two thousand marks on one letter", "x" + "\u0301" * 2000 + "y", "x" + "\u0301" * 8 + "y"),
-    Row("ten thousand marks on one letter", ("x" + "\u0301" * 10_000).encode() + b"\r\n", "", TOO_LONG),
+    Row("three thousand marks on one letter", ("x" + "\u0301" * 3000).encode() + b"\r\n", "", TOO_LONG),
 ]
 
 KEYS = [
@@ -217,7 +219,7 @@ def test_telnet_storm_gets_a_bounded_answer(ann: Person, bob: Person, storm: byt
         (b" \t \r\n", "-> Error: a nickname cannot be empty.\r\n"),
         (b"x" * 512 + b"\r\n", "-> Error: a nickname has at most 24 characters.\r\n"),
         (b"x" * 513 + b"\r\n", TOO_LONG_A_NICKNAME),
-        (b"x" * 65536 + b"\r\n", TOO_LONG_A_NICKNAME),
+        (b"x" * 5000 + b"\r\n", TOO_LONG_A_NICKNAME),
     ],
 )
 def test_bytes_that_are_no_nickname_are_rejected(
@@ -343,10 +345,10 @@ def test_one_byte_every_30_seconds_makes_a_line_but_no_nickname(
     assert stranger.read() == " * No line end (\\n) came in 60 seconds.\r\n"
 
 
-def test_ten_thousand_connections_without_nickname_are_closed_after_60_seconds(world: World, ann: Person) -> None:
+def test_connections_without_nickname_are_closed_after_60_seconds(world: World, ann: Person) -> None:
     # The clock sorts its calls with each new one. Here they come in the order of their times.
     world.clock._sortCalls = lambda: None  # type: ignore[method-assign]
-    silent = [world.connect() for _ in range(10_000)]
+    silent = [world.connect() for _ in range(CONNECTIONS)]
     world.clock.advance(59)
     assert not any(person.transport.finished for person in silent)
     world.clock.advance(1)

@@ -41,12 +41,12 @@ import tests.harness
 from broadcast.core.batching import COALESCE_ABOVE, build_batch
 from broadcast.core.commands import COMMANDS
 from broadcast.core.events import Action, AwayChanged, Barrier, Event, Joined, Left, Message, PrivateMessage, Renamed
-from broadcast.core.hub import Settings
 from broadcast.core.interfaces import Batch
 from broadcast.core.limits import DEFAULTS, Limits
 from broadcast.core.membership import Member, Membership
 from broadcast.core.nicknames import casefold_key
 from broadcast.core.session import MAX_REJECTED_NICKS
+from broadcast.core.settings import Settings
 from broadcast.core.time_slice import SLICE_SECONDS
 from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.journals.memory import MemoryJournal
@@ -357,7 +357,7 @@ class Server(RuleBasedStateMachine):
 
     def owner(self, name: str) -> Client | None:
         """Return the client that the server gives *name* to. ``PromptClients`` checks the owners."""
-        member = self.world.hub._owners.get(casefold_key(name))
+        member = self.world.hub.people._owners.get(casefold_key(name))
         return next((client for client in self.clients if member and client.id == member.id), None)
 
     def reply(self, client: Client, line: str, *replies: str) -> None:
@@ -435,7 +435,7 @@ class Server(RuleBasedStateMachine):
 
     def can_receive(self, name: str) -> bool:
         """Return whether the owner of *name* reads fast enough to receive another private message."""
-        member = self.world.hub._owners[casefold_key(name)]
+        member = self.world.hub.people._owners[casefold_key(name)]
         return not member.listener.congested and member.private_in_flight < self.world.dispatcher.private_queue_bytes
 
     @rule_for(ready, name=st.sampled_from(NAMES[:6]), times=st.integers(1, 9))
@@ -643,7 +643,7 @@ class PromptClients(Server):
         for client in self.clients:
             self.compare(client)
         owners = {casefold_key(client.nick): client.id for client in self.clients if client.nick and not client.gone}
-        assert not self.clients or {nick: owner.id for nick, owner in self.world.hub._owners.items()} == owners
+        assert not self.clients or {nick: owner.id for nick, owner in self.world.hub.people._owners.items()} == owners
 
     def compare(self, client: Client) -> None:
         if client.connected:
@@ -801,7 +801,7 @@ class SlowClients(Server):
 
 
 MODEL = settings(
-    max_examples=3_000 if LONG else 60,
+    max_examples=3_000 if LONG else 40,
     stateful_step_count=100 if LONG else 40,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -240,7 +240,7 @@ class Moderated(RuleBasedStateMachine):
 
     @invariant()
     def exactly_these_people_are_here(self) -> None:
-        assert {member.nick for member in self.world.hub.members.values()} == {"ann", *self.here}
+        assert {member.nick for member in self.world.hub.people.members.values()} == {"ann", *self.here}
         assert not any(somebody.person.transport.finished for somebody in self.here.values())
         for somebody in self.here.values():
             member = member_of(self.world, somebody.nick)

@@ -32,9 +32,10 @@ import broadcast.journals.postgres.commit_thread
 import broadcast.journals.sqlite.commit_thread
 from broadcast.core.errors import FileRejected, RejectedError, UidReused
 from broadcast.core.events import STORED, FileInfo, Shared, Stored, TopicChanged
-from broadcast.core.hub import TAKEN_OVER, Settings
+from broadcast.core.hub import TAKEN_OVER
 from broadcast.core.interfaces import OpenedRoom
 from broadcast.core.limits import DEFAULTS
+from broadcast.core.settings import Settings
 from broadcast.core.uploads import Slot
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.replay_buffer import ReplayBuffer
@@ -405,7 +406,7 @@ class Model(RuleBasedStateMachine):
     @rule(data=st.data(), uid=st.booleans())
     def begin_upload(self, data: st.DataObject, uid: bool) -> None:
         """Let a session, of a program or a person, begin to share a file in one of its rooms."""
-        sessions = [(member, room) for member in self.world.hub.members.values() for room in member.memberships]
+        sessions = [(member, room) for member in self.world.hub.people.members.values() for room in member.memberships]
         member, name = data.draw(st.sampled_from(sessions), label="session")
         room, word = self.world.hub.rooms[name], self.word()
         with suppress(FileRejected):
@@ -655,7 +656,7 @@ def read_room(world: World, name: str) -> Sequence[Stored]:
 
 
 MODEL = settings(
-    max_examples=3_000 if LONG else 70,
+    max_examples=3_000 if LONG else 50,
     stateful_step_count=80 if LONG else 40,
     deadline=None,
     suppress_health_check=list(HealthCheck),

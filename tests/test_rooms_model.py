@@ -22,9 +22,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 import broadcast.core.room
 from broadcast.core.batching import build_batch
 from broadcast.core.events import Event, Joined, Left, Message
-from broadcast.core.hub import Settings
 from broadcast.core.interfaces import Batch
 from broadcast.core.membership import Membership
+from broadcast.core.settings import Settings
 from tests.harness import DirectWorld, Person, World, logged
 
 LONG = bool(os.environ.get("BROADCAST_LONG"))
@@ -235,8 +235,8 @@ class Movers(RuleBasedStateMachine):
             assert list(hub.rooms[name].members if name in hub.rooms else []) == present
             assert [message.seq for message in self.messages(name)] == list(range(1, len(self.messages(name)) + 1))
         assert set(hub.rooms) == {"lobby"} | {each.room for each in stay.values()}
-        assert set(hub.members) == set(stay)
-        assert not any(member.private_in_flight or member.is_moving for member in hub.members.values())
+        assert set(hub.people.members) == set(stay)
+        assert not any(member.private_in_flight or member.is_moving for member in hub.people.members.values())
         backlog = hub.backlog
         assert (backlog.queued_events, backlog.committed_events, backlog.queued_characters) == (0, 0, 0)
 

@@ -1,11 +1,10 @@
-"""The command line, the wiring, and the real server in a process of its own."""
+"""The wiring, and the real server in a process of its own."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import resource
 import shlex
 import shutil
 import signal
@@ -31,8 +30,6 @@ from twisted.python import usage
 import broadcast
 from broadcast import __version__, service
 from broadcast.accounts.oidc_threads import OidcProvider
-from broadcast.core.errors import StartupError
-from broadcast.core.limits import Limits
 from broadcast.delivery.fanout import Fanout
 from broadcast.doors.line.protocol import BroadcastFactory
 from broadcast.doors.web.door import WebDoor
@@ -41,10 +38,10 @@ from broadcast.journals.sqlite.journal import SqliteJournal
 from broadcast.net.endpoints import close_now
 from broadcast.net.fd_reserve import ReserveSocket
 from broadcast.net.tcp_info import KeepalivePolicy
-from broadcast.server.config import LIMITS, VALIDATORS, Config
 from broadcast.server.lifecycle import Server
 from broadcast.server.metrics import Monitor
-from broadcast.service import Options, give_up, makeService, most_connections, raise_file_limit
+from broadcast.server.options import Options
+from broadcast.service import makeService
 from tests.real.programs import TWISTD, Programs
 
 TIMEOUT = 60
@@ -56,9 +53,6 @@ def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-# Options
-
-
 def parse(*arguments: str) -> Options:
     options = Options()
     options.parseOptions(arguments)
@@ -67,120 +61,6 @@ def parse(*arguments: str) -> Options:
 
 def make_service(arguments: str) -> Server:
     return makeService(parse(*arguments.split()))
-
-
-def parse_error(*arguments: str) -> str:
-    """Return the line with which these *arguments* end the process."""
-    with pytest.raises(SystemExit) as caught:
-        parse(*arguments)
-    line = caught.value.code
-    assert isinstance(line, str)
-    assert line.startswith("broadcast: ")
-    assert "\n" not in line
-    return line
-
-
-def test_every_option_is_a_setting(tmp_path: Path) -> None:
-    assert parse().config == Config(data=tmp_path / "broadcast-data")
-    Path("motd").write_text("Hello.\n")
-    options = (
-        "--port 0 -p unix:a,b -i ::1 --name=Pub --motd motd --replay 7 --probe 30 --gone 90 --unicode-nicknames "
-        "--data here --metrics 9464 --tls 0 --tls unix:tls --cert c --key k "
-        "--log-format json --lobby Hall --rooms fixed --room kitchen --room attic "
-        "--web 8080 --web unix:web --web-tls 8443 --web-path /chat --web-url https://chat.example/ --web-hsts "
-        "--web-origin https://a.example --web-origin http://b.example:81/ --trusted-proxy 10.0.0.1 --trusted-proxy unix"
-    )
-    assert parse(*options.split()).config == Config(
-        ("0", "unix:a,b"),
-        "::1",
-        "Pub",
-        ("Hello.",),
-        7,
-        30,
-        90,
-        unicode_nicknames=True,
-        data=tmp_path / "here",
-        tls=("0", "unix:tls"),
-        cert=tmp_path / "c",
-        key=tmp_path / "k",
-        metrics="9464",
-        log_format="json",
-        lobby="hall",
-        fixed_rooms=("kitchen", "attic"),
-        web=("8080", "unix:web"),
-        web_tls=("8443",),
-        web_path="/chat",
-        web_url="https://chat.example/",
-        web_hsts=True,
-        web_origins=("https://a.example", "http://b.example:81"),
-        trusted_proxies=("10.0.0.1", "unix"),
-    )
-    assert parse("--ephemeral").config.data is None
-    limits = parse("--paste-lines", "5", "--lines-per-second", "0.5", "--limits", "on").config.limits
-    assert limits == Limits(paste_lines=5, lines_per_second=0.5)
-    assert parse("--limits", "off").config.limits == Limits().without_client_limits()
-    Path("chat.toml").write_text("port = [1, 2]\nreplay = 0\nunicode-nicknames = true")
-    config = parse("--config", "chat.toml", "--port", "3").config
-    assert (config.ports, config.replay, config.unicode_nicknames) == (("3",), 0, True)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("--prot 5", "option --prot not recognized; twistd broadcast --help lists the options."),
-        ("--port", "option --port requires argument; "),
-        ("--ephemeral=no", "option --ephemeral must not have an argument; "),
-        ("5555", "'5555' is not an option (a port is given as --port 5555); "),
-        ("--port 99999", "--port takes a number from 0 to 65535 or a Twisted endpoint description"),
-        ("--room kitchen", "--room names a room of --rooms fixed, but --rooms is open: "),
-        ("--lobby #chat", "--lobby takes a room's name, 1 to 32 of a-z, 0-9, _ and -, not '#chat'."),
-        ("--log-format xml", "--log-format takes text or json, not 'xml'."),
-        ("--replay many", "--replay takes a whole number from 0 to 1000, not 'many'."),
-        ("--lines-per-second 1e9", "--lines-per-second takes a number from 0.02 to 1000000, not '1e9'."),
-        ("--paste-lines 1.5", "--paste-lines takes a whole number from 1 to 100000, not 1.5."),
-        ("--limits maybe", "--limits takes on or off, not 'maybe'."),
-        ("--replay -1", "--replay takes a whole number from 0 to 1000, not '-1'."),
-        ("--replay 99999999999999", "--replay takes a whole number from 0 to 1000"),
-        ("--probe soon", "--probe takes a whole number from 0 to 3600, not 'soon'."),
-        ("--gone 30", "gone (30) must be more seconds than probe (60): a silent client is probed first"),
-        ("--motd nowhere", "--motd: cannot read "),
-        ("--ephemeral --data x", "--ephemeral stores nothing on disk, --data names a folder: choose one."),
-    ],
-)
-def test_invalid_option_is_reported_in_one_line(arguments: str, message: str) -> None:
-    assert parse_error(*arguments.split()).startswith(f"broadcast: {message}")
-
-
-def test_each_limit_can_have_its_highest_value() -> None:
-    config = parse(*(text for name, limit in LIMITS.items() for text in (f"--{name}", str(limit.high)))).config
-    assert config.limits == Limits(**{limit.field: limit.high for limit in LIMITS.values()})  # type: ignore[arg-type]
-
-
-def test_error_message_is_sanitized() -> None:
-    assert "\x1b" not in parse_error("--config", "no\nwhere\x1b[2J")
-
-
-def test_help_shows_every_option_with_its_default_in_80_columns(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)
-    with pytest.raises(SystemExit) as caught:
-        parse("--help")
-    assert caught.value.code == 0
-    text = capsys.readouterr().out
-    assert max(map(len, text.splitlines())) <= 80
-    flat = " ".join(text.split())
-    for option in [*VALIDATORS, "config"]:
-        help_text = re.search(rf"--{option}[= ] ?(.*?)(?: -\w, --| --[a-z-]+=? |$)", flat)
-        assert help_text is not None, option
-        assert "default" in help_text[1], option
-
-
-def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        parse("--version")
-    assert caught.value.code == 0
-    assert capsys.readouterr().out == f"broadcast {__version__}\n"
 
 
 # The wiring
@@ -222,7 +102,7 @@ def test_service_passes_the_limits_to_its_parts() -> None:
     factory = server._entrances[0].factory
     assert isinstance(factory, BroadcastFactory)
     limits = factory.limits
-    fanout = server._hub._make_publisher()
+    fanout = server._hub.rooms._make_publisher()
     assert isinstance(fanout, Fanout)
     buffer = fanout.replay_buffer
     assert (buffer._max_events, buffer._max_bytes, fanout.dispatcher.private_queue_bytes) == (5, 6, 4096)
@@ -357,80 +237,6 @@ print({"prometheus_client", "twisted.web.server", "broadcast.server.metrics", "h
 """
     process = run(sys.executable, "-c", code)
     assert process.stdout == "set()\n", process.stderr
-
-
-# File limits
-
-
-def test_file_limit_is_raised_to_the_hard_limit() -> None:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
-        files = raise_file_limit()
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        assert soft == hard or soft >= 10240
-        assert files == (None if soft == resource.RLIM_INFINITY else soft)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
-def test_file_limit_of_other_systems_is_raised_less_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    requested: list[tuple[int, int]] = []
-
-    def setrlimit(_resource: int, limits: tuple[int, int]) -> None:
-        requested.append(limits)
-        if limits[0] == 1 << 62:
-            raise ValueError
-
-    monkeypatch.setattr(resource, "getrlimit", lambda _resource: (256, 1 << 62))
-    monkeypatch.setattr(resource, "setrlimit", setrlimit)
-    raise_file_limit()
-    assert requested == [(1 << 62, 1 << 62), (10240, 1 << 62)]
-    monkeypatch.setitem(sys.modules, "resource", None)
-    assert raise_file_limit() is None
-
-
-@pytest.mark.parametrize(
-    ("requested", "files", "connections"),
-    [(None, 1024, 960), (960, 1024, 960), (10, 1024, 10), (None, 50, 1), (7, None, 7), (None, None, None)],
-)
-def test_connection_limit_leaves_descriptors_for_other_files(
-    requested: int | None, files: int | None, connections: int | None
-) -> None:
-    assert most_connections(requested, files) == connections
-
-
-def test_connection_limit_beyond_the_file_limit_is_rejected() -> None:
-    message = r"^--connections 961 .* is 1024: raise it to 1025 .* or choose at most 960\.$"
-    with pytest.raises(StartupError, match=message):
-        most_connections(961, 1024)
-
-
-# Giving up
-
-
-def test_foreground_server_prints_why_it_gives_up_and_removes_its_pid_file(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    pidfile = tmp_path / "twistd.pid"
-    pidfile.write_text("1")
-    with pytest.raises(SystemExit) as caught:
-        give_up({"pidfile": str(pidfile), "logfile": "chat.log"}, None, None, "the port\nis in use")
-    assert caught.value.code == 1
-    assert not pidfile.exists()
-    assert "broadcast: the portis in use" in capfd.readouterr().err.splitlines()
-
-
-def test_daemon_reports_to_its_parent_and_its_terminal_why_it_gives_up() -> None:
-    receive, status = os.pipe()
-    terminal, stderr = os.pipe()
-    with pytest.raises(SystemExit):
-        give_up({"pidfile": "gone", "statusPipe": status}, None, stderr, "in use: " + "é" * 200)
-    os.close(status)
-    os.close(stderr)
-    with os.fdopen(receive, "rb") as pipe, os.fdopen(terminal) as lines:
-        assert pipe.read() == b"1 in use: " + b"?" * 90
-        assert lines.read() == "broadcast: in use: " + "é" * 200 + "\n"
 
 
 # Real processes

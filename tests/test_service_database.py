@@ -15,7 +15,8 @@ from twisted.logger import capturedLogs, formatEvent
 
 from broadcast.journals.postgres.journal import PostgresJournal
 from broadcast.server.lifecycle import Server
-from broadcast.service import Options, makeService
+from broadcast.server.options import Options
+from broadcast.service import makeService
 from tests.postgres import PASSWORD, PostgresServer
 from tests.real.programs import PATIENCE, Programs
 

@@ -14,7 +14,7 @@ from argon2.exceptions import VerifyMismatchError
 from argon2.low_level import Type, hash_secret, verify_secret
 
 from broadcast.core.errors import Busy
-from broadcast.core.interfaces import PasswordHasher
+from broadcast.core.login_interfaces import PasswordHasher
 from broadcast.core.passwords import Password
 from broadcast.core.time_slice import CallSoon
 from broadcast.threads import WorkerThreads

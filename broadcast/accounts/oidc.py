@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from msgspec import Struct
 
 from broadcast.core.errors import LoginFailed
-from broadcast.core.interfaces import DeviceCode, Identity, PageLogin
+from broadcast.core.login_interfaces import DeviceCode, Identity, PageLogin
 
 REQUEST_SECONDS: Final = 10.0
 """Maximum duration of one request to the provider, with its answer."""

@@ -8,7 +8,8 @@ from typing import Final, TypeAlias, TypeVar
 
 from broadcast.accounts.oidc import MAX_POLL_SECONDS, DeviceLogin, OidcClient, ProviderError, SlowDown
 from broadcast.core.errors import Busy, LoginFailed, RejectedError
-from broadcast.core.interfaces import Callback, CallLater, DeviceCode, Identity, IdentityProvider, PageLogin
+from broadcast.core.interfaces import Callback, CallLater
+from broadcast.core.login_interfaces import DeviceCode, Identity, IdentityProvider, PageLogin
 from broadcast.core.time_slice import CallSoon
 from broadcast.threads import WorkerThreads
 

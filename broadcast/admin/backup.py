@@ -10,7 +10,7 @@ from pathlib import Path
 from broadcast.admin.backup_files import copy_files, files_of
 from broadcast.admin.output import show_progress
 from broadcast.admin.status import UNUSABLE, AdminError
-from broadcast.journals.sqlite.data_dir import fsync_directory
+from broadcast.durability import sync_file, sync_folder
 from broadcast.journals.sqlite.database import code_of
 
 
@@ -32,14 +32,14 @@ def back_up(db: sqlite3.Connection, files: Path, target: Path) -> list[str]:
             created.append(path)
         with show_progress(db, lambda: f"{min(100 * draft.stat().st_size // size, 99)} % copied"):
             db.execute("VACUUM INTO ?", (os.fspath(draft),))
-        descriptor = os.open(draft, os.O_RDONLY)
+        descriptor = os.open(draft, os.O_RDWR)  # Windows flushes no file that is only read
         try:
-            os.fsync(descriptor)
+            sync_file(descriptor)
         finally:
             os.close(descriptor)
         problems = copy_files(draft, files, files_of(target))
         draft.replace(target)
-        fsync_directory(target.parent)
+        sync_folder(target.parent)
     except BaseException as error:
         for path in (*created, draft.with_name(draft.name + "-journal")):
             with suppress(OSError):

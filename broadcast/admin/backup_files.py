@@ -12,12 +12,12 @@ from typing import BinaryIO, Final
 
 from broadcast.admin.output import Progress
 from broadcast.admin.status import UNUSABLE, AdminError
+from broadcast.durability import sync_folder
 from broadcast.files.contents import (
     ContentMissing,
     Contents,
     PartFile,
     SharedFile,
-    fsync_folder,
     is_share,
     read_record,
     record_name,
@@ -67,7 +67,7 @@ def copy_files(journal: Path, source: Path, target: Path) -> list[str]:
         for path in target.iterdir():
             if is_share(path.name) and path.name not in names:
                 path.unlink()
-        fsync_folder(target)
+        sync_folder(target)
     return damaged
 
 

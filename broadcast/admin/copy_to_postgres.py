@@ -14,6 +14,7 @@ from broadcast.admin.postgres import PostgresReader, open_database
 from broadcast.admin.reading import JournalReader, RoomSize
 from broadcast.admin.status import UNUSABLE, AdminError
 from broadcast.core.events import Action, FileInfo, Shared, Stored
+from broadcast.core.nicknames import casefold_key
 from broadcast.core.records import AccountRecord, AuditEntry, Ban, PrivateLine, StoredRecords
 from broadcast.journals.postgres.database import Connection, to_text
 from broadcast.journals.postgres.schema import COPY_OF, open_schema, read_version
@@ -73,7 +74,9 @@ class PostgresWriter:
         with self._db.transaction():
             for table in (*last, "audit", "last_ids"):
                 self._db.execute(f"DELETE FROM {table}".encode())  # noqa: S608 - constants
-            self._insert_records("accounts", AccountRecord, records.accounts)
+            keys = ((account, casefold_key(account.name)) for account in records.accounts)
+            columns = ", ".join(f'"{field.name}"' for field in fields(AccountRecord))
+            self._insert("accounts", f"{columns}, key", ((*astuple(account), key) for account, key in keys))
             self._insert_records("bans", Ban, records.bans)
             self._insert_records("audit", AuditEntry, audit)
             self._insert("last_ids", "kind, id", last.items())

@@ -22,7 +22,8 @@ from broadcast.core.records import (
     SaveBan,
     StoredRecords,
 )
-from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, DirectoryLock, LastNumberFile, fsync_directory
+from broadcast.durability import sync_folder
+from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, DirectoryLock, LastNumberFile
 from broadcast.journals.sqlite.database import (
     add_room,
     connect,
@@ -65,7 +66,7 @@ def open_sqlite_copy(folder: Path, journal_id: str) -> Iterator[JournalWriter]:
                 draft.replace(folder / FILE)
                 if writer.last:
                     LastNumberFile(folder / LAST_NUMBER_FILE, *writer.last).close()
-                fsync_directory(folder)
+                sync_folder(folder)
     finally:
         lock.release()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from functools import partial
@@ -25,7 +26,7 @@ from broadcast.files.contents import FOLDER
 from broadcast.files.store import ContentStore, FileStore
 from broadcast.journals.sqlite.data_dir import LOBBY
 from broadcast.journals.sqlite.journal import SqliteJournal
-from broadcast.net.peer_user import peer_user
+from broadcast.net.unix_sockets import UNIX_FAMILY, own_user, peer_user, unix_socket
 from broadcast.server.administration import SOCKET, Administration, encode_request
 
 if TYPE_CHECKING:
@@ -73,9 +74,9 @@ def request(folder: Path, method: str, params: Mapping[str, str], report: Callab
 def _ask_server(folder: Path, line: bytes) -> bytes:
     """Return the answer of the server to *line*. Raises ``_NoServer``."""
     path = folder / SOCKET
-    if not hasattr(socket, "AF_UNIX"):
+    if UNIX_FAMILY is None:
         raise _NoServer("this system has no unix sockets")
-    with socket.socket(socket.AF_UNIX) as connection:
+    with unix_socket() as connection:
         connection.settimeout(ANSWER_SECONDS)
         try:
             connection.connect(os.fspath(path))
@@ -89,7 +90,7 @@ def _ask_server(folder: Path, line: bytes) -> bytes:
                 raise _NoServer(f"{path} has {length} bytes, too many for a unix socket") from None
             why = f"{error.strerror}; run this command as the user of the server, or as root"
             raise AdminError(UNUSABLE, f"cannot use {path}: {why}") from None
-        if peer_user(connection) not in {0, os.geteuid(), folder.stat().st_uid}:
+        if peer_user(connection) not in {0, own_user(), folder.stat().st_uid}:
             raise AdminError(UNUSABLE, f"a process of another user listens at {path}: nothing was sent to it")
         return _exchange(connection, line)
 
@@ -141,9 +142,8 @@ def request_of_database(
 ) -> str:
     """Have *method* done in the journal of *database*, and return one line about what was done.
 
-    The server in *folder* does it. Without one, no other server may have the journal open, because it would not know
-    of the change. *report* receives a line about each fault of the shared files. Raises ``AdminError`` or
-    ``JournalError``.
+    The server in *folder* does it. Without one, the change is made in the database, from which servers elsewhere learn
+    of it. *report* receives a line about each fault of the shared files. Raises ``AdminError`` or ``JournalError``.
     """
     from broadcast.admin.postgres import find_use  # noqa: PLC0415 - optional
     from broadcast.journals.postgres.files import PostgresContents  # noqa: PLC0415 - optional
@@ -156,7 +156,7 @@ def request_of_database(
             text = f"the server of {folder} has another journal: give --data the data folder of a server of this one"
             raise AdminError(UNUSABLE, text)
         return _decode(_ask_server(folder, line))
-    if is_used:
+    if is_used and method == "remove-file":  # the unfinished uploads in the folder may be those of a server
         text = f"a server has the journal open, but none in {folder}: give --data its data folder, on its machine"
         raise AdminError(UNUSABLE, text)
     calls: _Calls = SimpleQueue()
@@ -195,17 +195,17 @@ def _open_files(folder: Path, report: Callable[[str], object], contents: Content
 def _as_owner(folder: Path) -> Iterator[None]:
     """Let root act as the owner of *folder* in the block, so that the server can use the files that are created."""
     status = folder.stat()
-    if not hasattr(os, "geteuid") or os.geteuid() != 0 or status.st_uid == 0:
+    if sys.platform == "win32" or own_user() != 0 or status.st_uid == 0:
         yield
-        return
-    group = os.getegid()
-    os.setegid(status.st_gid)
-    os.seteuid(status.st_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(group)
+    else:
+        group = os.getegid()
+        os.setegid(status.st_gid)
+        os.seteuid(status.st_uid)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+            os.setegid(group)
 
 
 def _decode(answer: bytes) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import ssl as tls
 import sys
@@ -11,6 +10,7 @@ from typing import Final, TypeAlias
 
 from broadcast.client.address import UNIX
 from broadcast.client.certificates import CertificateError
+from broadcast.client.error_text import error_text
 from broadcast.client.tls import Trust, describe
 
 Stream: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -65,5 +65,5 @@ def describe_failure(error: OSError) -> str:
     if isinstance(error, tls.SSLError):
         return describe(error)
     if error.errno and not isinstance(error, socket.gaierror):
-        return os.strerror(error.errno)
+        return error_text(error.errno)
     return error.strerror or str(error) or type(error).__name__

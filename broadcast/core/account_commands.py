@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from broadcast.core.accounts import Account
+from broadcast.core.accounts import DROPPED, PASSWORD_CHANGED, Account
 from broadcast.core.command_context import Command, CommandContext, end_wait, reply_lines
 from broadcast.core.errors import NameRejected, RegistrationClosed, RejectedError
 from broadcast.core.events import ErrorReply
@@ -18,15 +18,11 @@ from broadcast.core.password_dialogue import NEW_PASSWORD, OLD_PASSWORD, ONCE_MO
 if TYPE_CHECKING:
     from broadcast.core.accounts import OnAccount
     from broadcast.core.hub import Hub
-    from broadcast.core.interfaces import DeviceCode
+    from broadcast.core.login_interfaces import DeviceCode
     from broadcast.core.membership import Member
     from broadcast.core.passwords import Password
     from broadcast.core.source import Source
 
-PASSWORD_CHANGED: Final = "password changed"  # noqa: S105 - a reason
-"""The leave reason of the other sessions of an account whose password was changed."""
-DROPPED: Final = "account deleted"
-"""The leave reason of the other sessions of an account that its owner has deleted."""
 _with_words: Final = re.compile(r"/(login|register|passwd|drop)\s+\S", re.IGNORECASE)
 _login_name: Final = re.compile(r"/login\s+(\S+)", re.IGNORECASE)
 _start: Final = re.compile(r"\s*/(login|register|passwd|drop)", re.IGNORECASE)

@@ -5,12 +5,14 @@ An account belongs to its number, which is never reused. Its nickname can change
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeAlias
 
 from broadcast.core.errors import (
+    AccountChanged,
+    AccountConflict,
     Busy,
     JournalError,
     NameRejected,
@@ -20,11 +22,19 @@ from broadcast.core.errors import (
     RejectedError,
     WrongPassword,
 )
-from broadcast.core.interfaces import Identity, IdentityProvider, PasswordHasher, Records
+from broadcast.core.interfaces import Records
+from broadcast.core.login_interfaces import Identity, IdentityProvider, PasswordHasher
 from broadcast.core.nicknames import casefold_key
 from broadcast.core.one_time_logins import OneTimeLogins
 from broadcast.core.passwords import Password
-from broadcast.core.records import AccountRecord, DeleteAccount, SaveAccount, StoredRecords
+from broadcast.core.records import (
+    AccountRecord,
+    ChangeAccount,
+    DeleteAccount,
+    RecordChange,
+    SaveAccount,
+    StoredRecords,
+)
 from broadcast.core.remembered_logins import add_login, is_login, remove_login
 from broadcast.core.source import Source
 from broadcast.core.tries import CodeLimiter, RegistrationLimiter, Try, TryLimiter
@@ -35,18 +45,30 @@ ACCOUNT_MODES: Final = ("open", "closed", "required")
 """The ways to get an account. *open*: everybody can register. *closed*: only an administrator makes accounts.
 *required*: the same, and only people with an account may enter.
 """
+PASSWORD_CHANGED: Final = "password changed"  # noqa: S105 - a reason
+"""The leave reason of the other sessions of an account whose password was changed."""
+DROPPED: Final = "account deleted"
+"""The leave reason of the sessions of an account that was deleted."""
 
 
 class Account:
     """A registered nickname and its owner. Only ``Accounts`` changes it."""
 
-    __slots__ = ("queued", "record")
+    __slots__ = ("pending", "record")
 
     def __init__(self, record: AccountRecord) -> None:
         self.record = record
         """The values that are stored."""
-        self.queued = record
+        self.pending: list[Mapping[str, Any]] = []
+        """The new values of the changes that are being stored."""
+
+    @property
+    def queued(self) -> AccountRecord:
         """The values after the last change, which may not be stored yet."""
+        record = self.record
+        for values in self.pending:
+            record = replace(record, **values)
+        return record
 
     @property
     def id(self) -> int:
@@ -95,6 +117,14 @@ class Accounts:
         for record in stored.accounts:
             self._insert(Account(record))
 
+    def compare(self, stored: StoredRecords) -> Iterator[RecordChange]:
+        """Yield the changes of other nodes that lead to the accounts in *stored*, and continue with its ids."""
+        self._next_id, self._step = stored.next_account, stored.step
+        records = {record.id: record for record in stored.accounts}
+        yield from [DeleteAccount(number) for number in self._by_id if number not in records]
+        known = {account.id: account.record for account in self}
+        yield from [SaveAccount(record) for number, record in records.items() if known.get(number) != record]
+
     def __iter__(self) -> Iterator[Account]:
         """Iterate over all accounts, the oldest first."""
         return iter(self._by_id.values())
@@ -126,16 +156,23 @@ class Accounts:
 
         def stored(error: JournalError | None) -> None:
             self._reserved.discard(key)
-            self._by_subject.pop(subject, None)
+            self._free_subject(subject)
             if error is None:
                 self._insert(account)
-            on_result(account if error is None else NotStored(error))
+            on_result(account if error is None else _rejection(error, record.name))
 
         self._records.write((SaveAccount(account.record),), stored)
 
-    def change(self, account: Account, on_changed: OnChanged = _ignore, **values: Any) -> None:  # noqa: ANN401 - fields
+    def change(
+        self,
+        account: Account,
+        on_changed: OnChanged = _ignore,
+        expected: Mapping[str, Any] | None = None,
+        **values: Any,  # noqa: ANN401 - fields
+    ) -> None:
         """Change *values* of *account*: fields of ``AccountRecord``.
 
+        If another node has stored other values than those *expected*, *on_changed* receives ``AccountChanged``.
         Raises ``RejectedError`` if the name or the subject is taken, or the account is deleted.
         """
         self._check_exists(account)
@@ -148,23 +185,17 @@ class Accounts:
             key = self._reserve(values["name"])
         if subject != before:
             self._by_subject[subject] = None
-        account.queued = record = replace(account.queued, **values)
+        account.pending.append(values)
 
         def stored(error: JournalError | None) -> None:
             self._reserved.discard(key)
-            if self._by_subject.get(subject, account) is None:
-                del self._by_subject[subject]
-            if error is not None:
-                if account.queued is record:  # otherwise a later change has stored these values, too
-                    account.queued = account.record
-            elif account.id in self._by_id:
-                self._by_key.pop(casefold_key(account.name), None)
-                self._by_subject.pop(_subject_key(account.record), None)
-                account.record = record
-                self._insert(account)
-            on_changed(None if error is None else NotStored(error))
+            self._free_subject(subject)
+            account.pending = [each for each in account.pending if each is not values]
+            if error is None and account.id in self._by_id:
+                self._replace(account, replace(account.record, **values))
+            on_changed(None if error is None else _rejection(error, values.get("name", account.name)))
 
-        self._records.write((SaveAccount(record),), stored)
+        self._records.write((ChangeAccount(account.id, values, expected or {}),), stored)
 
     def remove(self, account: Account, on_changed: OnChanged = _ignore) -> None:
         """Delete *account* and its private messages. Raises ``RejectedError`` if it is deleted already.
@@ -181,7 +212,7 @@ class Accounts:
 
         def stored(error: JournalError | None) -> None:
             self._reserved.discard(key)
-            self._by_subject.pop(subject, None)
+            self._free_subject(subject)
             if error is not None:
                 self._insert(account)
             else:
@@ -190,27 +221,30 @@ class Accounts:
 
         self._records.write((DeleteAccount(account.id),), stored)
 
-    def take_over(self, change: SaveAccount | DeleteAccount) -> None:
-        """Take over *change*, which another node of a cluster has stored."""
+    def take_over(self, change: SaveAccount | ChangeAccount | DeleteAccount) -> None:
+        """Take over *change*, which another node of a cluster has stored.
+
+        The changes of this node that are not stored yet come after it.
+        """
         account = self._by_id.get(change.account.id if isinstance(change, SaveAccount) else change.id)
-        if account is not None:
-            del self._by_id[account.id]
-            self._by_key.pop(casefold_key(account.name), None)
-            self._by_subject.pop(_subject_key(account.record), None)
         if isinstance(change, SaveAccount):
-            record = change.account
-            if account is None:
-                account = Account(record)
-            elif account.queued is account.record:
-                account.queued = record
-            account.record = record
-            self._insert(account)
-        elif account is not None:
+            self._replace(account or Account(change.account), change.account)
+        elif account is None:
+            return
+        elif isinstance(change, ChangeAccount):
+            self._replace(account, replace(account.record, **change.values))
+        else:
+            self._forget(account)
             account.record = replace(account.record, role="")  # a session may still have the account
 
     def _check_subject(self, subject: tuple[str, str]) -> None:
         if subject != _NO_SUBJECT and subject in self._by_subject:
-            raise RejectedError("this identity belongs to another account.")
+            raise RejectedError(_IDENTITY_TAKEN)
+
+    def _free_subject(self, subject: tuple[str, str]) -> None:
+        """End the reservation of *subject*, unless an account of another node has it by now."""
+        if self._by_subject.get(subject, subject) is None:
+            del self._by_subject[subject]
 
     def _check_exists(self, account: Account) -> None:
         if account.id not in self._by_id:
@@ -222,6 +256,20 @@ class Accounts:
             raise NameRejected(f"{name} is registered already.")
         self._reserved.add(key)
         return key
+
+    def _replace(self, account: Account, record: AccountRecord) -> None:
+        """Give *account* the values *record*, which are stored."""
+        self._forget(account)
+        account.record = record
+        self._insert(account)
+
+    def _forget(self, account: Account) -> None:
+        """Remove *account* from the indexes, unless another one has its nickname or its identity by now."""
+        self._by_id.pop(account.id, None)
+        if self._by_key.get(casefold_key(account.name)) is account:
+            del self._by_key[casefold_key(account.name)]
+        if self._by_subject.get(_subject_key(account.record)) is account:
+            del self._by_subject[_subject_key(account.record)]
 
     def _insert(self, account: Account) -> None:
         self._by_id[account.id] = account
@@ -236,6 +284,24 @@ _NO_SUBJECT: Final = ("", "")
 
 def _subject_key(record: AccountRecord) -> tuple[str, str]:
     return record.issuer, record.subject
+
+
+_IDENTITY_TAKEN: Final = "this identity belongs to another account."
+
+
+def _rejection(error: JournalError, name: str) -> RejectedError:
+    """Return the reason why a change of the account that has, or gets, the nickname *name* was not stored."""
+    if not isinstance(error, AccountConflict):
+        return NotStored(error)
+    match error.why:
+        case "name":
+            return NameRejected(f"{name} is registered already.")
+        case "identity":
+            return RejectedError(_IDENTITY_TAKEN)
+        case "gone":
+            return NameRejected(f"{name} is not registered any more.")
+        case _:
+            return AccountChanged()
 
 
 class Authenticator:
@@ -321,7 +387,9 @@ class Authenticator:
             on_result(WrongPassword())
         else:
             attempt.succeed()
-            self.accounts.change(account, last_used=self._wall_clock(), password_hash=new_hash or stored)
+            self.accounts.change(account, last_used=self._wall_clock())
+            if new_hash:
+                self.accounts.change(account, expected={"password_hash": stored}, password_hash=new_hash)
             on_result(account)
 
     def remember(self, account: Account, on_secret: OnSecret) -> None:
@@ -331,8 +399,7 @@ class Authenticator:
         def stored(error: RejectedError | None) -> None:
             on_secret(secret if error is None else error)
 
-        logins = add_login(account.queued.logins, secret, self._wall_clock())
-        self.accounts.change(account, stored, logins=logins)
+        self._change_logins(account, partial(add_login, secret=secret, now=self._wall_clock()), stored)
 
     def login_remembered(self, name: str, secret: str) -> Account:
         """Return the account with the nickname *name* and this *secret* of ``remember``. Raises ``WrongPassword``."""
@@ -342,9 +409,33 @@ class Authenticator:
         self.accounts.change(account, last_used=self._wall_clock())
         return account
 
-    def forget(self, account: Account, secret: str) -> None:
-        """Void the *secret* of ``remember``."""
-        self.accounts.change(account, logins=remove_login(account.queued.logins, secret))
+    def forget(self, name: str, secret: str, on_done: OnChanged = _ignore) -> None:
+        """Void the *secret* of ``remember`` for the account with the nickname *name*, unless it is void already."""
+        account = self.accounts.find(name)
+        if account is None or not is_login(account.queued.logins, secret, self._wall_clock()):
+            on_done(None)
+        else:
+            self._change_logins(account, partial(remove_login, secret=secret), on_done)
+
+    def _change_logins(
+        self, account: Account, change: Callable[[str], str], on_changed: OnChanged = _ignore, tries: int = 5
+    ) -> None:
+        """Give *account* the logins that *change* makes of the present ones.
+
+        If another node has changed them at the same time, try again: it may have added a login, or voided all of them.
+        """
+        before = account.queued.logins
+
+        def stored(error: RejectedError | None) -> None:
+            if isinstance(error, AccountChanged) and tries > 1:
+                try:
+                    self._change_logins(account, change, on_changed, tries - 1)
+                except RejectedError as rejection:
+                    on_changed(rejection)
+            else:
+                on_changed(error)
+
+        self.accounts.change(account, stored, {"logins": before}, logins=change(before))
 
     def _is_current(self, account: Account, stored: str | None) -> bool:
         """Return whether *account* still exists and has the password hash *stored*, also in changes under way."""

@@ -30,6 +30,11 @@ class Backlog:
         self._limits = limits
         self._paused_authors: deque[Callable[[], None]] = deque()
 
+    def forget_all(self) -> None:
+        """Forget all events and paused authors, because nobody is here any more."""
+        self.events = self.characters = self.committed_events = self.committed_characters = 0
+        self._paused_authors.clear()
+
     @property
     def queued_events(self) -> int:
         """Number of events that the journal has not returned yet."""

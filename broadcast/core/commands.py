@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from broadcast.core.accounts import Account
-    from broadcast.core.hub import Sent
     from broadcast.core.interfaces import ReadCallback
     from broadcast.core.membership import Member
+    from broadcast.core.private_messages import Sent
 
     Query: TypeAlias = Callable[[ReadCallback], None]
     """Starts one query of the journal, whose result the callback receives."""
@@ -262,7 +262,7 @@ def _send_private(context: CommandContext, to: Member | Account, text: str, at: 
         elif not _confirm_sent(context, sent):
             context.resume()
 
-    sent = context.hub.send_private(context.member, to, text, at, stored)
+    sent = context.hub.private_messages.send(context.member, to, text, at, stored)
     if sent is None:
         context.pause()
     else:
@@ -284,7 +284,7 @@ def _confirm_sent(context: CommandContext, sent: Sent) -> bool:
         reply_lines(context, f"sent to {to.nick}, who is away: {to.away_reason}")
     else:
         reply_lines(context, f"sent to {to.nick}, who is away.")
-    if room is None or not context.hub.should_throttle_sender(to):
+    if room is None or not context.hub.private_messages.should_throttle_sender(to):
         return False
     context.pause()
     room.after_barrier(context.resume)  # the barrier comes after these private messages
@@ -295,7 +295,7 @@ def _msg(context: CommandContext, argument: str, at: float) -> None:
     name, _, text = argument.strip().partition(" ")
     if not text:
         raise _usage_error("msg")
-    _send_private(context, context.hub.find_recipient(name), text.strip(), at)
+    _send_private(context, context.hub.people.find_recipient(name), text.strip(), at)
 
 
 def _reply(context: CommandContext, argument: str, at: float) -> None:
@@ -303,9 +303,9 @@ def _reply(context: CommandContext, argument: str, at: float) -> None:
     hub, member = context.hub, context.member
     if not member.last_private_sender:
         raise RejectedError("nobody has written to you yet.")
-    to: Member | Account | None = hub.member_by_session(member.last_private_sender)
+    to: Member | Account | None = hub.people.member_by_session(member.last_private_sender)
     if to is None and (account := hub.accounts.get(member.last_private_account)) is not None:
-        to = hub.find_session(account) or account
+        to = hub.people.find_member_of(account) or account
     if to is None:
         raise RejectedError("the one who wrote to you last is not here.")
     _send_private(context, to, text, at)
@@ -494,7 +494,7 @@ def _ignore(context: CommandContext, argument: str, at: float) -> None:
         return
     if casefold_key(name) == casefold_key(context.nick):
         raise RejectedError("you cannot ignore yourself.")
-    nick = context.hub.find(name).nick
+    nick = context.hub.people.find(name).nick
     if len(ignored) >= MAX_IGNORED:
         raise RejectedError(f"you ignore {MAX_IGNORED} people already. /unignore NAME makes room.")
     context.hub.ignore(context.member, nick)
@@ -525,7 +525,7 @@ def _ping(context: CommandContext, argument: str, at: float) -> None:
 
 
 def _uptime(context: CommandContext, argument: str, at: float) -> None:
-    context.peer.send(Uptime(context.hub.started, len(context.hub.members), context.room.last_seq))
+    context.peer.send(Uptime(context.hub.started, len(context.hub.people.members), context.room.last_seq))
 
 
 def _version(context: CommandContext, argument: str, at: float) -> None:
@@ -548,7 +548,7 @@ _FOR_EVERYBODY: tuple[Command, ...] = (
     Command("me", "TEXT", "says what you do: ** ann waves", _me),
     Command("say", "TEXT", "says it literally: /say quit", _say),
     Command("msg", "NAME TEXT", "private to one person", _msg, ("m", "tell", "w")),
-    Command("reply", "TEXT", "private to whoever wrote to you last", _reply, ("r",)),
+    Command("reply", "TEXT", "private to the last person who wrote to you", _reply, ("r",)),
     Command("inbox", "", "the last stored messages to you; /history @NAME shows those with NAME", show_inbox),
     Command("history", "[N]", "the last N lines, or those of a range: /history #10-#30", _history),
     Command("search", "WORDS", 'the last lines that hold all WORDS: /search "the build" red', _search),

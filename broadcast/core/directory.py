@@ -1,50 +1,220 @@
-"""The members that are on other nodes of a cluster. No database, no network."""
+"""The interface between the core and the other nodes of a cluster, as protocols and values without logic."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 from broadcast.core.errors import RejectedError
-from broadcast.core.events import Gap, PrivateMessage, ReplayLine
-from broadcast.core.interfaces import Directory, Expulsion, UserNotice
-from broadcast.core.membership import MemberListener
-from broadcast.core.records import PrivateLine
+from broadcast.core.events import PrivateMessage
+from broadcast.core.records import RecordChange, StoredRecords
 
 
-class RemoteListener:
-    """The listener of a member that is on another node. It passes the calls on to this node."""
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A session that has a nickname, as the other nodes of a cluster know it."""
 
-    congested = False
-    """The other node knows that."""
-
-    def __init__(self, directory: Directory, session: int) -> None:
-        self._directory = directory
-        self._session = session
-
-    def joined(self, room: str, replay: Iterator[ReplayLine | Gap]) -> None:
-        """Do nothing: the other node does it."""
-
-    def leave_delivered(self, room: str) -> None:
-        """Do nothing: the other node does it."""
-
-    def receive_private(self, message: PrivateMessage) -> None:
-        """Pass *message* on, and do not wait for the result."""
-        self._directory.send(message, ignore_outcome)
-
-    def private_sent(self, line: PrivateLine) -> None:
-        """Do nothing: the other node does it."""
-
-    def notify(self, text: str) -> None:
-        """Pass *text* on."""
-        self._directory.send(UserNotice(self._session, text), ignore_outcome)
-
-    def disconnect(self, reason: str, notice: str) -> None:
-        """Ask the other node to end the session. The hub removes the member once that is done."""
-        self._directory.send(Expulsion(self._session, reason, notice), ignore_outcome)
+    session: int
+    nick: str
+    account: int = 0
+    """Id of the account to which it is logged in; 0 for none."""
+    away: bool = False
+    away_reason: str = ""
+    address: str | None = None
+    """The IP address of its connection; None for a local one."""
+    generation: int = 0
+    """A number that rises when the session moves to another node. Calls with an older one have no effect."""
 
 
-def ignore_outcome(_error: RejectedError | None) -> None:
-    """Do nothing: if a message cannot be passed on, its recipient is not here any more."""
+@dataclass(frozen=True, slots=True)
+class KeptSession:
+    """A session that a token can resume, as its node keeps it for the other nodes."""
+
+    session: int
+    token: str
+    """A hash of the token."""
+    attempt: int
+    """The highest attempt to resume the session so far."""
+    grace: float
+    """The time for which it remains without a connection, in seconds."""
+    waits: bool
+    """Whether that time has begun."""
 
 
-_conforms: type[MemberListener] = RemoteListener
+@dataclass(frozen=True, slots=True)
+class FoundSession:
+    """A session that a token can resume, as another node finds it."""
+
+    session: int
+    node: str
+    """The name of its node. It is empty if the session is *parked*: no node has it, and another one can claim it."""
+    attempt: int
+    grace: float
+    person: Person
+    rooms: Sequence[str]
+    memory: str
+    """What the former node has given to ``SharedSessions.park``; empty if that node has died."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """The request to park the session *to*, because its client has come back to another node."""
+
+    to: int
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """The request to end the session *to* if its connection is dead: its user has come back from *address*."""
+
+    to: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expulsion:
+    """The end of the session *to*: the text *notice* for its user, *reason* and *by* for the others; see ``Left``."""
+
+    to: int
+    reason: str
+    notice: str
+    by: str = ""
+
+
+NodeMessage: TypeAlias = PrivateMessage | Expulsion | Handover | Return
+"""A message about one session to the node on which it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """A mute of a session and an account, up to the time *until*: None for no end, 0 if the mute ends now."""
+
+    session: int | None
+    account: int | None
+    until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SlowMode:
+    """The minimum time between two lines of a person in *room*, in seconds; 0 for none."""
+
+    room: str
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A text of an operator in all rooms."""
+
+    text: str
+
+
+Decision: TypeAlias = Mute | SlowMode | Announcement
+"""A decision of an operator that all nodes carry out, and that is not stored."""
+
+
+OnDirectory: TypeAlias = Callable[[RejectedError | None], None]
+"""Receives None once a call to the directory has succeeded, or the reason why it has failed."""
+
+
+OnFound: TypeAlias = Callable[[FoundSession | RejectedError | None], None]
+"""Receives a session, None if there is none, or the reason why it could not be looked up."""
+OnClaimed: TypeAlias = Callable[[int | RejectedError | None], None]
+"""Receives the new generation of a session, None if it could not be claimed any more, or the reason of a failure."""
+
+
+class NodeListener(Protocol):
+    """The calls of a directory to its node, about people and messages of the other nodes."""
+
+    def person_changed(self, person: Person) -> None:
+        """Note that *person* is on another node, or has changed."""
+
+    def person_left(self, session: int, nick: str) -> None:
+        """Note that *session* no longer has the nickname *nick*. It has another one, or has left."""
+
+    def receive(self, message: NodeMessage, on_taken: OnDirectory) -> None:
+        """Handle *message* of another node to a session of this one. Call *on_taken* once it is with its recipient."""
+
+    def carry_out(self, decision: Decision) -> None:
+        """Carry out *decision* of an operator on another node."""
+
+    def records_changed(self, changes: Sequence[RecordChange]) -> None:
+        """Take over *changes* that another node has stored.
+
+        They come in the order in which the database has stored them. The results of the writes of this node come in
+        their place among them.
+        """
+
+    def records_reloaded(self, stored: StoredRecords) -> None:
+        """Take over *stored*, all records as they are now, because some changes of other nodes are not known."""
+
+
+class SharedSessions(Protocol):
+    """The sessions of all nodes that a token can resume, on whatever node.
+
+    A session has one node, or is parked. A parked session stays in its rooms, so other people do not notice. When its
+    grace is over, the directory lets it leave. The sessions of a node that dies or stops are parked.
+    """
+
+    def keep(self, session: KeptSession) -> None:
+        """Store new values of *session*, which is one of this node, or is new."""
+
+    def end(self, session: int) -> None:
+        """Void the token of *session*, if it is one of this node."""
+
+    def park(self, session: int, memory: str, on_parked: OnDirectory) -> None:
+        """Park *session* of this node. None of its events may be undelivered. *memory* is for the next node.
+
+        This fails during a rename.
+        """
+
+    def find(self, token: str, on_found: OnFound, *, force: bool = False) -> None:
+        """Find the session with the hash *token* that another node has, or that is parked.
+
+        With *force*, park the session if another node has it, because that node does not answer.
+        """
+
+    def claim(self, found: FoundSession, attempt: int, address: str | None, on_claimed: OnClaimed) -> None:
+        """Give the parked session *found*, if it is still as it was found, to this node.
+
+        *attempt* becomes its highest attempt. *address* is the IP address of the client.
+        """
+
+
+class Directory(Protocol):
+    """The nicknames of all nodes of a cluster, and the way to the people on other nodes.
+
+    The hub has a copy of the people of all nodes, and looks up nicknames in it. It asks the directory only before a
+    session gets a nickname. During a rename, a session has two nicknames. All calls take effect in their order.
+
+    A server that is alone has no directory. Its hub alone decides whether a nickname is free.
+    """
+
+    @property
+    def sessions(self) -> SharedSessions:
+        """The sessions that a token can resume."""
+
+    def watch(self, listener: NodeListener) -> None:
+        """Call *listener* with all people of the other nodes, then with each change. Called once, first."""
+
+    def take(self, person: Person, on_taken: OnDirectory) -> None:
+        """Give ``person.nick`` to this session of this node, unless another session has it or one that looks like it.
+
+        The session may have it already, in another case.
+        """
+
+    def update(self, person: Person) -> None:
+        """Store new values of *person* of this node, which has its nickname."""
+
+    def release(self, session: int, nick: str, generation: int = 0) -> None:
+        """Free the nickname *nick*, if *session* has it in this *generation*. The session may be on another node."""
+
+    def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
+        """Pass *message* to the node of the session ``message.to``. Call *on_taken* in a later turn, once it is there.
+
+        It receives ``NotHere`` if there is no such session.
+        """
+
+    def publish(self, decision: Decision) -> None:
+        """Pass *decision* to all other nodes."""

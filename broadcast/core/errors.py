@@ -12,6 +12,7 @@
     │   ├── UidReused               ... because another line has the same uid
     │   ├── PasswordNeeded          ... because the nickname is registered
     │   ├── WrongPassword           ... because the password is not the one of the account
+    │   ├── AccountChanged          ... because another server has changed the account at the same time
     │   ├── RegistrationClosed      ... because only an administrator makes accounts
     │   ├── NotStored               ... because the change could not be stored
     │   ├── NotPermitted            ... because the user may not do this
@@ -24,9 +25,11 @@
     │   ├── LoginFailed             ... because the OpenID Connect provider has not confirmed who the user is
     │   ├── FileRejected            ... because of a limit of files, or because the upload has ended
     │   └── Busy                    ... because the server has too much of such work just now
+    │       └── DatabaseAway        ... because the server cannot reach the database that it shares with others
     ├── JournalError                the journal cannot be used
     │   ├── JournalInUse            ... because another server has it open
     │   ├── JournalDamaged          ... because its contents cannot be trusted
+    │   ├── AccountConflict         ... for this change of an account, because another server has made one
     │   └── JournalTooNew           ... because a newer version of the program wrote it
     └── StartupError                the server cannot start with these settings
 """
@@ -41,6 +44,9 @@ FileWhy: TypeAlias = Literal[
     "no-files", "file-too-large", "too-many-files", "too-many-uploads", "no-space", "upload-ended", "other-size"
 ]
 """Why a file cannot be shared: the server takes none, a limit, the end of the upload, or not the announced size."""
+
+ConflictWhy: TypeAlias = Literal["name", "identity", "gone", "changed"]
+"""Why a change of an account was not made; see ``AccountConflict``."""
 
 
 class BroadcastError(Exception):
@@ -117,6 +123,13 @@ class NotStored(RejectedError):
 
     def __init__(self, error: JournalError) -> None:
         super().__init__(f"it cannot be stored: {error}")
+
+
+class AccountChanged(RejectedError):
+    """Another server has changed the account at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__("the account was changed at the same time: try again.")
 
 
 class NotPermitted(RejectedError):
@@ -208,6 +221,15 @@ class Busy(RejectedError):
         super().__init__("busy, try again.")
 
 
+class DatabaseAway(Busy):
+    """The server cannot reach the database that it shares with others, so they cannot be asked."""
+
+    retry = 2
+
+    def __init__(self) -> None:
+        RejectedError.__init__(self, "the server cannot reach its database: try again in a moment.")
+
+
 class JournalError(BroadcastError):
     """The journal cannot be used. The text says what is wrong and, on opening, what to do."""
 
@@ -218,6 +240,18 @@ class JournalInUse(JournalError):
 
 class JournalDamaged(JournalError):
     """The journal's contents cannot be trusted."""
+
+
+class AccountConflict(JournalError):
+    """A change of an account was not made, because another server has made one that this one did not know.
+
+    *why* says what this change was: another account has the *name* or the *identity*, or the account is *gone*, or its
+    values have *changed*.
+    """
+
+    def __init__(self, why: ConflictWhy) -> None:
+        super().__init__("another server has changed the account")
+        self.why = why
 
 
 class JournalTooNew(JournalError):

@@ -7,12 +7,11 @@ the call that asked: the result arrives in a later turn of the reactor.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
-from broadcast.core.errors import JournalError, RejectedError
-from broadcast.core.events import Event, Notice, PrivateMessage, Stored
-from broadcast.core.passwords import Password
+from broadcast.core.errors import JournalError
+from broadcast.core.events import Event, Notice, Stored
 from broadcast.core.records import AuditEntry, PrivateLine, RecordChange, StoredRecords
 from broadcast.core.search_query import SearchQuery
 from broadcast.core.stats import CommitStats
@@ -205,8 +204,8 @@ class Records(Protocol):
     def write(self, changes: Sequence[RecordChange], on_done: Callable[[JournalError | None], None]) -> None:
         """Make *changes* (at least one) together, after those of earlier calls. Never blocks, never raises.
 
-        *on_done* receives None once all of them are durable, or the reason why none of them was made. It is not called
-        after ``Journal.close``.
+        *on_done* receives None once all of them are durable, or the reason why none of them was made: for example an
+        ``AccountConflict`` with another node of a cluster. It is not called after ``Journal.close``.
         """
 
     def read_private(
@@ -234,213 +233,6 @@ class Records(Protocol):
 
     def read_audit(self, limit: int, on_result: AuditCallback) -> None:
         """Read the newest *limit* entries of the audit trail, in ascending order."""
-
-
-class PasswordHasher(Protocol):
-    """Slow hashing of passwords, on threads of its own.
-
-    Both methods raise ``Busy`` if too many passwords wait already. A result of None means that the work has failed: the
-    password was not checked, and another try may succeed.
-    """
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether so many passwords wait that a client that can try again later should do that."""
-
-    def hash(self, password: Password, on_result: Callable[[str | None], None]) -> None:
-        """Call *on_result* in a later turn with the hash of *password*, as text in PHC string format."""
-
-    def verify(
-        self, stored: str | None, password: Password, on_result: Callable[[bool | None, str | None], None]
-    ) -> None:
-        """Call *on_result* in a later turn with whether *password* is the one whose hash is *stored*.
-
-        The second argument is a stronger hash to store in its place, if there should be one. If *stored* is None or
-        empty, the result is False after the same work.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceCode:
-    """The code with which a user confirms a login in a browser (RFC 8628)."""
-
-    user_code: str
-    verification_uri: str
-    """The page of the provider where the user types the code."""
-    seconds: int
-    """Time for which the code is valid."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A person, as an OpenID Connect provider knows them."""
-
-    issuer: str
-    subject: str
-    """The identifier of the person. The issuer never gives it to anybody else."""
-    name: str
-    """A text from which to make a nickname. Other people may have the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class PageLogin:
-    """A login on a page of the provider, with the authorization code flow and PKCE (RFC 6749 and 7636)."""
-
-    redirect_uri: str
-    """The address of this server to which the provider sends the browser back."""
-    state: str = field(repr=False)
-    """A random text that comes back with the browser."""
-    nonce: str = field(repr=False)
-    """A random text that comes back in the ID token."""
-    verifier: str = field(repr=False)
-    """A random text whose hash the provider gets first. It redeems the code."""
-
-
-class IdentityProvider(Protocol):
-    """An OpenID Connect provider. All work with the network happens on other threads."""
-
-    def begin(
-        self,
-        on_code: Callable[[DeviceCode], None],
-        on_identity: Callable[[Identity | RejectedError], None],
-    ) -> Callback:
-        """Begin a login, and return a function that cancels it. Raises ``Busy``.
-
-        In later turns, *on_code* is called with the code to show, then *on_identity* with the result. After a failure,
-        *on_identity* is called with the reason, perhaps without a call of *on_code*.
-        """
-
-    def begin_on_page(self, login: PageLogin, on_url: Callable[[str | RejectedError], None]) -> None:
-        """Call *on_url* in a later turn with the address of the provider's page for *login*. Raises ``Busy``."""
-
-    def finish_on_page(
-        self, login: PageLogin, answer: Mapping[str, str], on_identity: Callable[[Identity | RejectedError], None]
-    ) -> None:
-        """Call *on_identity* in a later turn with the user who has confirmed *login*. Raises ``Busy``.
-
-        *answer* holds the parameters with which the provider has sent the browser back.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """A session that has a nickname, as the other nodes of a cluster know it."""
-
-    session: int
-    nick: str
-    account: int = 0
-    """Id of the account to which it is logged in; 0 for none."""
-    away: bool = False
-    away_reason: str = ""
-    address: str | None = None
-    """The IP address of its connection; None for a local one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Expulsion:
-    """The end of the session *to*: the text *notice* for its user, *reason* and *by* for the others; see ``Left``."""
-
-    to: int
-    reason: str
-    notice: str
-    by: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class UserNotice:
-    """A *text* from the server to the user of the session *to*."""
-
-    to: int
-    text: str
-
-
-NodeMessage: TypeAlias = PrivateMessage | Expulsion | UserNotice
-"""A message about one session to the node on which it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mute:
-    """A mute of a session and an account, up to the time *until*: None for no end, 0 if the mute ends now."""
-
-    session: int | None
-    account: int | None
-    until: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class SlowMode:
-    """The minimum time between two lines of a person in *room*, in seconds; 0 for none."""
-
-    room: str
-    seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class Announcement:
-    """A text of an operator in all rooms."""
-
-    text: str
-
-
-Decision: TypeAlias = Mute | SlowMode | Announcement
-"""A decision of an operator that all nodes carry out, and that is not stored."""
-
-
-OnDirectory: TypeAlias = Callable[[RejectedError | None], None]
-"""Receives None once a call to the directory has succeeded, or the reason why it has failed."""
-
-
-class NodeListener(Protocol):
-    """The calls of a directory to its node, about people and messages of the other nodes."""
-
-    def person_changed(self, person: Person) -> None:
-        """Note that *person* is on another node, or has changed."""
-
-    def person_left(self, session: int, nick: str) -> None:
-        """Note that *session* has the nickname *nick* no more. It has another one, or is not here any more."""
-
-    def receive(self, message: NodeMessage, on_taken: OnDirectory) -> None:
-        """Handle *message* of another node to a session of this one. Call *on_taken* once it is with its recipient."""
-
-    def carry_out(self, decision: Decision) -> None:
-        """Carry out *decision* of an operator on another node."""
-
-    def records_changed(self, changes: Sequence[RecordChange]) -> None:
-        """Take over *changes* that another node has stored."""
-
-
-class Directory(Protocol):
-    """The nicknames of all nodes of a cluster, and the way to the people on other nodes.
-
-    The hub knows the people of all nodes. It looks up a nickname there, and asks the directory only before it gives a
-    nickname away. A session has two nicknames for the moment of a rename. All calls take effect in their order.
-
-    A server that is alone has none: each nickname that its hub finds free is free.
-    """
-
-    def watch(self, listener: NodeListener) -> None:
-        """Call *listener*, at first with all people of the other nodes. Called once, first."""
-
-    def take(self, person: Person, on_taken: OnDirectory) -> None:
-        """Give ``person.nick`` to this session of this node, unless another session has it or one that looks like it.
-
-        The session may have it already, in another case.
-        """
-
-    def update(self, person: Person) -> None:
-        """Store new values of *person* of this node, which has its nickname."""
-
-    def release(self, session: int, nick: str) -> None:
-        """Free the nickname *nick*, if *session* has it. The session may be on another node."""
-
-    def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
-        """Pass *message* to the node of the session ``message.to``. Call *on_taken* in a later turn, once it is there.
-
-        It receives ``NotHere`` if there is no such session.
-        """
-
-    def publish(self, decision: Decision) -> None:
-        """Pass *decision* to all other nodes."""
 
 
 class Journal(Protocol):

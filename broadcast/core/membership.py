@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from broadcast.core.accounts import Account
+from broadcast.core.errors import RejectedError
 from broadcast.core.events import Gap, PrivateMessage, ReplayLine
 from broadcast.core.nicknames import casefold_key
 from broadcast.core.records import PrivateLine
@@ -49,11 +50,27 @@ class MemberListener(Protocol):
         """
 
 
+class Resumable(Protocol):
+    """A session that can go on with another connection, also on another node."""
+
+    def hand_over(self, on_parked: Callable[[RejectedError | None], None]) -> None:
+        """Give the session up. Call *on_parked* once another node can claim it, or with the reason why not."""
+
+    def lose(self) -> None:
+        """Drop the session without a leave, because another node has it."""
+
+    def stop(self) -> None:
+        """Let other nodes claim the session, because this node stops."""
+
+
 class Link(Protocol):
     """The network connection of a session, as far as it matters to the owner of a nickname."""
 
     def has_replaced(self, other: Link) -> bool:
         """Return whether *other* is dead and comes from the same address, so that its user may have come back here."""
+
+    def is_replaced_from(self, address: str) -> bool:
+        """Return whether it is dead and comes from *address*, from which its user has come back to another node."""
 
     def end(self) -> None:
         """End the session at once: the connection is lost."""
@@ -99,6 +116,10 @@ class Member:
     """The operator who has ended the session; empty if none has."""
     is_remote: bool = False
     """Whether the session is on another node. Then nothing is delivered to it here."""
+    generation: int = 0
+    """See ``Person.generation``."""
+    resumable: Resumable | None = None
+    """The session, if it is on this node and can move to another one."""
 
     def note_private(self, message: PrivateMessage) -> None:
         """Note that the private *message* is the last one to this member."""

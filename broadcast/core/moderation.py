@@ -171,6 +171,8 @@ class Moderation:
         self._next_ban = self._step = 1
         self._bans: dict[tuple[str, str], Ban] = {}
         """The bans by target and value, in the order in which they were made."""
+        self._storing: list[Sequence[RecordChange]] = []
+        """The changes that are being stored. Those of other nodes that are taken over meanwhile come before them."""
         self._prefix_lengths: Counter[tuple[int, int]] = Counter()
         """Number of bans of addresses with each version of IP and each length of the prefix."""
         self._mutes: dict[tuple[str, int], float] = {}
@@ -188,13 +190,27 @@ class Moderation:
         for ban in stored.bans:
             self._insert(ban)
 
+    def compare(self, stored: StoredRecords) -> Iterator[RecordChange]:
+        """Yield the changes of other nodes that lead to the bans in *stored*, and continue with its ids."""
+        self._next_ban, self._step = stored.next_ban, stored.step
+        bans = {ban.id: ban for ban in stored.bans}
+        known = {ban.id: ban for ban in self._bans.values()}
+        yield from [DeleteBan(number) for number in known if number not in bans]
+        yield from [SaveBan(ban) for number, ban in bans.items() if known.get(number) != ban]
+
     # The audit trail
 
     def write(
         self, entry: AuditEntry, changes: Sequence[RecordChange] = (), on_written: OnWritten = lambda _error: None
     ) -> None:
         """Store *entry* of the audit trail together with *changes*."""
-        self._records.write((*changes, AddAudit(entry)), on_written)
+        self._storing.append(changes)
+
+        def written(error: JournalError | None) -> None:
+            self._storing = [each for each in self._storing if each is not changes]
+            on_written(error)
+
+        self._records.write((*changes, AddAudit(entry)), written)
 
     def read_audit(self, limit: int, on_result: AuditCallback) -> None:
         """Read the newest *limit* entries of the audit trail."""
@@ -240,12 +256,16 @@ class Moderation:
         return [self._remove(ban) for ban in list(self._bans.values()) if not _holds_at(ban, at)]
 
     def take_over(self, change: SaveBan | DeleteBan) -> None:
-        """Take over *change*, which another node of a cluster has stored."""
-        number = change.ban.id if isinstance(change, SaveBan) else change.id
+        """Take over *change*, which another node of a cluster has stored, unless a change of this node replaces it."""
+        if any(_replaces(own, change) for changes in self._storing for own in changes):
+            return
+        number = _ban_id(change)
         for ban in [ban for ban in self._bans.values() if ban.id == number]:
             self._remove(ban)
         if isinstance(change, SaveBan):
             self._insert(change.ban)
+            while self._next_ban <= number:
+                self._next_ban += self._step
 
     def _insert(self, ban: Ban) -> None:
         key = ban.target, ban.value
@@ -374,6 +394,20 @@ class Moderation:
 
     def _update(self) -> None:
         self.is_active = bool(self._mutes or self._slow)
+
+
+def _ban_id(change: SaveBan | DeleteBan) -> int:
+    return change.ban.id if isinstance(change, SaveBan) else change.id
+
+
+def _replaces(later: RecordChange, change: SaveBan | DeleteBan) -> bool:
+    """Return whether nothing of *change* is left after the *later* one."""
+    if not isinstance(later, SaveBan | DeleteBan):
+        return False
+    if isinstance(later, SaveBan) and isinstance(change, SaveBan):
+        same_target = (later.ban.target, later.ban.value) == (change.ban.target, change.ban.value)
+        return same_target or later.ban.id == change.ban.id
+    return _ban_id(later) == _ban_id(change)
 
 
 def _holds_at(ban: Ban, at: float) -> bool:

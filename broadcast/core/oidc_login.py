@@ -15,7 +15,7 @@ from broadcast.core.errors import NameRejected, RegistrationClosed, RejectedErro
 if TYPE_CHECKING:
     from broadcast.core.accounts import OnAccount
     from broadcast.core.hub import Hub
-    from broadcast.core.interfaces import DeviceCode, Identity
+    from broadcast.core.login_interfaces import DeviceCode, Identity
     from broadcast.core.membership import Member
     from broadcast.core.source import Source
 
@@ -63,7 +63,7 @@ class IdentityLogin:
         member = self._member
         if member is None:
             return
-        if member.account is not self._account or self._hub.members.get(member.id) is not member:
+        if member.account is not self._account or self._hub.people.members.get(member.id) is not member:
             raise RejectedError("you have logged in or out meanwhile: nothing was changed.")
 
     def _find_account(self, identity: Identity) -> None:
@@ -86,12 +86,14 @@ class IdentityLogin:
         elif not hub.authenticator.is_open:
             raise UnknownIdentity
         else:
-            hub.authenticator.add_identity(hub.free_name(identity.name, self._member), identity, self._added)
+            hub.authenticator.add_identity(
+                hub.people.find_free_name(identity.name, self._member), identity, self._added
+            )
 
     def _added(self, account: Account | RejectedError) -> None:
         if isinstance(account, Account):
             # Somebody may have taken the nickname while the account was being stored.
-            owner = self._hub.owner_of(account.name)
+            owner = self._hub.people.owner_of(account.name)
             if owner is not None and owner is not self._member:
                 self._hub.leave_registered_name(owner, unasked=True)
         if self._is_over:

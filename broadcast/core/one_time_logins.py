@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from broadcast.core.interfaces import Identity
+    from broadcast.core.login_interfaces import Identity
 
 ONE_TIME_SECONDS: Final = 60.0
 """Time for which a one-time login is valid."""

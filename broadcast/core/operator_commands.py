@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broadcast.core import nicknames
 from broadcast.core.accounts import OPERATOR
-from broadcast.core.command_context import Command, CommandContext, reply_lines
+from broadcast.core.command_context import Command, CommandContext, end_wait, reply_lines
+from broadcast.core.directory import Announcement, Mute, SlowMode
 from broadcast.core.errors import JournalError, NameRejected, NotHere, RejectedError
 from broadcast.core.events import CommandReply, ErrorReply
-from broadcast.core.interfaces import Mute, SlowMode
 from broadcast.core.moderation import (
     CONFIRM_SECONDS,
     check_network,
@@ -67,7 +67,7 @@ def _find_person(context: CommandContext, name: str) -> _Person:
     """Return the person with the nickname *name*, who is here or has an account. Raises ``RejectedError``."""
     hub = context.hub
     account = hub.accounts.find(name)
-    member = hub.owner_of(name)
+    member = hub.people.owner_of(name)
     if member is not None and member.account is not None:
         account = member.account  # the owner of an account may use another nickname
     if account is not None:
@@ -80,7 +80,7 @@ def _find_person(context: CommandContext, name: str) -> _Person:
 
 
 def _sessions_of(hub: Hub, account: Account) -> list[Member]:
-    return [member for member in hub.members.values() if member.account is account]
+    return [member for member in hub.people.members.values() if member.account is account]
 
 
 def _find_account(context: CommandContext, name: str) -> Account:
@@ -168,9 +168,20 @@ def _kick(context: CommandContext, argument: str, at: float) -> None:
     person = _find_person(context, name)
     if not person.members:
         raise NotHere(f"{person.name} is not here.")
+    outcomes: list[RejectedError | None] = []
+
+    def expelled(error: RejectedError | None) -> None:
+        outcomes.append(error)
+        if len(outcomes) < len(person.members):
+            return
+        if None in outcomes:
+            _record(context, at, "kick", person.name, why, f"{person.name} is kicked.")
+        else:
+            end_wait(context, error)
+
+    context.pause()  # another server may have to answer
     for member in person.members:
-        context.hub.expel(member, "kicked", _operator_name(context), why)
-    _record(context, at, "kick", person.name, why, f"{person.name} is kicked.")
+        context.hub.expel(member, "kicked", _operator_name(context), why, expelled)
 
 
 def _mute(context: CommandContext, argument: str, at: float) -> None:
@@ -181,7 +192,7 @@ def _mute(context: CommandContext, argument: str, at: float) -> None:
         raise UsageError("")
     person = _find_person(context, name)
     until = _until(at, seconds)
-    _each_key(person, lambda session, account: context.hub.mute(Mute(session, account, until)))
+    _each_key(person, lambda session, account: context.hub.decide(Mute(session, account, until)))
     end = format_end(until)
     by = _operator_name(context)
     _announce_about(context, person.members, f"{person.name} was muted by {by}{end}.")
@@ -195,7 +206,7 @@ def _unmute(context: CommandContext, argument: str, at: float) -> None:
         raise UsageError("")
     person = _find_person(context, name)
     ended: list[bool] = []
-    _each_key(person, lambda session, account: ended.append(context.hub.mute(Mute(session, account, 0))))
+    _each_key(person, lambda session, account: ended.append(context.hub.decide(Mute(session, account, 0))))
     if not any(ended):
         raise NameRejected(f"{person.name} is not muted.")
     _announce_about(context, person.members, f"{person.name} was unmuted by {_operator_name(context)}.")
@@ -264,7 +275,7 @@ def _network_in(context: CommandContext, target: str) -> Network | None:
         raise NameRejected(f"{target[:64]} is no network. Write it as in 192.0.2.0/24 or 2001:db8::/64.")
     if network is not None and "/" not in target and ":" not in target:
         hub = context.hub
-        is_name = hub.accounts.find(target) is not None or hub.owner_of(target) is not None
+        is_name = hub.accounts.find(target) is not None or hub.people.owner_of(target) is not None
         return None if is_name else network
     return network
 
@@ -332,7 +343,7 @@ def _networks_of(members: Iterable[Member]) -> list[Network]:
 
 
 def _members_in(hub: Hub, network: Network) -> list[Member]:
-    return [member for member in hub.members.values() if holds(network, member.source.address)]
+    return [member for member in hub.people.members.values() if holds(network, member.source.address)]
 
 
 def _join(networks: Iterable[Network]) -> str:
@@ -392,7 +403,7 @@ def _announce(context: CommandContext, argument: str, at: float) -> None:
     text = argument.strip()
     if not text:
         raise UsageError("")
-    context.hub.announce(f"{_operator_name(context)} announces: {text}")
+    context.hub.decide(Announcement(f"{_operator_name(context)} announces: {text}"))
     _record(context, at, "announce", "", text, "announced in all rooms.")
 
 
@@ -409,7 +420,7 @@ def _slow(context: CommandContext, argument: str, at: float) -> None:
         raise UsageError("")
     if seconds > MAX_SLOW_SECONDS:
         raise RejectedError(f"slow mode has at most {MAX_SLOW_SECONDS} seconds between two lines.")
-    context.hub.set_slow(SlowMode(room.name, seconds))
+    context.hub.decide(SlowMode(room.name, seconds))
     state = f"on: each person can say one line in {seconds} s" if seconds else "off"
     room.announce(f"Slow mode is {state}.")
     _record(context, at, "slow", room.name, word, f"slow mode is {state}.")

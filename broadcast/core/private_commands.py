@@ -34,7 +34,7 @@ _search: Final = re.compile(r"@(\S+)\s+(.+)")
 
 def find_partner(hub: Hub, name: str) -> Account:
     """Return the account of the person *name*. Raises ``RejectedError`` if the person has none."""
-    account = hub.find_account(name)
+    account = hub.people.find_account(name)
     if account is None:
         name = name[:MAX_NICKNAME_CHARS]
         raise RejectedError(f"private messages with {name} are not stored, because {name} is not registered.")

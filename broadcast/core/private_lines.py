@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from broadcast.core.errors import JournalError, NotStored, RecipientNotReading
@@ -41,6 +42,8 @@ class PrivateLines:
         self._next_id = self._step = 1
         self._waiting: dict[int, dict[int, Hashable]] = {}
         """The senders of the lines that wait, by the number of the recipient's account and by the line's id."""
+        self._sent: dict[int, dict[int, None]] = {}
+        """The ids of the lines that were sent to a session of this node, in this order, by the recipient's account."""
         self._storing: set[int] = set()
         """The ids of the lines that are being stored."""
         self._confirming: Counter[int] = Counter()
@@ -49,17 +52,14 @@ class PrivateLines:
         """The calls that wait for the end of these, by account."""
 
     def load(self, stored: StoredRecords) -> None:
-        """Take over the number of lines that wait. Called once, first."""
+        """Take over the lines that wait. Called first, and again if changes of other nodes were missed."""
         self._next_id, self._step = stored.next_private, stored.step
-        for (recipient, sender), number in stored.waiting.items():
-            waiting = self._waiting.setdefault(recipient, {})
-            for _ in range(number):
-                waiting[-len(waiting)] = sender  # the ids are not known, but lower than those of new lines
+        self._waiting = {recipient: dict(lines) for recipient, lines in stored.waiting.items()}
 
     def take_over(self, change: AddPrivate | MarkDelivered) -> None:
         """Take over *change*, which another node of a cluster has stored."""
         if isinstance(change, MarkDelivered):
-            self._stop_waiting(change.recipient_account, lambda number: number <= change.up_to_id)
+            self._stop_waiting(change.recipient_account, change.ids)
             return
         line = change.line
         while self._next_id <= line.id:  # so that the ids of all nodes rise together
@@ -111,7 +111,7 @@ class PrivateLines:
             self._limit_unread(line.recipient_account)
             on_stored(line)
         else:
-            self._stop_waiting(line.recipient_account, lambda number: number == line.id)
+            self._stop_waiting(line.recipient_account, [line.id])
             on_stored(NotStored(error))
 
     def _limit_unread(self, account: int) -> None:
@@ -121,7 +121,7 @@ class PrivateLines:
         """
         waiting = self._waiting.get(account, {})
         if len(waiting) > 2 * MAX_WAITING and account not in self._confirming:
-            self._mark_delivered(account, sorted(waiting)[-MAX_WAITING - 1])
+            self._mark_delivered(account, sorted(waiting)[:-MAX_WAITING])
 
     # Delivery
 
@@ -135,30 +135,49 @@ class PrivateLines:
 
         self._when_confirmed(account, partial(self._records.read_waiting, account.id, on_lines))
 
+    def note_sent(self, line: PrivateLine) -> None:
+        """Note that *line* is sent to a session of its recipient on this node."""
+        sent = self._sent.setdefault(line.recipient_account, {})
+        sent.pop(line.id, None)
+        sent[line.id] = None
+
+    def was_sent(self, line: PrivateLine) -> bool:
+        """Return whether *line* was sent to a session of its recipient on this node, which has not confirmed it yet."""
+        return line.id in self._sent.get(line.recipient_account, ())
+
     def confirm(self, line: PrivateLine) -> None:
-        """Note that the recipient has read *line* and all earlier ones."""
+        """Note that the recipient has read *line* and all that were sent before it.
+
+        Another line with a lower id may wait: one that another node has stored at the same time.
+        """
         account = line.recipient_account
-        if any(number <= line.id for number in self._waiting.get(account, ())):
-            self._mark_delivered(account, line.id)
+        sent = self._sent.get(account, {})
+        before = takewhile(lambda number: number != line.id, sent if line.id in sent else ())
+        read = [*before, line.id]
+        waiting = self._waiting.get(account, {})
+        if ids := [number for number in read if number in waiting]:
+            self._mark_delivered(account, ids)
 
-    def _mark_delivered(self, account: int, last: int) -> None:
+    def _mark_delivered(self, account: int, ids: Sequence[int]) -> None:
         self._confirming[account] += 1
-        self._records.write((MarkDelivered(account, last),), partial(self._on_marked, account, last))
+        self._records.write((MarkDelivered(account, ids),), partial(self._on_marked, account, ids))
 
-    def _on_marked(self, account: int, last: int, error: JournalError | None) -> None:
+    def _on_marked(self, account: int, ids: Sequence[int], error: JournalError | None) -> None:
         if error is None:  # otherwise the lines wait for the next confirmation, or come again at the next login
-            self._stop_waiting(account, lambda number: number <= last)
+            self._stop_waiting(account, ids)
         self._confirming[account] -= 1
         if not self._confirming[account]:
             del self._confirming[account]
             for call in self._after_confirming.pop(account, ()):
                 call()
 
-    def _stop_waiting(self, account: int, is_over: Callable[[int], bool]) -> None:
-        waiting = self._waiting.pop(account, {})
-        rest = {number: sender for number, sender in waiting.items() if not is_over(number)}
-        if rest:
-            self._waiting[account] = rest
+    def _stop_waiting(self, account: int, ids: Sequence[int]) -> None:
+        for lines in (self._waiting, self._sent):
+            numbers = lines.get(account, {})
+            for number in ids:
+                numbers.pop(number, None)
+            if not numbers:
+                lines.pop(account, None)
 
     def _when_confirmed(self, account: Account, call: Callback) -> None:
         """Call *call* once the present confirmations of *account* are stored."""

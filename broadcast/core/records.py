@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,16 @@ class SaveAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeAccount:
+    """Give the account *id* the *values* of some fields. The other fields keep what another node has stored."""
+
+    id: int
+    values: Mapping[str, Any] = field(repr=False)
+    expected: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The present values of fields. If another node has stored others, the change fails with ``AccountConflict``."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteAccount:
     """Delete the account *id* and the private lines to it. The lines that it sent stay, but name no account."""
 
@@ -120,20 +130,22 @@ class AddAudit:
 
 @dataclass(frozen=True, slots=True)
 class AddPrivate:
-    """Store *line*, whose id is higher than all before."""
+    """Store *line*, whose id is higher than all before; among several nodes, higher than those that this one knows."""
 
     line: PrivateLine
 
 
 @dataclass(frozen=True, slots=True)
 class MarkDelivered:
-    """Mark the lines to the account *recipient_account*, up to the id *up_to_id*, as delivered."""
+    """Mark the lines *ids* to the account *recipient_account* as delivered."""
 
     recipient_account: int
-    up_to_id: int
+    ids: Sequence[int]
 
 
-RecordChange: TypeAlias = SaveAccount | DeleteAccount | SaveBan | DeleteBan | AddAudit | AddPrivate | MarkDelivered
+RecordChange: TypeAlias = (
+    SaveAccount | ChangeAccount | DeleteAccount | SaveBan | DeleteBan | AddAudit | AddPrivate | MarkDelivered
+)
 """A change of the stored records."""
 
 
@@ -149,7 +161,7 @@ class StoredRecords:
     """Id of the next new ban."""
     next_private: int = 1
     """Id of the next private line."""
-    waiting: Mapping[tuple[int, int], int] = field(default_factory=dict)
-    """Number of lines that wait, by the ids of the recipient's and the sender's account."""
+    waiting: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
+    """The senders' accounts of the lines that wait, by the id of the recipient's account and by that of the line."""
     step: int = 1
     """Distance between the ids that this server gives. The other nodes of a cluster give those in between."""

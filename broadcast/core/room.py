@@ -160,6 +160,10 @@ class Room:
             del membership.member.memberships[self.name]
         self._log.close()
 
+    def move_member(self, *, is_remote: bool) -> None:
+        """Note that a member is on another node from now on, or is not any more."""
+        self._remote_count += 1 if is_remote else -1
+
     def enter(self, member: Member) -> None:
         """Add *member*. ``joined`` of its listener is called when the delivery of the event begins."""
         membership = member.memberships[self.name] = Membership(member)
@@ -272,6 +276,9 @@ class Room:
     def _on_committed(self, events: Sequence[Event], foreign: Sequence[Event] = ()) -> None:
         """Deliver *events* at once, or together with the next commit. Other nodes have appended *foreign* of them."""
         if foreign:
+            own = {id(event) for event in foreign if isinstance(event, Left) and self._is_own(event.session)}
+            if own:
+                events, foreign = ([event for event in each if id(event) not in own] for each in (events, foreign))
             self._count_foreign(foreign)
         self._committed.extend(events)
         self.queued_events -= len(events)
@@ -286,6 +293,16 @@ class Room:
             self._deferred_once = self.queued_events > 0 and next_is_soon and not self._deferred_once
             if not self._deferred_once:
                 self._deliver_next()
+
+    def _is_own(self, session: int) -> bool:
+        """Return whether *session* is on this node.
+
+        If another node lets it leave, the nodes take this one for dead. It learns that soon, and ends its sessions.
+        """
+        membership = self.members.get(session)
+        if membership is None:
+            return any(joining.member.id == session for joining in self._joining)
+        return not membership.member.is_remote
 
     def _count_foreign(self, events: Sequence[Event]) -> None:
         """Count *events* of other nodes as if they had been appended here. Their authors are not idle."""

@@ -1,19 +1,6 @@
-"""One session, from the welcome to the goodbye: a state machine fed with lines of text; no bytes, no connection.
+"""One session, from the welcome to the goodbye, fed with lines of text; no bytes, no connection.
 
-::
-
-    welcome ──start──> nickname ──admit──> broadcast ──leave──> quit
-                        │  ▲ └─leave, reject, the tenth rejected nickname──┘
-                   ask, end_dialogue: the same from broadcast
-                        ▼  │
-                      password ──leave, reject, the third wrong password──> quit
-
-A password is never said: in the state *password*, every line is an answer. Only a success or an empty line ends it, and
-an error asks again. There is one such state for each of the two states in which a dialogue begins.
-
-The machine decides what each input does in each state. Only a line in the state *broadcast* does not pass through it,
-because the machine would add 2 to 5 µs to each line (``Session.line``). Such a line changes no state itself: the line
-``quit`` causes another input, *leave*.
+``session_machine`` decides what each input does in each state. Its outputs are methods of the session.
 
 A session processes one line at a time. While ``Session.ready`` is false, the door holds the lines that follow and waits
 for ``Peer.ready_for_line``.
@@ -21,13 +8,10 @@ for ``Peer.ready_for_line``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import cache, partial
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
-from typing import Any, Protocol, cast
 from weakref import proxy
-
-from automat import TypeMachineBuilder
 
 from broadcast.core import commands
 from broadcast.core.account_commands import is_password_command, login_dialogue, parse_login
@@ -49,8 +33,9 @@ from broadcast.core.events import (
     WaitingLine,
     Welcome,
 )
-from broadcast.core.hub import Hub, Settings
-from broadcast.core.interfaces import Callback, DeviceCode, Peer, View
+from broadcast.core.hub import Hub
+from broadcast.core.interfaces import Callback, Peer, View
+from broadcast.core.login_interfaces import DeviceCode
 from broadcast.core.membership import GONE, Link, Member
 from broadcast.core.nicknames import casefold_key, reject_controls
 from broadcast.core.oidc_login import OidcLogin, describe_code
@@ -63,6 +48,8 @@ from broadcast.core.password_dialogue import (
 from broadcast.core.records import PrivateLine
 from broadcast.core.room import Room
 from broadcast.core.sanitize import sanitize
+from broadcast.core.session_machine import Inputs, LineTooLongError, new_machine
+from broadcast.core.settings import Settings
 from broadcast.core.source import Source
 from broadcast.core.stats import Rejection
 
@@ -140,7 +127,7 @@ class Session:
         """Whether the session has ever asked for a password."""
         # The machine and the member refer to the session weakly, because the door owns it until its end. With a
         # reference cycle, each session would remain in memory until the garbage collector runs.
-        self._machine = _new_machine(proxy(self))
+        self._machine = new_machine(proxy(self))
 
     @property
     def member(self) -> Member:
@@ -196,6 +183,7 @@ class Session:
     def private_sent(self, line: PrivateLine) -> None:
         """Confirm *line* with the next input; see ``MemberListener``."""
         self._unconfirmed = line
+        self.hub.private_lines.note_sent(line)
         self._interprets_lines = False
 
     def connection_lost(self) -> None:
@@ -226,7 +214,7 @@ class Session:
         try:
             commands.interpret(self, text, at)
         except RejectedError as error:
-            self._send_error(error)
+            self.send_error(error)
             self._expect_typed_ahead(text, at)
 
     def _rare_line(self, text: str, at: float) -> None:
@@ -238,7 +226,7 @@ class Session:
         try:
             self._check_typed(text, at)
         except RejectedError as error:
-            self._send_error(error)
+            self.send_error(error)
         else:
             self._interprets_lines = True
             self.line(text, at)
@@ -307,14 +295,14 @@ class Session:
 
     def _open_room(self, name: str) -> None:
         if self._in_room:
-            self.hub.open_room(name, self._move)
+            self.hub.rooms.open(name, self._move)
 
     def _move(self, room: Room | RejectedError) -> None:
         if not self._in_room:
             return
         if isinstance(room, RejectedError):
             self._end_move()
-            self._send_error(room)
+            self.send_error(room)
             self.resume()
         else:
             old, self.room = self.room, room
@@ -356,13 +344,15 @@ class Session:
             self._end_move(but={line.id for line in lines})
         on_shown()
 
-    # The outputs of the state machine
+    # The outputs of the state machine; see ``session_machine.Outputs``
 
-    def _welcome(self) -> None:
+    def welcome(self) -> None:
+        """Send the greeting, and accept the first line."""
         self.peer.send(*greeting(self.hub.settings))
         self.ready = True
 
-    def _try_nick(self, machine: _Inputs, typed: str, at: float) -> None:
+    def try_nick(self, machine: Inputs, typed: str, at: float) -> None:
+        """Ask the hub for the nickname in the line *typed*."""
         name = sanitize(typed)
         self._cancel_oidc_login()
         if commands.is_quit(name):
@@ -381,10 +371,10 @@ class Session:
         except PasswordNeeded:
             self._ask_login(machine, name.strip(), at)
         except RejectedError as error:
-            self._reject_nick(machine, error)
+            self.reject_nick(machine, error)
             self._expect_typed_ahead(typed, at)
 
-    def _ask_login(self, machine: _Inputs, name: str, at: float) -> None:
+    def _ask_login(self, machine: Inputs, name: str, at: float) -> None:
         if self._lacks_tls:
             # After another question, a program that does not wait for the prompt would say the password as a nickname.
             machine.reject(f"This nickname needs a password, and {NEEDS_TLS}", None)
@@ -396,7 +386,7 @@ class Session:
         try:
             self._admit(account.name, at, account)
         except RejectedError as error:
-            self._reject_nick(self._machine, error)
+            self.reject_nick(self._machine, error)
 
     def _show_code(self, code: DeviceCode) -> None:
         self.peer.send(*map(ServerNotice, describe_code(code)), ServerNotice("A nickname ends this login."), _PROMPT)
@@ -404,7 +394,7 @@ class Session:
     def _on_oidc_account(self, result: Account | RejectedError) -> None:
         self._oidc_login = None
         if isinstance(result, RejectedError):
-            self._reject_nick(self._machine, result)
+            self.reject_nick(self._machine, result)
         else:
             self._log_in(self.hub.authenticator.time_of_day, result)
 
@@ -436,15 +426,17 @@ class Session:
             if self.ready:
                 self.peer.ready_for_line()
 
-    def _reject_nick(self, machine: _Inputs, error: RejectedError) -> None:
+    def reject_nick(self, machine: Inputs, error: RejectedError) -> None:
+        """Ask for another nickname because of *error*, or leave after too many of them."""
         self._rejected_nicks += 1
-        self._send_error(error)
+        self.send_error(error)
         if self._rejected_nicks < MAX_REJECTED_NICKS:
             self.peer.send(_PROMPT)
         else:
             machine.leave(f"no nickname in {MAX_REJECTED_NICKS} tries")
 
-    def _enter_room(self, member: Member) -> None:
+    def enter_room(self, member: Member) -> None:
+        """Join the room as *member*."""
         self._member = member
         self.first_nick = member.nick
         self.max_line_bytes = self.hub.settings.limits.line_bytes
@@ -456,7 +448,8 @@ class Session:
         else:
             self.show_waiting(partial(self.room.enter, member))
 
-    def _send_replay(self, replay: Iterator[ReplayLine | Gap]) -> None:
+    def send_replay(self, replay: Iterator[ReplayLine | Gap]) -> None:
+        """Subscribe to the room, and send its state and *replay*."""
         room = self.room
         # This comes first, because the old room may still be delivering a batch to this session.
         self.peer.subscribe(room.publisher, self.view)
@@ -474,7 +467,8 @@ class Session:
         # Until the old room has delivered the leave, it still lists this session.
         self.ready = not self._undelivered_leaves
 
-    def _begin_dialogue(self, dialogue: PasswordDialogue) -> None:
+    def begin_dialogue(self, dialogue: PasswordDialogue) -> None:
+        """Ask the first question of *dialogue*."""
         if self._member is not None and self._member.cancel_login is not None:
             self._member.cancel_login()  # its end would change the account in the middle of the dialogue
             self.peer.send(CommandReply("The login with a code has ended."))
@@ -486,7 +480,8 @@ class Session:
             self.peer.send(ServerNotice(NOT_ENCRYPTED))
         self.peer.send(PasswordPrompt(dialogue.prompt))
 
-    def _answer(self, machine: _Inputs, text: str) -> None:
+    def answer(self, machine: Inputs, text: str) -> None:
+        """Take *text* as the answer to the last question."""
         dialogue, typed = self._dialogue, self._typed_passwords
         assert dialogue is not None
         assert typed is not None
@@ -504,13 +499,14 @@ class Session:
                 self.pause()
                 return
         except RejectedError as error:
-            self._send_error(error, EMPTY_LINE_ENDS)
+            self.send_error(error, EMPTY_LINE_ENDS)
         self.peer.send(PasswordPrompt(dialogue.prompt))
 
-    def _reject_long_answer(self, limit: int) -> None:
+    def reject_long_answer(self, limit: int) -> None:
+        """Ask the question again after an answer of more than *limit* bytes."""
         assert self._dialogue is not None
         self.peer.send(PasswordTyped())
-        self._send_error(_LineTooLongError(limit), EMPTY_LINE_ENDS)
+        self.send_error(LineTooLongError(limit), EMPTY_LINE_ENDS)
         self._dialogue.ask_again()
         self.peer.send(PasswordPrompt(self._dialogue.prompt))
 
@@ -522,10 +518,10 @@ class Session:
         if isinstance(result, RejectedError):
             self._wrong_passwords += isinstance(result, WrongPassword)
             if self._wrong_passwords == MAX_WRONG_PASSWORDS:
-                self._send_error(result, "It was the third one: connect again for another try.")
+                self.send_error(result, "It was the third one: connect again for another try.")
                 self._machine.leave(f"{MAX_WRONG_PASSWORDS} wrong passwords")
             else:
-                self._send_error(result, EMPTY_LINE_ENDS)
+                self.send_error(result, EMPTY_LINE_ENDS)
                 self.peer.send(PasswordPrompt(dialogue.prompt))
         else:
             self._wrong_passwords = 0
@@ -533,20 +529,23 @@ class Session:
             try:
                 dialogue.finish(result)
             except RejectedError as error:
-                self._send_error(error)
+                self.send_error(error)
         if self.ready:
             self.peer.ready_for_line()
 
-    def _end_dialogue(self) -> None:
+    def end_dialogue(self) -> None:
+        """Forget the dialogue."""
         self._dialogue = None
         self._in_room = self._member is not None
 
-    def _send_error(self, error: RejectedError, advice: str = "") -> None:
+    def send_error(self, error: RejectedError, advice: str = "") -> None:
+        """Count *error*, and send it with *advice*."""
         self.hub.rejections[error.kind] += 1
         text = str(error)
         self.peer.send(ErrorReply(f"{text.removesuffix('.')}. {advice}" if advice else text))
 
-    def _leave_room(self, reason: str) -> None:
+    def leave_room(self, reason: str) -> None:
+        """Leave all rooms because of *reason*."""
         self._in_room = self._interprets_lines = self.ready = False
         self._dialogue = None  # it refers to the session; a reference cycle would delay freeing both
         self.leave_reason = reason
@@ -557,12 +556,14 @@ class Session:
         if not is_in_room:  # the messages that wait for the user are being read
             self.leave_delivered("")
 
-    def _reject(self, reason: str, kind: Rejection) -> None:
+    def end_rejected(self, reason: str, kind: Rejection) -> None:
+        """Close the connection because of *reason*, and count that as *kind*."""
         self.leave_reason = reason
         self.hub.rejections[kind] += 1
-        self._close(reason)
+        self.close(reason)
 
-    def _close(self, text: str) -> None:
+    def close(self, text: str) -> None:
+        """Send *text*, and close the connection."""
         self.ready = False
         self._dialogue = None
         self._cancel_oidc_login()
@@ -577,166 +578,3 @@ def _waiting_notices(member: Member, lines: Sequence[PrivateLine]) -> Iterator[W
             member.last_private_sender, member.last_private_account = GONE, line.sender_account
             yield WaitingLine(line.sender, line.text, line.at)
         member.listener.private_sent(line)
-
-
-class _Inputs(Protocol):
-    """The inputs of the state machine."""
-
-    def start(self) -> None:
-        """The connection is open."""
-
-    def line(self, text: str, at: float) -> None:
-        """A line *text* (without its end) has arrived at the time *at*, in seconds since the epoch."""
-
-    def line_too_long(self, limit: int) -> None:
-        """A line of more than *limit* bytes has arrived, and was dropped."""
-
-    def ask(self, dialogue: PasswordDialogue) -> None:
-        """A password dialogue begins."""
-
-    def end_dialogue(self) -> None:
-        """The password dialogue has succeeded, or an empty line has ended it."""
-
-    def admit(self, member: Member) -> None:
-        """The hub has accepted the nickname."""
-
-    def refuse(self, error: RejectedError) -> None:
-        """Other nodes have rejected the nickname."""
-
-    def joined(self, room: str, replay: Iterator[ReplayLine | Gap]) -> None:
-        """The delivery of the join of *room* has begun."""
-
-    def leave(self, reason: str) -> None:
-        """The user leaves, or the connection is lost."""
-
-    def leave_delivered(self) -> None:
-        """The last room has delivered the leave to all subscribers."""
-
-    def reject(self, reason: str, kind: Rejection | None) -> None:
-        """The connection is rejected: too many connections, no nickname in time, or another protocol."""
-
-
-def _ignore(state: Any, *inputs: Any) -> None:  # noqa: ANN401 - the types of Automat's states have many parameters
-    for each in inputs:
-        state.upon(each).loop().returns(None)
-
-
-def _build_machine() -> Callable[[Session], _Inputs]:  # noqa: PLR0915 - one block has all transitions
-    builder = TypeMachineBuilder(_Inputs, Session)
-    welcome = builder.state("welcome")
-    nickname = builder.state("nickname")
-    nickname_password = builder.state("password for a nickname")
-    broadcast = builder.state("broadcast")
-    room_password = builder.state("password in the room")
-    quit_ = builder.state("quit")
-
-    # Inputs that come too early or too late change nothing. A line in the state broadcast changes no state either:
-    # Session.line processes it without the machine.
-    inputs = _Inputs
-    _ignore(welcome, inputs.line, inputs.line_too_long, inputs.ask, inputs.end_dialogue, inputs.admit, inputs.joined)
-    _ignore(welcome, inputs.refuse, inputs.leave_delivered)
-    welcome.upon(_Inputs.leave).to(quit_).returns(None)
-    _ignore(nickname, inputs.start, inputs.end_dialogue, inputs.joined, inputs.leave_delivered)
-    _ignore(nickname_password, inputs.start, inputs.ask, inputs.admit, inputs.joined, inputs.leave_delivered)
-    _ignore(nickname_password, inputs.refuse)
-    _ignore(broadcast, inputs.start, inputs.end_dialogue, inputs.admit, inputs.leave_delivered, inputs.reject)
-    _ignore(broadcast, inputs.refuse)
-    _ignore(room_password, inputs.start, inputs.ask, inputs.admit, inputs.joined, inputs.leave_delivered)
-    _ignore(room_password, inputs.reject, inputs.refuse)
-    _ignore(quit_, inputs.start, inputs.line, inputs.line_too_long, inputs.ask, inputs.end_dialogue, inputs.refuse)
-    _ignore(quit_, inputs.joined, inputs.leave, inputs.reject)
-
-    # Transitions with outputs.
-    @welcome.upon(_Inputs.start).to(nickname)
-    def start(machine: _Inputs, session: Session) -> None:
-        session._welcome()
-
-    @nickname.upon(_Inputs.line).loop()
-    def try_nick(machine: _Inputs, session: Session, text: str, at: float) -> None:
-        session._try_nick(machine, text, at)
-
-    @nickname.upon(_Inputs.line_too_long).loop()
-    def reject_long_nick(machine: _Inputs, session: Session, limit: int) -> None:
-        session._reject_nick(machine, _LineTooLongError(limit))
-
-    @nickname.upon(_Inputs.admit).to(broadcast)
-    def admit(machine: _Inputs, session: Session, member: Member) -> None:
-        session._enter_room(member)
-
-    @nickname.upon(_Inputs.refuse).loop()
-    def refuse(machine: _Inputs, session: Session, error: RejectedError) -> None:
-        session.ready = True
-        session._reject_nick(machine, error)
-
-    @quit_.upon(_Inputs.admit).loop()
-    def give_nick_back(machine: _Inputs, session: Session, member: Member) -> None:
-        session.hub.remove(member, "")
-
-    @nickname.upon(_Inputs.ask).to(nickname_password)
-    @broadcast.upon(_Inputs.ask).to(room_password)
-    def ask(machine: _Inputs, session: Session, dialogue: PasswordDialogue) -> None:
-        session._begin_dialogue(dialogue)
-
-    @nickname_password.upon(_Inputs.line).loop()
-    @room_password.upon(_Inputs.line).loop()
-    def answer(machine: _Inputs, session: Session, text: str, at: float) -> None:
-        session._answer(machine, text)
-
-    @nickname_password.upon(_Inputs.line_too_long).loop()
-    @room_password.upon(_Inputs.line_too_long).loop()
-    def reject_long_answer(machine: _Inputs, session: Session, limit: int) -> None:
-        session._reject_long_answer(limit)
-
-    @nickname_password.upon(_Inputs.end_dialogue).to(nickname)
-    @room_password.upon(_Inputs.end_dialogue).to(broadcast)
-    def end_dialogue(machine: _Inputs, session: Session) -> None:
-        session._end_dialogue()
-
-    @nickname.upon(_Inputs.leave).to(quit_)
-    @nickname_password.upon(_Inputs.leave).to(quit_)
-    def leave_without_nick(machine: _Inputs, session: Session, reason: str) -> None:
-        session.leave_reason = reason
-        session._close("Goodbye.")
-
-    @welcome.upon(_Inputs.reject).to(quit_)
-    def reject_at_start(machine: _Inputs, session: Session, reason: str, kind: Rejection | None) -> None:
-        session._reject(reason, kind or Rejection.FULL)
-
-    @nickname.upon(_Inputs.reject).to(quit_)
-    @nickname_password.upon(_Inputs.reject).to(quit_)
-    def reject(machine: _Inputs, session: Session, reason: str, kind: Rejection | None) -> None:
-        session._reject(reason, kind or Rejection.WITHOUT_NICKNAME)
-
-    @broadcast.upon(_Inputs.joined).loop()
-    def send_replay(machine: _Inputs, session: Session, room: str, replay: Iterator[ReplayLine | Gap]) -> None:
-        session._send_replay(replay)
-
-    @broadcast.upon(_Inputs.line_too_long).loop()
-    def reject_long_line(machine: _Inputs, session: Session, limit: int) -> None:
-        session._send_error(_LineTooLongError(limit))
-
-    @broadcast.upon(_Inputs.leave).to(quit_)
-    @room_password.upon(_Inputs.leave).to(quit_)
-    def leave(machine: _Inputs, session: Session, reason: str) -> None:
-        session._leave_room(reason)
-
-    @quit_.upon(_Inputs.leave_delivered).loop()
-    def close(machine: _Inputs, session: Session) -> None:
-        session._close(f"Goodbye, {session.nick}.")
-
-    return builder.build()
-
-
-class _LineTooLongError(RejectedError):
-    """The line has more than *limit* bytes."""
-
-    kind = Rejection.LINE_TOO_LONG
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"a line holds at most {limit} bytes.")
-
-
-_new_machine = _build_machine()
-# Automat compares an input with one transition after the other, which takes 8 µs. The cache looks up the result.
-_automaton = cast("Any", _new_machine).__automat_automaton__
-_automaton.outputForInput = cache(_automaton.outputForInput)

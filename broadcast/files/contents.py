@@ -28,6 +28,7 @@ from threading import Lock
 from typing import Final, NamedTuple
 
 from broadcast.core.events import FileInfo
+from broadcast.durability import sync_file, sync_folder
 from broadcast.files.images import Image, read_image
 
 FOLDER: Final = "files"
@@ -128,13 +129,13 @@ class PartFile:
         self._size += len(data)
         self._unsynced += len(data)
         if self._unsynced >= SYNC_BYTES:
-            os.fsync(self._descriptor)
+            sync_file(self._descriptor)
             self._unsynced = 0
 
     def seal(self) -> Sealed:
         """Make the bytes durable, and return their description. Raises ``OSError``."""
         self.append(b"")  # creates the file if there are no bytes
-        os.fsync(self._descriptor)
+        sync_file(self._descriptor)
         if not os.path.samestat(os.fstat(self._descriptor), self.path.lstat()):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))  # another file is in its place
         os.lseek(self._descriptor, 0, os.SEEK_SET)
@@ -216,7 +217,7 @@ class Contents:
                 self._shares[file.sha256] += 1
                 is_counted = True
             part_of_record.replace(record)
-            fsync_folder(self._folder)
+            sync_folder(self._folder)
         except BaseException:
             with suppress(OSError):
                 part.remove()
@@ -313,7 +314,7 @@ def _write_record(path: Path, file: SharedFile) -> None:
     with os.fdopen(os.open(path, _CREATE, 0o600), "wb") as record:
         record.write(json.dumps(asdict(file)).encode())
         record.flush()
-        os.fsync(record.fileno())
+        sync_file(record.fileno())
 
 
 def make_folder(folder: Path) -> None:
@@ -324,14 +325,4 @@ def make_folder(folder: Path) -> None:
         if not folder.is_dir():
             raise
     else:
-        fsync_folder(folder.parent)
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make the entries of *folder* durable. Raises ``OSError``."""
-    if sys.platform != "win32":  # Windows does it by itself
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(folder.parent)

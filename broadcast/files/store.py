@@ -131,6 +131,10 @@ class FileStore:
         self._is_closed = False
         self._waiting: list[Callable[[], None]] = []
         """Calls that wait for the shares of other servers."""
+        self._asked: set[str] = set()
+        """Unknown ids, which may be those of new shares of other servers."""
+        self._absent: set[str] = set()
+        """Ids that stand in lines, and that no server shares any more. Only if other servers share files, too."""
 
     def start(self) -> None:
         """Read the records, and remove unfinished uploads and old files. Blocks. Raises ``StartupError``."""
@@ -161,8 +165,15 @@ class FileStore:
         return len(self._files)
 
     def has(self, file_id: str) -> bool:
-        """Return whether there is the share *file_id*."""
-        return file_id in self._files
+        """Return whether there is the share *file_id*.
+
+        If other servers share files, too, an unknown one counts as new until they were asked: its line can come first.
+        """
+        if file_id in self._files or not self._contents.is_shared or file_id in self._absent:
+            return file_id in self._files
+        self._asked.add(file_id)
+        self._read_new(lambda: None)
+        return True
 
     def find(self, file_id: str) -> SharedFile | None:
         """Return the share *file_id*; None if there is none, or none any more."""
@@ -203,6 +214,8 @@ class FileStore:
             for file in result:
                 if file.id not in self._files:
                     self._add(file)
+            self._absent |= self._asked - self._files.keys()
+        self._asked.clear()
         waiting, self._waiting = self._waiting, []
         for call in waiting:
             call()
@@ -240,6 +253,8 @@ class FileStore:
         """Count the share *file_id* no longer, and return it."""
         file = self._files.pop(file_id, None)
         if file is not None:
+            if self._contents.is_shared:
+                self._absent.add(file_id)
             self.used_bytes -= counted(file.size)
             files_of_owner = self._owners[file.owner]
             del files_of_owner[file_id]

@@ -95,6 +95,13 @@ class BatchQueue(Generic[L]):
         self._ended = True
         self._queue.put(None)
 
+    def reopen(self) -> None:
+        """Discard everything, and accept events again after ``end``. The commit thread has ended, or not begun."""
+        with self._handing_over:
+            self._scheduled, self._writes, self._rest = [], [], []
+            self._queue = SimpleQueue()
+            self._ended = False
+
     def get(self, timeout: float) -> Item[L] | None:
         """Return the next item, None at the end. Raises ``queue.Empty`` after *timeout* seconds."""
         return self._queue.get(timeout=timeout)

@@ -101,7 +101,8 @@ def changes_problem(changes: Iterable[RecordChange]) -> str:
     try:
         for change in changes:
             for record in astuple(change):
-                for value in record if isinstance(record, tuple) else ():
+                values = record.values() if isinstance(record, dict) else record if isinstance(record, tuple) else ()
+                for value in values:
                     if isinstance(value, str):
                         value.encode()
     except UnicodeEncodeError:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from typing import Any
 
 from broadcast.core.errors import JournalError
 from broadcast.core.interfaces import AuditCallback, PrivateLinesCallback, Records
@@ -16,6 +17,7 @@ from broadcast.core.records import (
     AddPrivate,
     AuditEntry,
     Ban,
+    ChangeAccount,
     DeleteAccount,
     DeleteBan,
     MarkDelivered,
@@ -57,9 +59,10 @@ class MemoryRecords:
 
     def load(self) -> StoredRecords:
         """Return the records that the core keeps in memory."""
-        waiting = Counter(
-            (line.recipient_account, line.sender_account) for line in self._private.values() if not line.delivered
-        )
+        waiting: dict[int, dict[int, int]] = {}
+        for line in self._private.values():
+            if not line.delivered:
+                waiting.setdefault(line.recipient_account, {})[line.id] = line.sender_account
         return StoredRecords(
             [*self._accounts.values()],
             [*self._bans.values()],
@@ -86,6 +89,8 @@ class MemoryRecords:
             case SaveAccount(account):
                 self._accounts[account.id] = account
                 self._last_account = max(self._last_account, account.id)
+            case ChangeAccount(number, values):
+                self._change_account(number, values)
             case DeleteAccount(number):
                 self._accounts.pop(number, None)
                 self._private = {
@@ -105,12 +110,16 @@ class MemoryRecords:
                 self._last_private = line.id
                 if len(self._private) > self._limit:
                     del self._private[next(iter(self._private))]
-            case MarkDelivered(account, last):
-                self._mark_delivered(account, last)
+            case MarkDelivered(account, ids):
+                self._mark_delivered(account, ids)
 
-    def _mark_delivered(self, account: int, last: int) -> None:
-        for line in [*self._private.values()]:
-            if line.recipient_account == account and line.id <= last and not line.delivered:
+    def _change_account(self, number: int, values: Mapping[str, Any]) -> None:
+        if number in self._accounts:
+            self._accounts[number] = replace(self._accounts[number], **values)
+
+    def _mark_delivered(self, account: int, ids: Sequence[int]) -> None:
+        for line in filter(None, map(self._private.get, ids)):
+            if line.recipient_account == account:
                 self._private[line.id] = replace(line, delivered=True)
 
     def read_private(

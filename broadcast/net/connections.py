@@ -27,6 +27,8 @@ must need fewer file descriptors than the server reserves for other things than 
 """
 BACKLOG_SECONDS: Final = 150
 """Maximum time to handle the input of a lost connection at its rate limit, in seconds."""
+STARTS_ANEW: Final = "this server starts anew: try again in a moment."
+"""The answer to new connections while all visits end. A server that stops has closed its ports."""
 
 
 class Connection(ProbedConnection, Protocol):
@@ -68,7 +70,9 @@ class Connections(Collection[Connection]):
     ) -> None:
         self.limiter = ConnectionLimiter(limits)
         self.stopping = False
-        """True once the server is shutting down and reads no more input."""
+        """True while the server ends all visits and reads no more input."""
+        self._disconnected = False
+        """True from ``disconnect`` to ``reopen``."""
         self.accepted_count = 0
         """Number of connections so far, including those above a limit."""
         self.resumed_count = 0
@@ -105,12 +109,14 @@ class Connections(Collection[Connection]):
 
         If *is_proxy*, it counts toward the total only, as its clients have other addresses: see ``count_as``.
 
-        Raises ``TooManyConnections`` if a limit is reached, and ``Banned`` if the address is banned. Then the door
-        calls ``disconnect_rejected``, or ``hold_rejected``.
+        Raises ``TooManyConnections`` if a limit is reached, or between ``disconnect`` and ``reopen``, and ``Banned`` if
+        the address is banned. Then the door calls ``disconnect_rejected``, or ``hold_rejected``.
         """
         self.accepted_count += 1
         self._open.add(connection)
         transport = connection.transport
+        if self._disconnected:
+            raise TooManyConnections(STARTS_ANEW)
         host = None if is_proxy else peer_ip(transport.getPeer())
         self._check_address(host)
         # A connection with TLS counts from the beginning of its handshake.
@@ -192,8 +198,13 @@ class Connections(Collection[Connection]):
 
     def disconnect(self) -> Deferred[None]:
         """Close all connections once everything is delivered. The result fires when the last one is gone."""
+        self._disconnected = True
         self._closed = closed = Deferred[None]()
         for connection in list(self._open):
             connection.close()
         self._notify_closed()
         return closed
+
+    def reopen(self) -> None:
+        """Accept connections again after ``disconnect``."""
+        self.stopping = self._disconnected = False

@@ -30,6 +30,7 @@ from broadcast.core.limits import DEFAULTS, ConnectionLimiter
 from broadcast.core.sanitize import sanitize
 from broadcast.net.addresses import is_loopback
 from broadcast.net.proxy_protocol import ProxiedEndpoint
+from broadcast.net.unix_sockets import UNIX_FAMILY
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import (
@@ -162,7 +163,7 @@ def _check_handed_over(given: str, endpoint: AdoptedStreamServerEndpoint) -> Non
         # Twisted would not notice this and would cut every address in half.
         name = getattr(family, "name", str(family)).removeprefix("AF_")
         raise StartupError(f"{given}: what was handed over is of another domain. Write domain={name}.")
-    if family is socket.AF_UNIX:
+    if family is UNIX_FAMILY:
         # Twisted makes the file accessible to all users and removes it at the end.
         raise StartupError(
             f"{given}: a unix socket of systemd's would not outlive a restart. "
@@ -301,7 +302,8 @@ def close_now(ports: Sequence[IListeningPort]) -> None:
     for port in ports:
         if isinstance(port, Port):
             port.stopReading()  # type: ignore[no-untyped-call]
-            port.connectionLost(_closed)  # type: ignore[no-untyped-call]
+        if hasattr(port, "connectionLost"):  # the ports of Windows' reactor have another base class
+            port.connectionLost(_closed)
 
 
 def pause_accepting(port: Port, seconds: float, clock: IReactorTime) -> None:

@@ -21,6 +21,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from broadcast.keepalive import set_keepalive
+
 TCP_RTO_MAX_MS: Final = 44
 """Maximum time between two retransmissions, in milliseconds, 1,000 to 120,000 (Linux 6.15, ``linux/tcp.h``)."""
 TCP_RXT_CONNDROPTIME: Final = 0x80
@@ -100,40 +102,39 @@ def tcp_socket(transport: object) -> socket.socket | None:
 
 def keep_alive(connection: socket.socket, policy: KeepalivePolicy) -> None:
     """Make the system probe *connection* while no data is in flight, and end it if the probes remain unanswered."""
-    idle, interval, count = policy.keepalive
-    _set(connection, socket.SOL_SOCKET, "SO_KEEPALIVE", 1)
-    # macOS has another name for the idle time.
-    _set(connection, socket.IPPROTO_TCP, "TCP_KEEPIDLE" if hasattr(socket, "TCP_KEEPIDLE") else "TCP_KEEPALIVE", idle)
-    _set(connection, socket.IPPROTO_TCP, "TCP_KEEPINTVL", interval)
-    _set(connection, socket.IPPROTO_TCP, "TCP_KEEPCNT", count)
+    set_keepalive(connection, *policy.keepalive)
     if sys.platform == "linux":
         # By default, Linux probes a peer that has not read for minutes only every two minutes. A shorter interval makes
         # up for a lost probe. It must not be shorter than this, because Linux ends a connection after twice the
         # interval if the peer has taken back room that it had offered.
         interval_ms = min(max(1000, policy.gone * 1000 // 3), 120_000)
-        _set(connection, socket.IPPROTO_TCP, TCP_RTO_MAX_MS, interval_ms)
+        _set(connection, TCP_RTO_MAX_MS, interval_ms)
     elif sys.platform == "darwin":
-        _set(connection, socket.IPPROTO_TCP, TCP_RXT_CONNDROPTIME, policy.gone)
+        _set(connection, TCP_RXT_CONNDROPTIME, policy.gone)
 
 
-def _set(connection: socket.socket, level: int, option: str | int, value: int) -> None:
-    """Set *option* if the system has it and the connection is still open."""
-    number = getattr(socket, option, None) if isinstance(option, str) else option
-    if number is not None:
-        with suppress(OSError):
-            connection.setsockopt(level, number, value)
+def _set(connection: socket.socket, option: int, value: int) -> None:
+    """Set the TCP *option* if the system has it and the connection is still open."""
+    with suppress(OSError):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def read_tcp_info(connection: socket.socket) -> TcpInfo | None:
     """Return the state of *connection*, or None if the system does not provide it."""
-    if sys.platform != "linux":
+    info = _read(connection, _INFO)
+    if info is None:
         return None
-    try:
-        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
-        state, sent, received = _INFO.unpack(info)
-    except (OSError, struct.error):  # the socket is closed, or the system is too old for the fields
-        return None
+    state, sent, received = info
     return TcpInfo(state == _CLOSED, sent, received)
+
+
+def _read(connection: socket.socket, fields: struct.Struct) -> tuple[int, ...] | None:
+    """Return the *fields* of the system's ``struct tcp_info``, or None."""
+    if sys.platform == "linux":
+        # The socket may be closed, or the system too old for the fields.
+        with suppress(OSError, struct.error):
+            return fields.unpack(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, fields.size))
+    return None
 
 
 def seconds_unanswered(transport: object) -> float:
@@ -143,13 +144,10 @@ def seconds_unanswered(transport: object) -> float:
     them, the time-out is 2 ** n times as long as the first one, and so much time has passed, less the first one.
     """
     connection = tcp_socket(transport)
-    if sys.platform != "linux" or connection is None:
+    info = None if connection is None else _read(connection, _RETRANSMISSION)
+    if info is None:
         return 0.0
-    try:
-        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RETRANSMISSION.size)
-        retransmits, backoff, rto, unacked, last_data_sent, last_ack_received = _RETRANSMISSION.unpack(info)
-    except (OSError, struct.error):  # as in read_tcp_info
-        return 0.0
+    retransmits, backoff, rto, unacked, last_data_sent, last_ack_received = info
     if not (retransmits and unacked):
         return 0.0
     since_first_sent = rto * (1 - 2.0**-backoff) / 1e6 + last_data_sent / 1e3

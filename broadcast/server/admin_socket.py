@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from broadcast.core.sanitize import sanitize
 from broadcast.net.endpoints import close_now
-from broadcast.net.peer_user import peer_user
+from broadcast.net.unix_sockets import own_user, peer_user, unix_socket
 from broadcast.server.administration import (
     INTERNAL_ERROR,
     INVALID_REQUEST,
@@ -119,7 +119,7 @@ class AdminSocket(Factory):
     def find_problem(self, handle: socket.socket) -> str:
         """Return why the connection *handle* is rejected, or an empty text."""
         user = peer_user(handle)
-        if user not in {0, os.geteuid()}:
+        if user not in {0, own_user()}:
             self.log.warn("The admin socket has rejected a process of the user {user}.", user=user)
             return "Only the user of the server may do this, or root."
         if len(self.connections) > MAX_CONNECTIONS:
@@ -172,7 +172,7 @@ class AdminSocket(Factory):
                 folder=sanitize(str(self._folder)),
                 mode=mode,
             )
-        if os.name == "posix" and status.st_uid != os.geteuid():
+        if os.name == "posix" and status.st_uid != own_user():
             self.log.warn(
                 "{folder} belongs to another user ({owner}), who can read and replace all that is in it.",
                 folder=sanitize(str(self._folder)),
@@ -186,7 +186,7 @@ def _remove_stale(path: Path) -> None:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise FileExistsError(None, "it is not a socket: move it away")
     # This also fails if the path is too long. Twisted would leave its socket open then.
-    with socket.socket(socket.AF_UNIX) as probe, suppress(FileNotFoundError):
+    with unix_socket() as probe, suppress(FileNotFoundError):
         probe.setblocking(False)
         try:
             probe.connect(os.fspath(path))

@@ -278,14 +278,14 @@ class Administration:
 
     def _find_members(self, nick: str) -> Sequence[Member]:
         key = nicknames.casefold_key(nick)
-        members = () if self._hub is None else self._hub.members.values()
+        members = () if self._hub is None else self._hub.people.members.values()
         return [member for member in members if nicknames.casefold_key(member.nick) == key]
 
     def _end_sessions(self, account: Account, reason: str, notice: str) -> str:
         """End all sessions of *account*. Return a sentence about them, which is empty if there are none."""
         if self._hub is None:
             return ""
-        count = sum(member.account is account for member in self._hub.members.values())
+        count = sum(member.account is account for member in self._hub.people.members.values())
         self._hub.leave_accounts(account, reason, notice)
         return f" Sessions that were ended: {count}." if count else ""
 

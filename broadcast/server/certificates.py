@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import ssl
+import sys
 from collections.abc import Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import IO, TYPE_CHECKING, Final, cast
+from tempfile import mkstemp
+from typing import TYPE_CHECKING, Final, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -29,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from broadcast.core.errors import StartupError
+from broadcast.durability import sync_file
 from broadcast.net.tls import server_context
 
 if TYPE_CHECKING:
@@ -180,23 +182,27 @@ def _public_bytes(key: PublicKeyTypes | CertificatePublicKeyTypes) -> bytes:
 @contextmanager
 def _file_with(pem: bytes) -> Iterator[str]:
     """Yield the path of a file with *pem*, from which ``ssl`` can load it. On Linux, the file is in memory."""
-    file, path = _open_temporary()
-    with file:
-        file.write(pem)
-        file.flush()
+    descriptor, path = _open_in_memory() or mkstemp()
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(pem)
         yield path
+    finally:
+        os.close(descriptor)
+        with suppress(OSError):  # a file in memory has no entry in a folder
+            Path(path).unlink()
 
 
-def _open_temporary() -> tuple[IO[bytes], str]:
-    """Return a file that only this user can read, and its path."""
-    with suppress(AttributeError, OSError):
-        file = open(os.memfd_create("certificate"), "w+b")  # noqa: PTH123, SIM115 - the caller closes it
-        path = f"/proc/self/fd/{file.fileno()}"
-        if os.access(path, os.R_OK):
-            return file, path
-        file.close()
-    temporary = NamedTemporaryFile()  # noqa: SIM115 - the caller closes it
-    return temporary, temporary.name
+def _open_in_memory() -> tuple[int, str] | None:
+    """Return a file in memory and a path that leads to it, or None if the system has no such files."""
+    if sys.platform == "linux":
+        with suppress(AttributeError, OSError):  # the C library may be too old
+            descriptor = os.memfd_create("certificate")
+            path = f"/proc/self/fd/{descriptor}"
+            if os.access(path, os.R_OK):
+                return descriptor, path
+            os.close(descriptor)
+    return None
 
 
 def _make_self_signed(key: ec.EllipticCurvePrivateKey, now: datetime) -> tuple[x509.Certificate, bytes]:
@@ -248,5 +254,5 @@ def _write(path: Path, pem: bytes) -> None:
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123
         file.write(pem)
         file.flush()
-        os.fsync(file.fileno())
+        sync_file(file.fileno())
     new.replace(path)

@@ -14,31 +14,30 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
-from broadcast.core.errors import JournalError, RejectedError, StartupError
+from broadcast.core.errors import JournalError, StartupError
+from broadcast.core.hub import GOING_DOWN
 from broadcast.net.endpoints import close_now
+from broadcast.server.fresh_start import log_if_rejected
+from broadcast.server.visits import DRAIN_SECONDS, Visits, with_timeout
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
 
     from broadcast.core.hub import Hub
     from broadcast.core.interfaces import Journal
-    from broadcast.core.room import Room
     from broadcast.core.time_slice import CallSoon
     from broadcast.net.connections import Connections
     from broadcast.net.endpoints import Listener
     from broadcast.net.keepalive import DeadPeerDetector
     from broadcast.server.certificate_keeper import CertificateKeeper
+    from broadcast.server.fresh_start import FreshStart
     from broadcast.server.logging import ProcessLog
     from broadcast.server.sd_notify import SdNotifier
 
 STOP_SECONDS: Final = 10.0
 """Maximum duration of a stop, whatever the clients and the journal do."""
-DRAIN_SECONDS: Final = 3.0
-"""Maximum duration of each of the first two steps: to close the ports, and to handle the input received before."""
 JOURNAL_SECONDS: Final = 1.0
-"""Last part of ``STOP_SECONDS``, for aborted connections and the journal."""
-LINGER_SECONDS: Final = 1.0
-"""Time for the clients to close their side after the notice. Nearly all of them do so at once."""
+"""Last part of ``STOP_SECONDS``, for the journal."""
 
 GiveUp: TypeAlias = Callable[[str], NoReturn]
 """Ends the process before the reactor runs, with one line that gives the reason."""
@@ -147,6 +146,7 @@ class Server(Service):
         certificate: CertificateKeeper | None = None,
         files: FileArchive | None = None,
         folder: FolderLock | None = None,
+        fresh_start: FreshStart | None = None,
     ) -> None:
         self._journal = journal
         self._hub = hub
@@ -159,7 +159,9 @@ class Server(Service):
         self._certificate = certificate
         self._files = files
         self._folder = folder
+        self._fresh_start = fresh_start
         self._dead_peers = dead_peers
+        self._visits = Visits(hub, connections, context.clock)
         self._ports: list[IListeningPort] = []
         self._monitor_ports: list[IListeningPort] = []
         self._listen_lines: list[str] = []
@@ -199,7 +201,7 @@ class Server(Service):
         try:
             if self._folder is not None:
                 self._folder.acquire()
-            self._hub.open(self._log_failure)
+            self._hub.open(log_if_rejected)
             if self._certificate is not None:
                 self._certificate.start()
             if self._files is not None:
@@ -226,11 +228,6 @@ class Server(Service):
         """Tell the service manager that the server is ready, unless a port could not be opened or it stops already."""
         if self._listen_error is None and self.running:
             self._context.notifier.ready(lambda: f"{len(self._connections)} connected.")
-
-    def _log_failure(self, room: Room | RejectedError) -> None:
-        """Log that a fixed room cannot be opened. The next person who joins it makes another attempt."""
-        if isinstance(room, RejectedError):
-            self._log.error("{line}.", line=str(room)[:1].upper() + str(room)[1:])
 
     def _listen(self, entrance: Entrance, opened: list[IListeningPort]) -> None:
         """Listen at *entrance*, now or, with some endpoints, later. The ports are added to *opened*."""
@@ -278,63 +275,22 @@ class Server(Service):
         for attempt in self._attempts:
             attempt.cancel()  # has no effect on attempts that have finished
         closed = [maybeDeferred(port.stopListening) for port in self._ports]
-        await self._with_timeout(DRAIN_SECONDS, DeferredList(closed, consumeErrors=True))
-        await self._with_timeout(DRAIN_SECONDS, self._connections.drain())
-        delivered: Deferred[None] = Deferred()
-        self._hub.close(partial(delivered.callback, None))
-        if not await self._before(deadline - JOURNAL_SECONDS - LINGER_SECONDS, delivered):
-            # The journal is stuck, so the notice in the stream of the room does not arrive.
-            for connection in self._connections:
-                connection.send_shutdown_notice()
-        await self._disconnect(deadline - JOURNAL_SECONDS)
+        await with_timeout(self._context.clock, DRAIN_SECONDS, DeferredList(closed, consumeErrors=True))
+        if self._fresh_start is not None:
+            await self._fresh_start.stop()
+        await self._visits.end_all(deadline - JOURNAL_SECONDS, GOING_DOWN)
         if self._files is not None:
             self._files.close()
         if self._admin is not None:
             self._admin.stop()  # while this process holds the lock: after that, the socket may be another server's
-        if not await self._before(deadline, self._close_journal()):
+        left = max(0.0, deadline - self._context.clock.seconds())
+        if not await with_timeout(self._context.clock, left, self._close_journal()):
             self._log.error("The journal did not close in time. Messages that it had not stored reached nobody.")
         if self._folder is not None:
             self._folder.release()
         if self._monitor is not None:
             self._monitor.stop()
         await DeferredList([maybeDeferred(port.stopListening) for port in self._monitor_ports], consumeErrors=True)
-
-    async def _disconnect(self, deadline: float) -> None:
-        """Close all connections. Abort those that are still open at *deadline*."""
-        gone = self._connections.disconnect()
-        if await self._with_timeout(LINGER_SECONDS, gone):
-            return
-        # Some clients leave their side open until their user closes it. loseConnection closes the connections whose
-        # output was handed to the kernel, which still delivers it. On the others, it waits for the rest.
-        for connection in list(self._connections):
-            connection.transport.loseConnection()
-        if await self._before(deadline, gone):
-            return
-        self._log.warn("Aborting connections that have not received everything: {count}.", count=len(self._connections))
-        for connection in list(self._connections):
-            connection.transport.abortConnection()
-        await self._with_timeout(JOURNAL_SECONDS / 2, gone)
-
-    async def _before(self, deadline: float, event: Deferred[Any]) -> bool:
-        """Wait for *event* until *deadline*, and return whether it has fired."""
-        return await self._with_timeout(max(0.0, deadline - self._context.clock.seconds()), event)
-
-    def _with_timeout(self, seconds: float, event: Deferred[Any]) -> Deferred[bool]:
-        """Return a Deferred that fires with whether *event* has fired within *seconds*."""
-        result: Deferred[bool] = Deferred()
-
-        def time_out() -> None:
-            if not result.called:
-                result.callback(False)
-
-        def fire(_result: object) -> None:
-            if not result.called:
-                timer.cancel()
-                result.callback(True)
-
-        timer = self._context.clock.callLater(seconds, time_out)
-        event.addBoth(fire)
-        return result
 
     def _close_journal(self) -> Deferred[None]:
         """Close the journal in a daemon thread, and return a Deferred that fires at its end.

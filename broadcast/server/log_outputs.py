@@ -6,6 +6,7 @@ import os
 import re
 import select
 import stat
+import sys
 from contextlib import suppress
 from math import inf
 from pathlib import Path
@@ -134,10 +135,11 @@ class Syslog(_NoFile):
 
     def write(self, data: bytes) -> int:
         """Send a line, which must be complete."""
-        import syslog  # noqa: PLC0415 - Windows has no such module
+        if sys.platform != "win32":
+            import syslog  # noqa: PLC0415 - Windows has no such module
 
-        priority, _, text = data.decode().rstrip("\n").removeprefix("<").partition(">")
-        syslog.syslog(int(priority), text.replace("\0", "\\x00"))
+            priority, _, text = data.decode().rstrip("\n").removeprefix("<").partition(">")
+            syslog.syslog(int(priority), text.replace("\0", "\\x00"))
         return len(data)
 
 

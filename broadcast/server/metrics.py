@@ -16,7 +16,7 @@ from io import BytesIO
 from itertools import accumulate
 from math import inf
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
@@ -68,6 +68,18 @@ RunInThread: TypeAlias = Callable[[Callable[[], bytes]], Deferred[bytes]]
 """Runs a function in another thread."""
 
 
+class SharedJournal(Protocol):
+    """A journal that other servers also use."""
+
+    @property
+    def lease_seconds(self) -> float:
+        """Time until the others remove this server, unless it renews its lease."""
+
+    @property
+    def tail_seconds(self) -> float:
+        """Time since everything was read that other servers had stored."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """The parts of the server that the metrics are read from."""
@@ -76,6 +88,8 @@ class Sources:
     hub: Hub
     dispatcher: Dispatcher
     journal: Journal
+    shared: SharedJournal | None = None
+    """The journal, if there can be other servers."""
 
 
 class MetricsCollector(Collector):
@@ -104,7 +118,7 @@ class MetricsCollector(Collector):
             {"version": __version__, "python": platform.python_version(), "twisted": twisted_version},
         )
         yield _gauge("uptime_seconds", "Time since the start of the server.", self._now() - self._started)
-        here = len(hub.members) - hub.remote_count
+        here = len(hub.people.members) - hub.other_nodes.count
         yield _gauge("people", "People with a nickname, and programs.", here)
         yield _gauge("rooms", "Open rooms.", len(hub.rooms))
         if self._names_rooms:
@@ -139,6 +153,10 @@ class MetricsCollector(Collector):
         yield _gauge(
             "journal_queue_characters", "Characters of text that wait for the journal.", backlog.queued_characters
         )
+        if (shared := self._sources.shared) is not None:
+            yield _gauge("people_elsewhere", "People on the other servers.", hub.other_nodes.count)
+            yield _gauge("lease_seconds", "Time until the others count this server as dead.", shared.lease_seconds)
+            yield _gauge("tail_seconds", "Time since the lines of the others were read.", shared.tail_seconds)
         if hub.uploads is not None:
             used = hub.uploads.archive.used_bytes
             yield _gauge("files_bytes", "Size of all shared files, as --files-total counts it.", used)

@@ -67,8 +67,11 @@ def _why_stale(pid: int) -> str | None:
         return "does not exist"
     except OSError:
         pass  # it belongs to another user
-    if not sys.platform.startswith("linux"):
-        return None
+    return _why_not_a_server(pid) if sys.platform == "linux" else None
+
+
+def _why_not_a_server(pid: int) -> str | None:
+    """Return why the process *pid* is no server, as Linux describes it, or None if it may be one."""
     process = Path(f"/proc/{pid}")
     with suppress(OSError):
         # The state comes after the name of the program, which is in parentheses and may contain some.

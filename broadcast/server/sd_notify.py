@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from twisted.logger import Logger
 
 from broadcast.core.sanitize import sanitize
+from broadcast.net.unix_sockets import unix_socket
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -72,7 +73,7 @@ class SdNotifier:
             return
         try:
             if self._socket is None:  # reused, so that a server without free file descriptors can still send
-                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                self._socket = unix_socket(socket.SOCK_DGRAM)
                 self._socket.settimeout(SEND_TIMEOUT_SECONDS)
             self._socket.sendto(message.encode(), self._address)
         except OSError as error:

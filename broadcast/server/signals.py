@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
@@ -16,7 +15,11 @@ if TYPE_CHECKING:
     from broadcast.core.time_slice import CallSoon
     from broadcast.server.log_writer import LogWriter
 
-_SHUTDOWN_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SHUTDOWN_SIGNALS: Final = tuple(
+    number
+    for number in signal.Signals
+    if number.name in {"SIGINT", "SIGTERM", "SIGBREAK"}  # Ctrl-Break on Windows
+)
 
 
 class ShutdownSignalFilter:
@@ -89,8 +92,6 @@ class ControlSignals:
 
     def install(self) -> None:
         """Install the handlers. Call this after twistd has forked."""
-        if sys.platform == "win32":
-            return  # it has none of these signals
         self._had_terminal = _has_terminal()
         actions: dict[str, Callable[[], None]] = {
             "SIGHUP": self._hang_up,
@@ -99,7 +100,8 @@ class ControlSignals:
             "SIGALRM": partial(self._ignore, "SIGALRM"),
         }
         for name, action in actions.items():
-            self._install(signal.Signals[name], action)
+            if hasattr(signal, name):  # Windows has none of them
+                self._install(signal.Signals[name], action)
 
     def _install(self, number: int, action: Callable[[], None]) -> None:
         before = signal.getsignal(number)
@@ -124,7 +126,7 @@ class ControlSignals:
 def _has_terminal() -> bool:
     """Return whether this process has a controlling terminal. It has lost it when it gets SIGHUP from the kernel."""
     try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK))
+        os.close(os.open("/dev/tty", os.O_RDONLY | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_NONBLOCK", 0)))
     except OSError:
         return False
     return True

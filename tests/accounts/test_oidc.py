@@ -31,7 +31,7 @@ from broadcast.accounts.oidc import (
     check_url,
 )
 from broadcast.core.errors import LoginFailed
-from broadcast.core.interfaces import DeviceCode, Identity, PageLogin
+from broadcast.core.login_interfaces import DeviceCode, Identity, PageLogin
 from tests.accounts.provider import CLIENT, KEY, SECRET, Provider, basic, jwk, pem, rsa_key, send
 from tests.certificates import Pair
 

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from broadcast.accounts.oidc import DeviceLogin, OidcClient, ProviderError, SlowDown
 from broadcast.accounts.oidc_threads import ANSWER_SECONDS, MAX_FAILURES, MAX_LOGINS, OidcProvider
 from broadcast.core.errors import Busy, LoginFailed, RejectedError
-from broadcast.core.interfaces import DeviceCode, Identity, PageLogin
+from broadcast.core.login_interfaces import DeviceCode, Identity, PageLogin
 from tests.accounts.provider import CLIENT, Provider
 from tests.journals.contract import ReactorCalls
 

@@ -64,7 +64,7 @@ def test_every_scenario_runs() -> None:
 @linux
 def test_benchmarks_without_a_compiler_say_what_they_did_not_measure(tmp_path: Path) -> None:
     scenarios = ("--only", "loaded")
-    peers = ("--peers", "broadcast,with limits,floor")
+    peers = ("--peers", "with limits,floor")
     process = run("-m", "benchmarks", "--tiny", *peers, *scenarios, path=str(tmp_path))
     assert process.returncode == 0, process.stderr
     assert "loaded 1/1: with limits ... " in process.stderr

@@ -17,6 +17,7 @@ from tests.real.programs import PATIENCE
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 
+
 REPORT_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>
   console.error(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));
@@ -83,12 +84,12 @@ def server(make_server: Callable[..., Server]) -> Server:
 class Pages:
     """Makes pages, and collects what goes wrong in them: errors, violations of the CSP, requests to elsewhere."""
 
-    def __init__(self, browser: Browser, server: Server) -> None:
+    def __init__(self, browser: Browser, address: str) -> None:
         self.errors: list[str] = []
         self.allowed: list[str] = []
         """Parts of the errors that the test expects."""
         self._browser = browser
-        self.address = server.address
+        self.address = address
         """The address of the page."""
         self._contexts: list[BrowserContext] = []
 
@@ -144,7 +145,7 @@ class Pages:
 @pytest.fixture
 def pages(browser: Browser, server: Server) -> Iterator[Pages]:
     """Make pages of the server. The test fails if one of them has reported an error."""
-    pages = Pages(browser, server)
+    pages = Pages(browser, server.address)
     yield pages
     pages.close()
     assert pages.unexpected == []

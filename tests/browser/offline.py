@@ -26,17 +26,15 @@ POLICY = (
 TYPES = {".js": "text/javascript", ".webmanifest": "application/manifest+json", ".svg": "image/svg+xml"}
 
 
-class Address:
-    """The address of the page. No server listens there."""
-
-    address = "http://localhost/"
+ADDRESS = "http://localhost/"
+"""The address of the page. No server listens there."""
 
 
 class OfflinePages(Pages):
     """Makes pages that talk to a server inside themselves."""
 
     def __init__(self, browser: Browser) -> None:
-        super().__init__(browser, Address())  # type: ignore[arg-type]  # only its address is used
+        super().__init__(browser, ADDRESS)
         self.files: dict[str, bytes] = {}
         """Shared files, by their path."""
 
@@ -44,7 +42,7 @@ class OfflinePages(Pages):
         """Return a new browser profile, by default in English with a clock of 24 hours."""
         context = super().context(**{"locale": "en-GB", "timezone_id": "UTC", **options})
         context.add_init_script(path=SERVER)
-        context.route(f"{Address.address}**", self._answer)
+        context.route(f"{ADDRESS}**", self._answer)
         return context
 
     def _answer(self, route: Route) -> None:

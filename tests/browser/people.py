@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import threading
@@ -20,10 +21,12 @@ from tests.real.zygote import start_server
 
 
 def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Return a port that is free now, and that the system gives to nobody who asks for any port."""
+    while True:
+        port = random.randrange(10_000, 32_000)  # noqa: S311 -- no secret
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:
@@ -34,7 +37,8 @@ class Server:
         self.port = free_port()
         self.web_port = free_port()
         self._options = options
-        self._pid = 0
+        self.pid = 0
+        """The number of the process, 0 if there is none."""
 
     @property
     def address(self) -> str:
@@ -43,18 +47,26 @@ class Server:
 
     def start(self) -> None:
         """Start, and wait until both ports listen."""
+        self.spawn()
+        self.wait()
+
+    def spawn(self) -> None:
+        """Start, without waiting."""
         command = ["-n", "--pidfile=", "broadcast", "--port", f"tcp:{self.port}:interface=127.0.0.1"]
         data = ["--data", str(self.folder / "data")]
         web = ["--web", f"tcp:{self.web_port}:interface=127.0.0.1"]
         with (self.folder / "output").open("ab") as output:
             arguments = [TWISTD, *command, *data, *web, *self._options]
-            self._pid = start_server(arguments, os.environ, str(self.folder), output.fileno())
+            self.pid = start_server(arguments, os.environ, str(self.folder), output.fileno())
+
+    def wait(self) -> None:
+        """Wait until both ports listen."""
         for port in (self.port, self.web_port):
             self._wait_for(port)
 
     def _wait_for(self, port: int) -> None:
         def listens() -> bool:
-            assert not self._has_ended(), self.output()
+            assert not self.has_ended(), self.output()
             with socket.socket() as connection:
                 return connection.connect_ex(("127.0.0.1", port)) == 0
 
@@ -66,14 +78,15 @@ class Server:
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """End the process with a signal, and wait until it has ended."""
-        if self._pid:
-            os.kill(self._pid, number)
-            wait_until(self._has_ended, lambda: f"the server does not end: {self.output()}")
+        if self.pid:
+            os.kill(self.pid, number)
+            wait_until(self.has_ended, lambda: f"the server does not end: {self.output()}")
 
-    def _has_ended(self) -> bool:
-        if self._pid and os.waitpid(self._pid, os.WNOHANG) != (0, 0):
-            self._pid = 0
-        return not self._pid
+    def has_ended(self) -> bool:
+        """Return whether there is no process."""
+        if self.pid and os.waitpid(self.pid, os.WNOHANG) != (0, 0):
+            self.pid = 0
+        return not self.pid
 
 
 def wait_until(is_true: Callable[[], bool], problem: Callable[[], str] = lambda: "it did not happen") -> None:
@@ -195,7 +208,7 @@ class Person:
 class Program:
     """A program on the line port, or on a Unix socket, that speaks JSON-RPC."""
 
-    def __init__(self, port: int | Path, nick: str, *rooms: str) -> None:
+    def __init__(self, port: int | Path, nick: str, *rooms: str, **hello: object) -> None:
         self.notifications: list[dict[str, Any]] = []
         self._ids = count(1)
         if isinstance(port, Path):
@@ -205,7 +218,11 @@ class Program:
         else:
             self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
         self._file = self._socket.makefile("rwb")
-        self.welcome = self.call("hello", protocol=1, nick=nick, rooms=list(rooms) or ["lobby"])
+        try:
+            self.welcome = self.call("hello", protocol=1, nick=nick, rooms=list(rooms) or ["lobby"], **hello)
+        except BaseException:
+            self.close()
+            raise
 
     def call(self, method: str, **params: object) -> Any:  # noqa: ANN401 -- any result
         """Send a request, and return its result."""

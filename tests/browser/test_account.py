@@ -201,7 +201,7 @@ def test_nothing_private_is_left_for_the_next_person_of_the_tab(pages: Pages, bo
 def test_registration_that_is_closed_says_so(make_server: Callable[..., Server], browser: Browser) -> None:
     from tests.browser.conftest import Pages  # noqa: PLC0415 -- at the top, for types only
 
-    pages = Pages(browser, make_server("--accounts", "closed"))
+    pages = Pages(browser, make_server("--accounts", "closed").address)
     ann = pages.join("ann")
     say(ann, "/register")
     field(ann, "Password").fill(PASSWORD)
@@ -223,7 +223,7 @@ def test_password_over_a_connection_that_others_read_is_warned_about_or_refused(
     # Behind a trusted proxy that does not say https, the browser is on another machine, without encryption.
     for mode in ("warn", "tls"):
         server = make_server("--trusted-proxy", "127.0.0.1", "--passwords", mode)
-        pages = Pages(browser, server)
+        pages = Pages(browser, server.address)
         ann = pages.join("ann")
         press(ann, "Register")
         if mode == "warn":
@@ -239,7 +239,7 @@ def test_password_over_a_connection_that_others_read_is_warned_about_or_refused(
         server.stop()
 
 
-def test_logged_in_browser_can_forget_that_before_it_joins(pages: Pages) -> None:
+def test_logged_in_browser_ends_its_login_before_it_joins(pages: Pages) -> None:
     context = pages.context()
     ann = pages.join("ann", context)
     register(ann)
@@ -250,11 +250,26 @@ def test_logged_in_browser_can_forget_that_before_it_joins(pages: Pages) -> None
     dialog(ann).get_by_role("checkbox", name="Stay logged in on this device").check()
     field(ann, "Password").press("Enter")
     expect(dialog(ann)).to_be_hidden()
+    logins = ann.evaluate("localStorage.getItem('broadcast:logins')")
     other = pages.open(context)
     expect(other.get_by_text("This browser is logged in as ann.")).to_be_visible()
-    other.get_by_role("button", name="Log out of ann").click()
+    with other.expect_response("**/logout?nick=ann") as reply:
+        other.get_by_role("button", name="Log out of ann").click()
+    assert reply.value.status == 204
     expect(nickname(other)).to_be_focused()
-    assert (
-        "broadcast:logins" not in str(other.evaluate("Object.keys(localStorage)"))
-        or other.evaluate("localStorage.getItem('broadcast:logins')") == "{}"
-    )
+    assert other.evaluate("localStorage.getItem('broadcast:logins')") == "{}"
+    other.evaluate("logins => localStorage.setItem('broadcast:logins', logins)", logins)  # as a thief would
+    join(other, "ann")
+    expect_error(other.get_by_label("Password"), "The browser is not logged in any more. Type the password.")
+
+
+def test_login_that_cannot_be_ended_is_reported(pages: Pages) -> None:
+    context = pages.context()
+    pages.allowed.append("ERR_FAILED")
+    page = pages.open(context)
+    page.evaluate("localStorage.setItem('broadcast:logins', JSON.stringify({ ann: 'secret' }))")
+    page.reload()
+    page.route("**/logout**", lambda route: route.abort())
+    page.get_by_role("button", name="Log out of ann").click()
+    expect(page.get_by_role("alert")).to_contain_text("change the password to end it")
+    expect(page.get_by_text("This browser is logged in")).to_be_hidden()

@@ -169,7 +169,7 @@ def test_a_keyboard_is_enough(offline: OfflinePages) -> None:
     assert stops.index("newer") < stops.index("conversation") < stops.index("search")
     log.focus()
     assert log.evaluate("log => getComputedStyle(log).outlineStyle") != "none"
-    for count in (200, 300):
+    for count in (80, 150):
         page.keyboard.press("Home")
         page.wait_for_function("count => document.querySelectorAll('#conversation .said').length > count", arg=count)
     page.keyboard.press("Home")
@@ -246,6 +246,8 @@ def test_forced_colours_and_reduced_motion_are_followed(offline: OfflinePages) -
     assert page.locator("#sidebar").evaluate("list => getComputedStyle(list).transitionDuration") in {"0s", "1e-05s"}
 
 
+HIGH = {"width": 1000, "height": 2600}
+"""A screen on which the page shows all lines of a test."""
 ATTACKS = [
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",
@@ -288,7 +290,7 @@ def assert_only_text(page: Page) -> None:
 
 def test_no_text_becomes_markup(offline: OfflinePages) -> None:
     """Any dialog, request to elsewhere, error or violation of the policy fails the test, too."""
-    page = offline.open()
+    page = offline.open(offline.context(viewport=HIGH))
     run(
         page,
         """attacks => {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.browser.offline import settle
 from tests.browser.test_conversation import MOST_ROWS
-from tests.browser.test_conversation_access import ATTACKS, assert_only_text
+from tests.browser.test_conversation_access import ATTACKS, HIGH, assert_only_text
 
 if TYPE_CHECKING:
     from tests.browser.conftest import Pages
@@ -35,7 +35,7 @@ def test_thousands_of_lines_can_be_read_from_the_newest_to_the_first(pages: Page
 
 
 def test_hostile_lines_of_others_stay_text(pages: Pages, bob: Person, robot: Program) -> None:
-    ann = pages.join("ann")
+    ann = pages.join("ann", pages.context(viewport=HIGH))
     for attack in ATTACKS:
         bob.say(attack)
         robot.call("emote", room="lobby", text=attack)

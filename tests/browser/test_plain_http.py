@@ -81,7 +81,7 @@ def lan(tmp_path: Path) -> Iterator[Lan]:
 def pages(browser: Browser, lan: Lan) -> Iterator[Pages]:
     """Make pages in a browser of that network."""
     inside = browser.browser_type.launch(executable_path=lan.chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
-    pages = Pages(inside, lan)  # type: ignore[arg-type]  # only its address is used
+    pages = Pages(inside, lan.address)
     # Chromium's own note that it ignores a header on such a page.
     pages.allowed.append("Cross-Origin-Opener-Policy header has been ignored")
     yield pages

@@ -161,7 +161,7 @@ class CuttingProxy:
 
 def test_an_interrupted_upload_goes_on_where_it_broke(browser: Browser, server: Server, bob: Person) -> None:
     proxy = CuttingProxy(server.web_port, 500_000)
-    pages = Pages(browser, server)
+    pages = Pages(browser, server.address)
     page = pages.context().new_page()
     page.goto(proxy.address)
     page.get_by_role("textbox", name="Nickname").fill("ann")
@@ -204,7 +204,7 @@ def test_a_cancelled_upload_gives_its_place_back(pages: Pages, bob: Person) -> N
 
 def test_too_large_a_file_is_refused_before_the_question(browser: Browser, make_server: Callable[..., Server]) -> None:
     server = make_server("--file-bytes", "1024")
-    pages = Pages(browser, server)
+    pages = Pages(browser, server.address)
     ann = pages.join("ann")
     choose(ann, "huge.bin", b"x" * 2000)
     row = ann.get_by_role("list", name="Uploads").get_by_role("listitem")

@@ -93,6 +93,8 @@ def test_a_private_conversation_is_one_of_its_own(pages: Pages, bob: Person) -> 
     expect(talk).to_have_accessible_name("@bob")
     expect(talk).to_have_attribute("aria-current", "true")
     expect(people(ann)).to_be_hidden()
+    expect(ann.get_by_role("log").get_by_text("psst", exact=True)).to_be_visible()
+    expect(ann.locator(".mention")).to_have_count(0)
     ann.get_by_role("textbox", name="Message").fill("yes?")
     ann.keyboard.press("Enter")
     bob.until("[ann] yes?")
@@ -101,6 +103,25 @@ def test_a_private_conversation_is_one_of_its_own(pages: Pages, bob: Person) -> 
     ann.get_by_role("button", name="Close these messages").click()
     expect(ann.get_by_role("heading", name="lobby")).to_be_visible()
     expect(rooms(ann).get_by_role("button")).to_have_count(1)
+
+
+@pytest.mark.parametrize("height", [780, 560])
+def test_unread_private_messages_are_in_sight_below_many_rooms(pages: Pages, bob: Person, height: int) -> None:
+    ann = pages.join("ann", pages.context(viewport={"width": 1000, "height": height}))
+    message = ann.get_by_role("textbox", name="Message")
+    for number in range(10, 35):
+        message.fill(f"/join room{number}")
+        message.press("Enter")
+    for last in ("room34", "room10"):
+        expect(ann.get_by_role("heading", name="room34")).to_be_visible()
+        rooms(ann).get_by_role("button", name=last).click()
+        bob.say("/msg ann psst")
+        talk = rooms(ann).get_by_role("button", name="@bob")
+        expect(talk).to_contain_text("unread")
+        expect(talk).to_be_in_viewport(ratio=1)
+        talk.click()
+        expect(ann.get_by_role("heading", name="bob", exact=True)).to_be_visible()
+        rooms(ann).get_by_role("button", name="room34").click()
 
 
 def test_rooms_are_joined_opened_and_left(pages: Pages, bob: Person, robot: Program) -> None:
@@ -158,7 +179,7 @@ def test_the_own_nickname_and_being_away(pages: Pages, bob: Person, robot: Progr
     bob.until("ann is now anne")
     expect(ann.locator("#own-nick")).to_have_text("anne")
     ann.get_by_role("button", name="Away", exact=True).click()
-    answer(ann, "Why (can be empty)", "lunch")
+    answer(ann, "Reason (optional)", "lunch")
     robot.until(lambda message: message["method"] == "away" and message["params"]["reason"] == "lunch")
     expect(people(ann).get_by_role("button").first).to_have_text("anneyou, away: lunch")
     ann.get_by_role("button", name="Back").click()

@@ -9,10 +9,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from broadcast.core.errors import JournalError, NicknameRejected, NotHere, RejectedError
+from broadcast.core.directory import (
+    Decision,
+    Directory,
+    Expulsion,
+    FoundSession,
+    KeptSession,
+    NodeListener,
+    NodeMessage,
+    OnClaimed,
+    OnDirectory,
+    OnFound,
+    Person,
+    SharedSessions,
+)
+from broadcast.core.errors import DatabaseAway, JournalError, NicknameRejected, NotHere, RejectedError
 from broadcast.core.events import (
     STORED,
     Action,
@@ -22,35 +36,28 @@ from broadcast.core.events import (
     Joined,
     Left,
     Message,
+    PrivateMessage,
     Renamed,
     Repeated,
     Stored,
     TopicChanged,
 )
-from broadcast.core.interfaces import (
-    Decision,
-    Directory,
-    EventListener,
-    Journal,
-    NodeListener,
-    NodeMessage,
-    OnDirectory,
-    OpenedRoom,
-    Person,
-    ReadCallback,
-    RoomLog,
-    UidsCallback,
-)
+from broadcast.core.interfaces import EventListener, Journal, OpenedRoom, ReadCallback, RoomLog, UidsCallback
 from broadcast.core.nicknames import casefold_key, skeleton
+from broadcast.core.other_nodes import ignore_outcome
 from broadcast.core.records import RecordChange, SaveAccount, StoredRecords
 from broadcast.core.stats import CommitStats
+from broadcast.journals.batch_queue import failed
 from broadcast.journals.memory_records import MemoryRecords
+from broadcast.server.fresh_start import END_SECONDS, FreshStart
+from broadcast.server.visits import Visits
 from tests.doors.jsonrpc.programs import ProgramWorld
-from tests.harness import World
+from tests.harness import PASSWORD, World
 
 if TYPE_CHECKING:
     from broadcast.core.search_query import SearchQuery
     from broadcast.core.time_slice import CallSoon
+    from tests.harness import Person as User
 
 CONNECTION_LOST = "connection lost"
 _SHARED = (Joined, Left, Renamed, AwayChanged, TopicChanged)
@@ -64,7 +71,8 @@ class SharedRoom:
         """The events with the node that has appended each, None for the one that has removed a dead node."""
         self.lines: list[Stored] = []
         self.topic = ""
-        self.members: dict[int, tuple[Node, Joined]] = {}
+        self.members: dict[int, tuple[Node | None, Joined]] = {}
+        """The members by session, each with its node; None if the session is parked."""
 
     def commit(self, node: Node | None, event: Event) -> None:
         """Store *event* of *node*, and note its effect on the members."""
@@ -95,13 +103,30 @@ def _copy(line: Stored) -> Stored:
     return copy
 
 
+@dataclass
+class StoredSession:
+    """A session that a token can resume."""
+
+    kept: KeptSession
+    node: Node | None
+    """None if it is parked."""
+    until: float | None = None
+    memory: str = ""
+    reason: str = CONNECTION_LOST
+    by: str = ""
+
+
 class Database:
     """The database of all nodes. *unicode* is whether nicknames must not look alike."""
 
     def __init__(self, *, unicode: bool) -> None:
         self.rooms: dict[str, SharedRoom] = {}
-        self.people: dict[str, tuple[Node, Person]] = {}
-        """The people of all nodes, by the keys of their nicknames."""
+        self.people: dict[str, tuple[Node | None, Person]] = {}
+        """The people of all nodes, by the keys of their nicknames. Those whose session is parked have no node."""
+        self.sessions: dict[int, StoredSession] = {}
+        self.mail: list[PrivateMessage] = []
+        """The messages to parked sessions."""
+        self.now = 0.0
         self.nodes: list[Node] = []
         self.records: NodeRecords | None = None
         """The records of the first node, whose values the others share."""
@@ -128,14 +153,16 @@ class Database:
     def update(self, node: Node, person: Person) -> None:
         """Store new values of *person* on *node*."""
         key = casefold_key(person.nick)
-        if self.people.get(key, (None, None))[0] is node:
+        owner, known = self.people.get(key, (None, None))
+        if owner is node and known is not None and known.generation == person.generation:
             self.people[key] = node, person
             self.notify(node, lambda listener: listener.person_changed(person))
 
-    def release(self, session: int, nick: str) -> None:
-        """Free *nick*, if *session* has it."""
+    def release(self, session: int, nick: str, generation: int) -> None:
+        """Free *nick*, if *session* has it in this *generation*."""
         key = casefold_key(nick)
-        if key in self.people and self.people[key][1].session == session:
+        person = self.people[key][1] if key in self.people else None
+        if person is not None and (person.session, person.generation) == (session, generation):
             node, _ = self.people.pop(key)
             self.notify(node, lambda listener: listener.person_left(session, nick))
 
@@ -148,19 +175,85 @@ class Database:
     def remove(self, node: Node) -> None:
         """Remove the dead *node* and its people."""
         self.nodes.remove(node)
+        for session in [session for session, stored in self.sessions.items() if stored.node is node]:
+            self.park(session, "")
         for room in self.rooms.values():
             for member, joined in list(room.members.values()):
                 if member is node:
                     room.commit(None, Left(joined.session, joined.nick, CONNECTION_LOST))
         for owner, person in list(self.people.values()):
             if owner is node:
-                self.release(person.session, person.nick)
+                self.release(person.session, person.nick, person.generation)
         for other in self.nodes:
             other.shared.wake()
 
-    def node_of(self, session: int) -> Node | None:
-        """Return the node on which *session* is."""
-        return next((node for node, person in self.people.values() if person.session == session), None)
+    def owner_of(self, session: int) -> tuple[Node | None, Person] | None:
+        """Return *session* with its node; None if there is no such session."""
+        return next((owner for owner in self.people.values() if owner[1].session == session), None)
+
+    # Sessions that a token can resume
+
+    def park(self, session: int, memory: str) -> bool:
+        """Park *session*, unless it is being renamed. Return whether that was possible."""
+        stored = self.sessions[session]
+        stored.memory = memory
+        if stored.until is None:
+            stored.until = self.now + stored.kept.grace
+        return self.move(session, None)
+
+    def move(self, session: int, node: Node | None) -> bool:
+        """Give *session* to *node*, unless it is being renamed. Return whether that was possible."""
+        keys = [key for key, (_, person) in self.people.items() if person.session == session]
+        if len(keys) != 1:
+            return False
+        self.sessions[session].node = node
+        person = self.people[keys[0]][1]
+        person = replace(person, generation=person.generation + 1)
+        self.people[keys[0]] = node, person
+        for room in self.rooms.values():
+            if session in room.members:
+                room.members[session] = node, room.members[session][1]
+        self.notify(node, lambda listener: listener.person_changed(person))
+        return True
+
+    def find(self, node: Node, token: str, *, force: bool) -> FoundSession | None:
+        """Return the session with *token*, unless *node* has it."""
+        stored = next((stored for stored in self.sessions.values() if stored.kept.token == token), None)
+        if stored is None or stored.node is node:
+            return None
+        session = stored.kept.session
+        if force and stored.node is not None:
+            self.park(session, "")
+        owner = self.owner_of(session)
+        if owner is None or (stored.node is None and stored.until is not None and stored.until <= self.now):
+            return None
+        rooms = [name for name, room in self.rooms.items() if session in room.members]
+        name = "" if stored.node is None else str(stored.node.number)
+        return FoundSession(session, name, stored.kept.attempt, stored.kept.grace, owner[1], rooms, stored.memory)
+
+    def claim(self, node: Node, found: FoundSession, attempt: int, address: str | None) -> int | None:
+        """Give the parked session *found* to *node*, and return its generation. Return None if it is another one."""
+        stored, owner = self.sessions.get(found.session), self.owner_of(found.session)
+        if stored is None or stored.node is not None or owner is None or owner[1] != found.person:
+            return None
+        stored.kept = replace(stored.kept, attempt=attempt)
+        self.people[casefold_key(found.person.nick)] = None, replace(owner[1], address=address)
+        self.move(found.session, node)
+        return found.person.generation + 1
+
+    def end_parked(self) -> None:
+        """Let the parked sessions leave whose time is over."""
+        for session, stored in list(self.sessions.items()):
+            if stored.node is None and stored.until is not None and stored.until <= self.now:
+                del self.sessions[session]
+                for room in self.rooms.values():
+                    if session in room.members:
+                        room.commit(None, Left(session, room.members[session][1].nick, stored.reason, stored.by))
+                owner = self.owner_of(session)
+                assert owner is not None
+                self.release(session, owner[1].nick, owner[1].generation)
+        for node in self.nodes:
+            node.shared.wake()
 
 
 ID_STEP = 16
@@ -219,6 +312,10 @@ class NodeJournal:
         self.commit_stats = CommitStats()
         self.is_cut = False
         """Whether the node cannot reach the database. Everything waits then."""
+        self.reads = True
+        """Whether the node reads the tails of its rooms."""
+        self.is_lost = False
+        """Whether the others have removed the node. Nothing that it appends is stored then."""
         self._node = node
         self._call_soon = call_soon
         self._queue: deque[Callable[[], None]] = deque()
@@ -245,9 +342,17 @@ class NodeJournal:
         """Stop."""
         self._queue.clear()
 
-    def close_room(self, name: str) -> None:
+    def close_room(self, log: NodeLog, name: str) -> None:
         """Stop reading the tail of *name*."""
-        del self._logs[name]
+        if self._logs.get(name) is log:
+            del self._logs[name]
+
+    def restart(self, name: str, tail: int, on_result: Callable[[OpenedRoom | JournalError], None]) -> None:
+        """Start anew after the others have removed the node, and open the room *name*."""
+        self.is_lost = False
+        self._logs.clear()
+        self.database.nodes.append(self._node)
+        self._call_soon(lambda: on_result(self.open(name, tail)))
 
     def enqueue(self, change: Callable[[], None]) -> None:
         """Make *change* in its turn."""
@@ -273,7 +378,7 @@ class NodeJournal:
         if changes:
             for node in self.database.nodes:
                 node.shared.wake()
-        for log in list(self._logs.values()):
+        for log in list(self._logs.values()) if self.reads else ():
             log.read_tail()
 
 
@@ -296,10 +401,19 @@ class NodeLog:
 
     def append(self, event: Event) -> None:
         """Commit *event* in a later turn."""
-        self._journal.enqueue(lambda: self._room.commit(self._node, event))
+
+        def commit() -> None:
+            if not self._journal.is_lost:
+                self._room.commit(self._node, event)
+            elif self._listener is not None:
+                self._listener([failed(event, "the others have removed this server")])
+
+        self._journal.enqueue(commit)
 
     def read_tail(self) -> None:
         """Return everything that was committed since the last call."""
+        if self._journal.is_lost:
+            return
         events: list[Event] = [*self._first]
         foreign: list[Event] = [*self._first]
         self._first = []
@@ -337,7 +451,72 @@ class NodeLog:
     def close(self) -> None:
         """Close the room."""
         self._listener = None
-        self._journal.close_room(self._name)
+        self._journal.close_room(self, self._name)
+
+
+class NodeSessions:
+    """The sessions that a token can resume, for one node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    @property
+    def _database(self) -> Database:
+        return self._node.cluster.database
+
+    def _enqueue(self, commit: Callable[[], None]) -> None:
+        """Let *commit* change the database in a later turn, unless the others have removed the node by then."""
+        self._node.shared.enqueue(lambda: None if self._node.shared.is_lost else commit())
+
+    def keep(self, session: KeptSession) -> None:
+        """Store a session in a later turn."""
+
+        def commit() -> None:
+            stored = self._database.sessions.setdefault(session.session, StoredSession(session, self._node))
+            if stored.node is self._node:
+                stored.kept = session
+                stored.until = self._database.now + session.grace if session.waits else None
+
+        self._enqueue(commit)
+
+    def end(self, session: int) -> None:
+        """Void a token in a later turn."""
+
+        def commit() -> None:
+            if session in self._database.sessions and self._database.sessions[session].node is self._node:
+                del self._database.sessions[session]
+
+        self._enqueue(commit)
+
+    def park(self, session: int, memory: str, on_parked: OnDirectory) -> None:
+        """Park a session in a later turn."""
+
+        def commit() -> None:
+            stored = self._database.sessions.get(session)
+            done = stored is not None and stored.node is self._node and self._database.park(session, memory)
+            self._node.soon(lambda: on_parked(None if done else NotHere("the session is not to be moved now.")))
+
+        self._enqueue(commit)
+
+    def find(self, token: str, on_found: OnFound, *, force: bool = False) -> None:
+        """Find a session in a later turn."""
+
+        def commit() -> None:
+            found = self._database.find(self._node, token, force=force)
+            self._node.soon(lambda: on_found(found))
+
+        self._enqueue(commit)
+
+    def claim(self, found: FoundSession, attempt: int, address: str | None, on_claimed: OnClaimed) -> None:
+        """Claim a session in a later turn, and receive what waits for it."""
+
+        def commit() -> None:
+            generation = self._database.claim(self._node, found, attempt, address)
+            self._node.soon(lambda: on_claimed(generation))
+            if generation is not None:
+                self._node.directory.take_mail(found.session)
+
+        self._enqueue(commit)
 
 
 class NodeDirectory:
@@ -345,6 +524,7 @@ class NodeDirectory:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self.sessions = NodeSessions(node)
         self._listener: NodeListener | None = None
         self._known: dict[str, Person] = {}
         """The people of other nodes that the listener knows, by key."""
@@ -356,6 +536,7 @@ class NodeDirectory:
     def watch(self, listener: NodeListener) -> None:
         """Call *listener*, at first with all people of other nodes."""
         self._listener = listener
+        self._known = {}
         self.compare()
 
     def compare(self) -> None:
@@ -386,18 +567,21 @@ class NodeDirectory:
         """Take a nickname in a later turn."""
 
         def commit() -> None:
-            error = self._database.take(self._node, person)
+            is_lost = self._node.shared.is_lost
+            error = DatabaseAway() if is_lost else self._database.take(self._node, person)
             self._node.soon(lambda: on_taken(error))
 
         self._node.shared.enqueue(commit)
 
     def update(self, person: Person) -> None:
         """Store new values of *person* in a later turn."""
-        self._node.shared.enqueue(lambda: self._database.update(self._node, person))
+        if not self._node.shared.is_lost:
+            self._node.shared.enqueue(lambda: self._database.update(self._node, person))
 
-    def release(self, session: int, nick: str) -> None:
+    def release(self, session: int, nick: str, generation: int = 0) -> None:
         """Free *nick* in a later turn."""
-        self._node.shared.enqueue(lambda: self._database.release(session, nick))
+        if not self._node.shared.is_lost:
+            self._node.shared.enqueue(lambda: self._database.release(session, nick, generation))
 
     def publish(self, decision: Decision) -> None:
         """Pass *decision* to the other nodes in a later turn."""
@@ -412,13 +596,40 @@ class NodeDirectory:
             self._node.soon(lambda: on_taken(error))
 
         def commit() -> None:
-            node = self._database.node_of(message.to)
-            if node is None:
+            owner = self._database.owner_of(message.to)
+            if owner is None:
                 answer(NotHere("nobody is there."))
+            elif owner[0] is not None:
+                owner[0].directory.notify(lambda listener: listener.receive(message, answer))
             else:
-                node.directory.notify(lambda listener: listener.receive(message, answer))
+                self._send_to_parked(message)
+                answer(None)
 
         self._node.shared.enqueue(commit)
+
+    def _send_to_parked(self, message: NodeMessage) -> None:
+        if isinstance(message, Expulsion):
+            stored = self._database.sessions[message.to]
+            stored.until, stored.reason, stored.by = self._database.now, message.reason, message.by
+        elif isinstance(message, PrivateMessage):
+            self._database.mail.append(message)
+
+    def take_mail(self, session: int) -> None:
+        """Receive the messages to *session*, which were stored while it was parked."""
+        mail = [message for message in self._database.mail if message.to == session]
+        self._database.mail = [message for message in self._database.mail if message.to != session]
+        for message in mail:
+            self._call(_receiver(message))
+
+
+def _receiver(message: NodeMessage) -> Callable[[NodeListener], None]:
+    return lambda listener: listener.receive(message, ignore_outcome)
+
+
+def register(user: User) -> None:
+    """Register the nickname of *user*, with ``PASSWORD``."""
+    user.say("/register", PASSWORD, PASSWORD)
+    assert "is registered" in user.read()
 
 
 def _leaver(person: Person) -> Callable[[NodeListener], None]:
@@ -435,6 +646,7 @@ class Node(ProgramWorld):
     def __init__(self, cluster: Cluster, number: int, **options: Any) -> None:  # noqa: ANN401 - those of World
         self.cluster = cluster
         self.number = number
+        self.token_prefix = f"token-{number}-"
         self.directory = NodeDirectory(self)
         cluster.database.nodes.append(self)
         super().__init__(journal=self._make_journal, **options)
@@ -503,12 +715,49 @@ class Cluster:
         """Cut *node* off from the database."""
         node.shared.is_cut = True
 
+    def start_anew(self, node: Node) -> None:
+        """Connect *node* with the database again, after the others have removed it."""
+        node.shared.is_cut, node.shared.is_lost = False, True
+        self.nodes.append(node)
+        visits = Visits(node.hub, node.connections, node.clock)
+        start = FreshStart(
+            node.shared, node.hub, node.connections, visits, node.sessions.forget_all, node.clock, lambda: None
+        )
+        node.shared.wake()
+        self.settle()
+        start.begin("Others have removed this server.")
+        self.settle()
+        for _ in range(int(END_SECONDS) + 1):
+            node.clock.advance(1)
+            self.settle()
+
     def join(self, node: Node) -> None:
         """Connect *node* with the database again, before its lease has run out."""
         node.shared.is_cut = False
         node.directory.compare()
         node.shared.wake()
         self.settle()
+
+    def stop(self, node: Node) -> None:
+        """Stop *node* as the server does: its sessions are parked, and its people leave."""
+        node.connections.stopping = True
+        node.hub.close(lambda: None)
+        self.settle()
+        node.connections.disconnect()
+        self.settle()
+        self.nodes.remove(node)
+        self.bury(node)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, in steps in which everybody can act."""
+        end = self.database.now + seconds
+        while self.database.now < end:
+            step = min(0.1, end - self.database.now)
+            self.database.now += step
+            for node in self.nodes:
+                node.clock.advance(step)
+            self.database.end_parked()
+            self.settle()
 
     def presence(self) -> list[dict[str, set[str]]]:
         """Return, for each node, the nicknames in its open rooms, as people read them there."""
@@ -522,7 +771,7 @@ class Cluster:
 
     def people(self) -> list[set[str]]:
         """Return, for each node, the nicknames of all people."""
-        return [{member.nick for member in node.hub.members.values()} for node in self.nodes]
+        return [{member.nick for member in node.hub.people.members.values()} for node in self.nodes]
 
 
 def texts(events: Iterable[Event] | Sequence[Any]) -> list[str]:
@@ -533,3 +782,4 @@ def texts(events: Iterable[Event] | Sequence[Any]) -> list[str]:
 _journal: type[Journal] = NodeJournal
 _log: type[RoomLog] = NodeLog
 _directory: type[Directory] = NodeDirectory
+_sessions: type[SharedSessions] = NodeSessions

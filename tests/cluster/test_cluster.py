@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from twisted.internet.address import IPv4Address
 
+from broadcast.core.directory import Person as Person_
 from broadcast.core.errors import RejectedError
-from broadcast.core.events import PrivateMessage
-from broadcast.core.hub import Settings
-from broadcast.core.interfaces import Person as Person_
-from broadcast.core.records import (
-    AccountRecord,
-    AddAudit,
-    AddPrivate,
-    AuditEntry,
-    Ban,
-    DeleteAccount,
-    MarkDelivered,
-    PrivateLine,
-    SaveAccount,
-    SaveBan,
-)
+from broadcast.core.records import AccountRecord, SaveAccount
 from broadcast.core.session import MAX_REJECTED_NICKS
-from tests.cluster.nodes import Cluster, Node
+from broadcast.core.settings import Settings
+from tests.cluster.nodes import Cluster, Node, register
 from tests.harness import PASSWORD, Person
 
 
@@ -324,7 +310,7 @@ def test_program_tells_somebody_on_another_node(here: Node, there: Node) -> None
 
 
 def test_kick_reaches_another_node(here: Node, ann: Person, bob: Person) -> None:
-    here.hub.expel(here.hub.find("bob"), "kicked", "ann", "noise")
+    here.hub.expel(here.hub.people.find("bob"), "kicked", "ann", "noise")
     here.settle()
     assert bob.lines()[-2:] == [" * You were kicked by ann: noise", " * Goodbye, bob."]
     assert ann.lines() == [" * bob left (kicked by ann: noise)"]
@@ -367,11 +353,6 @@ def test_uid_that_another_node_has_stored_is_stored_once(cluster: Cluster, here:
 # Accounts, operators and bans
 
 
-def register(person: Person) -> None:
-    person.say("/register", PASSWORD, PASSWORD)
-    assert "is registered" in person.read()
-
-
 def test_account_is_known_on_the_other_node(there: Node, ann: Person, bob: Person) -> None:
     register(ann)
     ann.say("quit")
@@ -379,7 +360,7 @@ def test_account_is_known_on_the_other_node(there: Node, ann: Person, bob: Perso
     assert bob.lines()[-1] == "-> Error: ann is registered: /login ann asks for its password."
     bob.say("/login ann", PASSWORD)
     assert bob.lines()[-1] == "-> You are logged in as ann."
-    assert there.hub.find("ann").account is there.hub.accounts.find("ann")
+    assert there.hub.people.find("ann").account is there.hub.accounts.find("ann")
 
 
 def test_login_on_one_node_ends_the_session_on_the_other(cluster: Cluster, ann: Person, bob: Person) -> None:
@@ -403,7 +384,7 @@ def test_owner_comes_in_while_a_session_on_another_node_uses_the_nickname(
     assert "You are ann." in newcomer.read()
     assert "ann has logged in on another connection." in ann.read()
     assert bob.lines() == [" * ann left: taken over by another connection", " * ann joined."]
-    assert here.hub.find("ann").is_remote
+    assert here.hub.people.find("ann").is_remote
 
 
 def test_login_fails_if_another_node_has_just_given_the_nickname_away(
@@ -419,7 +400,7 @@ def test_login_fails_if_another_node_has_just_given_the_nickname_away(
     cluster.settle()
     assert "-> Error: ann is taken." in bob.lines()
     assert program.fail("hello", protocol=1, client="x/1", nick="ann", password=PASSWORD) == (1003, "nick-refused")
-    assert cluster.nodes[1].hub.find("bob").account is None
+    assert cluster.nodes[1].hub.people.find("bob").account is None
     del cluster.database.people["ann"]
 
 
@@ -436,7 +417,7 @@ def test_server_tries_another_nickname_if_other_nodes_refuse_the_first(
 def test_nickname_that_is_registered_while_it_is_taken_is_refused(cluster: Cluster, ann: Person, bob: Person) -> None:
     zoe = cluster.nodes[0].connect()
     zoe.put("zoe\r\n")
-    cluster.nodes[0].hub.records_changed([SaveAccount(AccountRecord(700, "zoe"))])
+    cluster.nodes[0].hub.other_nodes.records_changed([SaveAccount(AccountRecord(700, "zoe"))])
     cluster.settle()
     assert "zoe is registered" in zoe.read()
     assert cluster.people() == [{"ann", "bob"}] * 2
@@ -450,7 +431,7 @@ def test_password_change_ends_the_sessions_on_all_nodes(cluster: Cluster, ann: P
     (other,) = cluster.nodes[1].join("other")
     for person, node in zip((ann, other), cluster.nodes, strict=True):
         person.protocol.session.member.account = node.hub.accounts.find("ann")
-        node.hub.update(person.protocol.session.member)
+        node.hub.other_nodes.update(person.protocol.session.member)
     cluster.settle()
     other.say("/passwd", PASSWORD, "battery staple", "battery staple")
     assert "Your password is changed." in other.read()
@@ -475,7 +456,7 @@ def test_account_that_gets_another_name_renames_its_session(cluster: Cluster, an
     cluster.settle()
     assert bob.lines()[-1] == " * bob is now robert."
     assert ann.lines()[-1] == " * bob is now robert."
-    assert cluster.nodes[1].hub.accounts.find("robert") is cluster.nodes[1].hub.find("robert").account
+    assert cluster.nodes[1].hub.accounts.find("robert") is cluster.nodes[1].hub.people.find("robert").account
 
 
 def test_two_nodes_cannot_register_one_nickname(cluster: Cluster, ann: Person, bob: Person) -> None:
@@ -587,6 +568,39 @@ def test_stored_private_message_waits_if_the_node_of_the_recipient_is_gone(
     assert ann.lines() == ["-> kept for bob, who is not here."]
 
 
+def leave_unnoticed(cluster: Cluster, there: Node, person: Person) -> None:
+    """Let *person* leave, and let no other node learn of it before it has sent something."""
+    person.put("quit\r\n")
+    for _ in range(20):
+        there.turn_alone()
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_message_to_an_account_that_has_just_left_another_node_waits(
+    cluster: Cluster, there: Node, ann: Person, bob: Person, monkeypatch: pytest.MonkeyPatch, is_full: bool
+) -> None:
+    register(bob)
+    ann.read()
+    if is_full:
+        monkeypatch.setattr("broadcast.core.private_lines.MAX_WAITING_FROM_ONE", 0)
+    leave_unnoticed(cluster, there, bob)
+    ann.say("/msg bob psst")
+    assert ("-> kept for bob, who is not here." in ann.lines()) is not is_full
+
+
+def test_kick_is_confirmed_by_the_other_node(cluster: Cluster, here: Node, there: Node, bob: Person) -> None:
+    olga, zoe = operator(here, "olga"), there.join("zoe")[0]
+    olga.read()
+    olga.say("/kick zoe")
+    assert "-> zoe is kicked." in olga.lines()
+    leave_unnoticed(cluster, there, bob)
+    olga.say("/kick bob", "/audit 5")
+    lines = olga.lines()
+    assert any(line.startswith("-> Error: ") for line in lines)
+    assert not any("kick" in line and "bob" in line for line in lines)
+    assert zoe.lines()[-2:] == [" * You were kicked by olga", " * Goodbye, zoe."]
+
+
 # Rare cases of the core
 
 
@@ -599,59 +613,6 @@ def test_next_owner_waits_until_the_nickname_is_free_on_all_nodes(cluster: Clust
     assert cluster.people() == [{"ann", "bob"}] * 2
 
 
-def test_ban_that_another_node_has_stored_ends_the_sessions_that_it_reaches(cluster: Cluster, here: Node) -> None:
-    people = here.join("ann", "dave", "erin")
-    register(people[1])
-    account = here.hub.accounts.find("dave")
-    assert account is not None
-    far = here.connect(IPv4Address("TCP", "192.0.2.7", 1))
-    far.say("fred")
-    bans = [("nickname", "ann"), ("account", str(account.record.id)), ("address", "192.0.2.0/24")]
-    for number, (target, value) in enumerate(bans):
-        here.hub.records_changed([SaveBan(Ban(100 + number, target, value, value, "", "olga", 0.0, None))])  # type: ignore[arg-type]
-    cluster.settle()
-    assert cluster.people() == [{"erin"}] * 2
-    assert "You were banned by olga" in far.read()
-
-
-def test_account_that_is_changed_on_two_nodes_keeps_the_change_that_waits(cluster: Cluster, bob: Person) -> None:
-    register(bob)
-    hub = cluster.nodes[1].hub
-    account = hub.accounts.find("bob")
-    assert account is not None
-    hub.accounts.change(account, role="operator")
-    hub.records_changed([SaveAccount(replace(account.record, last_used=7.0))])
-    assert (account.record.last_used, account.queued.role) == (7.0, "operator")
-    cluster.settle()
-    assert account.is_operator
-
-
-def test_account_that_gets_another_name_leaves_another_nickname_alone(cluster: Cluster, bob: Person) -> None:
-    register(bob)
-    bob.say("/nick bobby")
-    hub = cluster.nodes[1].hub
-    account = hub.accounts.find("bob")
-    assert account is not None
-    hub.records_changed([SaveAccount(replace(account.record, name="robert"))])
-    cluster.settle()
-    assert hub.find("bobby").account is account
-
-
-def test_private_line_of_another_node_raises_the_next_id(here: Node) -> None:
-    line = PrivateLine(1000, 0.0, 1, "ann", 2, "bob", "psst", delivered=True)
-    here.hub.records_changed([AddPrivate(line), AddPrivate(replace(line, id=1500, delivered=False))])
-    assert here.hub.private_lines._next_id > 1500
-
-
-def test_nickname_that_another_node_has_given_away_is_not_freed_here() -> None:
-    cluster = Cluster(settings=Settings(unicode_nicknames=True))
-    (ann,) = cluster.nodes[0].join("ann")
-    hub = cluster.nodes[0].hub
-    hub.person_changed(Person_(999, "ann"))
-    ann.say("quit")
-    assert hub.find("ann").id == 999
-
-
 def test_connection_ends_after_too_many_nicknames_that_other_nodes_refuse(cluster: Cluster, here: Node) -> None:
     zoe = here.connect()
     for number in range(MAX_REJECTED_NICKS):
@@ -661,27 +622,6 @@ def test_connection_ends_after_too_many_nicknames_that_other_nodes_refuse(cluste
     assert zoe.transport.finished
 
 
-def test_directory_that_knows_somebody_else_changes_nothing(cluster: Cluster, ann: Person, bob: Person) -> None:
-    hub = cluster.nodes[0].hub
-    hub.person_left(12345, "nobody")
-    hub.person_left(ann.protocol.session.id, "ann")
-    hub.records_changed(
-        [
-            AddAudit(AuditEntry(0.0, "olga", "kick", "bob", "")),
-            DeleteAccount(12345),
-            MarkDelivered(12345, 1),
-            SaveAccount(AccountRecord(32, "zoe")),
-            SaveAccount(AccountRecord(32, "zoe", role="operator")),
-        ]
-    )
-    assert hub.accounts.find("zoe").is_operator  # type: ignore[union-attr]
-    remote = hub.find("bob")
-    remote.listener.receive_private(PrivateMessage(ann.protocol.session.id, "ann", remote.id, "psst"))
-    cluster.settle()
-    assert bob.lines() == ["[ann] psst"]
-    assert ann.lines() == []
-
-
 def test_line_that_another_node_has_stored_and_this_one_has_forgotten_is_answered(here: Node, there: Node) -> None:
     (first,), (second,) = here.programs("first"), there.programs("second")
     second.call("say", room="lobby", text="before", uid="u0")
@@ -689,3 +629,61 @@ def test_line_that_another_node_has_stored_and_this_one_has_forgotten_is_answere
     here.hub.lobby._uids._recent.clear()
     here.hub.lobby._uids._older.clear()
     assert first.fail("say", room="lobby", text="other", uid="u0") == (1012, "uid-reused")
+
+
+# A server that the others have removed
+
+
+def test_removed_server_ends_its_visits_although_it_has_read_that_its_people_have_left(
+    cluster: Cluster, here: Node, ann: Person, bob: Person
+) -> None:
+    here.join("carol")
+    ann.read()
+    cluster.bury(here)
+    here.shared.wake()
+    cluster.settle()
+    assert ann.lines() == []
+    assert len(here.hub.lobby.members) == 3
+    cluster.kill(here)
+    cluster.start_anew(here)
+    assert ann.lines() == [
+        " * This server was cut off from the other ones. Connect again: what you say now is not kept."
+    ]
+    assert cluster.people() == [{"bob"}] * 2
+
+
+def test_server_that_others_have_removed_starts_anew_without_residue(
+    cluster: Cluster, here: Node, there: Node, ann: Person, bob: Person
+) -> None:
+    (program,) = here.programs("program")
+    gone = here.program("gone", grace=60, token=True)
+    gone.vanish()
+    ann.say("/join kitchen")
+    ann.read()
+    cluster.cut(here)
+    ann.put("lost\r\n")
+    late = here.open_program()
+    hello = late.put("hello", {"protocol": 1, "nick": "late"})
+    cluster.kill(here)
+    cluster.bury(here)
+    bob.read()
+    cluster.start_anew(here)
+    assert ann.lines() == [
+        "-> Error: not kept: the others have removed this server",
+        " * This server was cut off from the other ones. Connect again: what you say now is not kept.",
+    ]
+    assert late.response(hello)["error"]["data"] == {"reason": "busy", "retry": 2}
+    (goodbye,) = [each["params"] for each in program.read() if each.get("method") == "goodbye"]
+    assert goodbye["reconnect"]
+    assert program.is_closed()
+    assert (set(here.hub.rooms), [*here.hub.lobby.members], here.hub.backlog.events) == (
+        {"lobby"},
+        [*there.hub.lobby.members],
+        0,
+    )
+    assert cluster.people() == [{"bob", "program", "gone"}] * 2  # programs have time to come back
+    (again,) = here.join("ann")
+    again.say("hello")
+    assert bob.lines()[-2:] == [" * ann joined.", "ann: hello"]
+    cluster.advance(61)
+    assert cluster.people() == [{"bob", "ann"}] * 2

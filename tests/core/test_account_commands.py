@@ -7,15 +7,14 @@ from typing import Literal
 import pytest
 
 from broadcast.core.account_commands import (
-    DROPPED,
-    PASSWORD_CHANGED,
     parse_login,
     reject_misspelled,
     reject_password,
 )
+from broadcast.core.accounts import DROPPED, PASSWORD_CHANGED
 from broadcast.core.errors import RejectedError
 from broadcast.core.events import CommandReply, ErrorReply, Event, Left, Notice, PasswordPrompt, PasswordTyped, Renamed
-from broadcast.core.hub import Settings
+from broadcast.core.settings import Settings
 from tests.harness import PASSWORD, SessionClient, World
 
 OTHER = "another horse"

@@ -9,8 +9,12 @@ import pytest
 
 from broadcast.core.accounts import Account
 from broadcast.core.errors import (
+    AccountChanged,
+    AccountConflict,
     Busy,
+    ConflictWhy,
     JournalError,
+    NameRejected,
     NotPermitted,
     NotStored,
     PasswordNeeded,
@@ -19,9 +23,10 @@ from broadcast.core.errors import (
     TooManyTries,
     WrongPassword,
 )
-from broadcast.core.hub import TAKEN_OVER, Settings
+from broadcast.core.hub import TAKEN_OVER
 from broadcast.core.passwords import Password
-from broadcast.core.records import AccountRecord, RecordChange
+from broadcast.core.records import AccountRecord, ChangeAccount, DeleteAccount, RecordChange, SaveAccount, StoredRecords
+from broadcast.core.settings import Settings
 from broadcast.core.source import Source
 from broadcast.core.tries import ACCOUNT_TRIES
 from tests.harness import NOON, SessionClient, World, admitted
@@ -118,6 +123,16 @@ def test_a_nickname_is_registered_once(world: World, results: Results) -> None:
     assert results.account is world.hub.accounts.find("ann")
     with pytest.raises(RejectedError, match="registered already"):
         authenticator.register("ann", SECRET, HERE, results.append)
+
+
+def test_administrator_makes_accounts_where_nobody_registers_but_none_twice(results: Results) -> None:
+    world = World(Settings(accounts="closed"))
+    world.hub.authenticator.create("ann", SECRET, results.append)
+    world.settle()
+    assert results.account.name == "ann"
+    assert login(world, "ann", SECRET).account is results.account
+    with pytest.raises(RejectedError, match=r"^ANN is registered already\.$"):
+        world.hub.authenticator.create("ANN", OTHER, results.append)
 
 
 @pytest.mark.parametrize("mode", ["closed", "required"])
@@ -314,7 +329,7 @@ def test_nobody_else_uses_a_registered_nickname(world: World) -> None:
     with pytest.raises(PasswordNeeded):
         world.hub.rename(bob.session.member, "ann")
     join(world, "ann", account)
-    assert world.hub.find("ann").account is account
+    assert world.hub.people.find("ann").account is account
 
 
 def test_the_owner_takes_the_nickname_over_on_another_connection(world: World) -> None:
@@ -322,12 +337,12 @@ def test_the_owner_takes_the_nickname_over_on_another_connection(world: World) -
     old = join(world, "ann", account)
     new = join(world, "Ann", account)
     assert old.session.leave_reason == TAKEN_OVER
-    assert world.hub.find("ann") is new.session.member
+    assert world.hub.people.find("ann") is new.session.member
     bob = join(world, "bob")
     world.hub.log_in(bob.session.member, account)
     world.settle()
     assert new.session.leave_reason == TAKEN_OVER
-    assert world.hub.find("ann") is bob.session.member
+    assert world.hub.people.find("ann") is bob.session.member
     world.hub.log_in(bob.session.member, account)
     assert bob.session.nick == "ann"
 
@@ -340,7 +355,7 @@ def test_a_login_that_cannot_have_the_nickname_changes_nothing() -> None:
     with pytest.raises(RejectedError, match="looks too much like"):
         world.hub.log_in(bob.session.member, account)
     assert (bob.session.nick, bob.session.member.account) == ("bob", None)
-    assert world.hub.find("аnn") is lookalike.session.member
+    assert world.hub.people.find("аnn") is lookalike.session.member
 
 
 def test_somebody_who_logs_out_gets_a_free_nickname(world: World) -> None:
@@ -389,3 +404,136 @@ def test_only_people_with_an_account_get_in_where_it_is_required(results: Result
 )
 def test_a_password_is_safe_on_this_machine_and_encrypted(source: Source, is_safe: bool) -> None:
     assert source.is_safe is is_safe
+
+
+# Other nodes of a cluster
+
+
+class Conflicts:
+    """Writes that conflict with other nodes. Each takes the next reason; without one, it succeeds."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch, *reasons: ConflictWhy) -> None:
+        self.writes: list[RecordChange] = []
+        self._world = world
+        self._reasons = [*reasons]
+        monkeypatch.setattr(world.journal.records, "write", self._write)
+
+    def _write(self, changes: Sequence[RecordChange], on_done: Callable[[JournalError | None], None]) -> None:
+        self.writes.extend(changes)
+        error = AccountConflict(self._reasons.pop(0)) if self._reasons else None
+        self._world._soon.append(lambda: on_done(error))
+
+
+@pytest.mark.parametrize(
+    ("why", "text"),
+    [
+        ("name", "zoe is registered already."),
+        ("identity", "this identity belongs to another account."),
+        ("gone", "zoe is not registered any more."),
+        ("changed", "the account was changed at the same time: try again."),
+    ],
+)
+def test_conflict_with_another_node_is_an_answer(
+    world: World, monkeypatch: pytest.MonkeyPatch, why: ConflictWhy, text: str
+) -> None:
+    ann = register(world, "ann")
+    Conflicts(world, monkeypatch, why, why)
+    results: list[object] = []
+    world.hub.accounts.change(ann, results.append, name="zoe")
+    world.settle()
+    world.hub.accounts.add(AccountRecord(0, "zoe"), results.append)
+    world.settle()
+    assert [str(result) for result in results] == [text] * 2
+    assert (ann.name, ann.queued) == ("ann", ann.record)
+    world.hub.accounts.change(ann, results.append, name="zoe")
+    world.settle()
+    assert ann.name == "zoe"
+
+
+def test_login_is_remembered_after_other_nodes_have_changed_the_logins(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = register(world, "ann")
+    conflicts = Conflicts(world, monkeypatch, "changed", "changed")
+    secrets: list[str | RejectedError] = []
+    world.hub.authenticator.remember(ann, secrets.append)
+    world.hub.accounts.take_over(ChangeAccount(ann.id, {"logins": "x:1"}))
+    world.settle()
+    assert isinstance(secrets[0], str)
+    expected = [change.expected for change in conflicts.writes if isinstance(change, ChangeAccount)]
+    assert expected == [{"logins": ""}, {"logins": "x:1"}, {"logins": "x:1"}]
+    assert world.hub.authenticator.login_remembered("ann", secrets[0]) is ann
+
+
+def test_login_is_not_remembered_if_the_account_always_changes_or_is_gone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = register(world, "ann")
+    Conflicts(world, monkeypatch, "changed", "changed", "changed", "changed", "changed", "changed")
+    secrets: list[str | RejectedError] = []
+    world.hub.authenticator.remember(ann, secrets.append)
+    world.settle()
+    assert isinstance(secrets[0], AccountChanged)
+    world.hub.authenticator.remember(ann, secrets.append)
+    world.hub.accounts.take_over(DeleteAccount(ann.id))
+    world.settle()
+    assert isinstance(secrets[1], NameRejected)
+
+
+def test_stronger_hash_replaces_only_the_one_that_was_checked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann = register(world, "ann")
+    conflicts = Conflicts(world, monkeypatch)
+
+    def verify(_stored: str, _password: Password, on_result: Callable[[bool | None, str | None], None]) -> None:
+        on_result(True, "stronger")
+
+    monkeypatch.setattr(world.hasher, "verify", verify)
+    before = ann.record.password_hash
+    assert login(world, "ann", SECRET).account is ann
+    assert conflicts.writes[-1] == ChangeAccount(ann.id, {"password_hash": "stronger"}, {"password_hash": before})
+
+
+def test_account_of_another_node_keeps_its_nickname_and_identity_if_one_here_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = world.hub.accounts
+    Conflicts(world, monkeypatch, "identity", "name")
+    results: list[object] = []
+    record = AccountRecord(0, "zoe", issuer="https://id.example", subject="7")
+    accounts.add(record, results.append)
+    other = AccountRecord(700, "zoë", issuer="https://id.example", subject="7")
+    accounts.take_over(SaveAccount(other))
+    world.settle()
+    assert accounts.find_subject("https://id.example", "7") is accounts.get(700)
+    accounts.add(AccountRecord(0, "yves"), results.append)
+    accounts.take_over(ChangeAccount(700, {"name": "yves"}))
+    world.settle()
+    assert accounts.find("yves") is accounts.get(700)
+    assert len(accounts) == 1
+    assert all(isinstance(result, RejectedError) for result in results)
+
+
+def test_account_that_takes_the_nickname_of_another_keeps_it(world: World) -> None:
+    accounts = world.hub.accounts
+    for number, name in enumerate(("ann", "bob"), 1):
+        accounts.take_over(SaveAccount(AccountRecord(number, name, issuer="https://id.example", subject=name)))
+    accounts.take_over(ChangeAccount(2, {"name": "ann", "subject": "ann"}))  # before the new name of ann
+    accounts.take_over(ChangeAccount(1, {"name": "anna", "subject": "anna"}))
+    assert accounts.find("ann") is accounts.get(2)
+    assert accounts.find_subject("https://id.example", "ann") is accounts.get(2)
+    assert accounts.find("bob") is None
+
+
+def test_comparison_yields_the_changes_that_were_missed(world: World) -> None:
+    accounts = world.hub.accounts
+    ann, bob, carl = AccountRecord(1, "ann"), AccountRecord(2, "bob"), AccountRecord(3, "carl")
+    for record in ann, bob:
+        accounts.take_over(SaveAccount(record))
+    operator = AccountRecord(2, "bob", role="operator")
+    changes = [*accounts.compare(StoredRecords([operator, carl], next_account=10, step=8))]
+    assert changes == [DeleteAccount(1), SaveAccount(operator), SaveAccount(carl)]
+    results = Results()
+    for name in "yz":
+        accounts.add(AccountRecord(0, name), results.append)
+    world.settle()
+    assert [account.id for account in results if isinstance(account, Account)] == [10, 18]

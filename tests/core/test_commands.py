@@ -26,8 +26,8 @@ from broadcast.core.events import (
     Notice,
     PrivateMessage,
 )
-from broadcast.core.hub import Settings
 from broadcast.core.limits import Limits
+from broadcast.core.settings import Settings
 from tests.harness import NOON, TOKEN_BYTES, SessionClient, World
 
 MINUTE = 60.0

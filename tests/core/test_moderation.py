@@ -20,7 +20,7 @@ from broadcast.core.moderation import (
     parse_duration,
     parse_network,
 )
-from broadcast.core.records import AuditEntry, Ban, DeleteBan, RecordChange, SaveBan, StoredRecords
+from broadcast.core.records import AddAudit, AuditEntry, Ban, DeleteBan, RecordChange, SaveBan, StoredRecords
 from broadcast.journals.sqlite.journal import SqliteJournal
 from tests.harness import NOON, World, logged
 from tests.journals.contract import Harness, open_journal
@@ -314,7 +314,7 @@ def test_somebody_is_kicked_at_any_moment_of_a_visit() -> None:
         with logged():
             world.settle()
         assert person.transport.finished
-        assert {member.nick for member in world.hub.members.values()} == {"ann"}
+        assert {member.nick for member in world.hub.people.members.values()} == {"ann"}
         assert world.hub.rooms.keys() == {"lobby"}
         ann.say("/ping")
         assert ann.lines()[-1] == "-> pong"
@@ -334,8 +334,52 @@ def test_operator_who_is_gone_before_the_reply_has_acted(line: str) -> None:
             ann.vanish()
         with logged():
             world.settle()
-        assert {member.nick for member in world.hub.members.values()} >= {"carol"}
-        assert world.hub.owner_of("ann") is None
+        assert {member.nick for member in world.hub.people.members.values()} >= {"carol"}
+        assert world.hub.people.owner_of("ann") is None
         entries = [entry[:2] for entry in audit(world)]
         assert ("ann", line[1:].partition(" ")[0]) in entries or line == "/audit"
         assert bob.transport.finished is (line in {"/kick bob", "/ban bob"})
+
+
+# Other nodes of a cluster
+
+
+def make_ban(number: int, name: str = "eve", reason: str = "") -> Ban:
+    """Return a ban of the nickname *name*."""
+    return Ban(number, "nickname", name, name, reason, "olga", NOON, None)
+
+
+def test_ban_of_another_node_is_taken_over_and_raises_the_next_number(moderation: Moderation) -> None:
+    moderation.load(StoredRecords(bans=[make_ban(1)], next_ban=10, step=8))
+    moderation.take_over(SaveBan(make_ban(5, reason="noise")))
+    moderation.take_over(SaveBan(make_ban(20, "zoe")))
+    assert moderation.bans(NOON) == [make_ban(5, reason="noise"), make_ban(20, "zoe")]
+    assert moderation.ban("nickname", "x", "x", "", "olga", NOON, None) == SaveBan(make_ban(26, "x"))
+    moderation.take_over(DeleteBan(20))
+    moderation.take_over(DeleteBan(1))
+    assert [ban.id for ban in moderation.bans(NOON)] == [5, 26]
+
+
+def test_own_change_of_a_ban_that_is_being_stored_comes_after_those_of_other_nodes() -> None:
+    world = World()
+    moderation = Moderation(world.journal.records)
+    entry = AuditEntry(NOON, "olga", "ban", "eve", "")
+    moderation.load(StoredRecords(bans=[make_ban(7, "zoe")], next_ban=9))
+    own = moderation.ban("nickname", "eve", "eve", "own", "olga", NOON, None)
+    moderation.write(entry, [own])
+    moderation.write(entry, moderation.unban("zoe", None))
+    moderation.write(entry, [AddAudit(entry)])
+    for change in (SaveBan(make_ban(8)), DeleteBan(9), SaveBan(make_ban(9, "eva")), SaveBan(make_ban(7, "zoe"))):
+        moderation.take_over(change)
+    assert [SaveBan(ban) for ban in moderation.bans(NOON)] == [own]
+    moderation.take_over(SaveBan(make_ban(8, "zoe")))
+    world.settle()
+    moderation.take_over(SaveBan(make_ban(10)))
+    assert {ban.id: ban.name for ban in moderation.bans(NOON)} == {8: "zoe", 10: "eve"}
+
+
+def test_comparison_yields_the_changes_of_bans_that_were_missed(moderation: Moderation) -> None:
+    moderation.load(StoredRecords(bans=[make_ban(1), make_ban(2, "zoe")]))
+    longer = make_ban(2, "zoe", "noise")
+    stored = StoredRecords(bans=[longer, make_ban(3, "x")], next_ban=4)
+    assert [*moderation.compare(stored)] == [DeleteBan(1), SaveBan(longer), SaveBan(make_ban(3, "x"))]

@@ -49,14 +49,18 @@ class Run:
             self.lines.check_space(sender, ANN)
             self.lines.store(sender, ANN, "psst", 5.0, self.stored.append)
         self.settle()
+        for line in self.stored[-number:]:
+            self.lines.note_sent(line)
 
     def waiting(self) -> list[int]:
-        """Return the ids of the lines that wait for ann."""
+        """Send ann the lines that wait, as at a login, and return their ids."""
         result: list[Sequence[PrivateLine] | JournalError] = []
         self.lines.read_waiting(ANN, result.append)
         self.settle()
         (lines,) = result
         assert not isinstance(lines, JournalError)
+        for line in lines:
+            self.lines.note_sent(line)
         return [line.id for line in lines]
 
 
@@ -123,3 +127,20 @@ def test_failed_confirmation_lets_the_lines_wait(run: Run, monkeypatch: pytest.M
     assert run.waiting() == [1, 2]
     run.lines.confirm(run.stored[1])
     assert run.waiting() == []
+
+
+def test_line_with_a_lower_id_that_was_not_sent_waits(run: Run) -> None:
+    run.store(member(BOB), 3)
+    first, second, third = run.stored
+    for account in (ANN.id, ANN.id + 50):
+        run.lines._sent.pop(account, None)
+    run.lines.note_sent(third)
+    run.lines.note_sent(second)
+    run.lines.note_sent(third)
+    run.lines.confirm(second)
+    run.settle()
+    assert run.waiting() == [first.id, third.id]
+    run.lines._sent.clear()
+    run.lines.confirm(third)  # though nothing of it is known any more
+    run.settle()
+    assert run.waiting() == [first.id]

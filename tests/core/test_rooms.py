@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from weakref import ref
 
@@ -25,16 +25,15 @@ from broadcast.core.events import (
     ServerNotice,
     TopicChanged,
 )
-from broadcast.core.hub import GOING_DOWN, Settings
+from broadcast.core.hub import GOING_DOWN
 from broadcast.core.interfaces import OpenedRoom
 from broadcast.core.limits import DEFAULTS
-from broadcast.core.membership import Member
-from broadcast.core.records import PrivateLine
 from broadcast.core.room import Room
 from broadcast.core.session import CONNECTION_LOST
-from broadcast.core.source import LOCAL
+from broadcast.core.settings import Settings
 from broadcast.journals.memory import MemoryJournal
-from tests.harness import NOON, SessionClient, World, admitted
+from tests.core.members import admit, is_idle, program
+from tests.harness import NOON, SessionClient, World
 
 
 class SlowJournal(MemoryJournal):
@@ -54,33 +53,6 @@ class SlowJournal(MemoryJournal):
         on_result(error or self.open(name, 20))
 
 
-class Program:
-    """A listener that can be in several rooms, as a program."""
-
-    congested = False
-
-    def __init__(self) -> None:
-        self.calls: list[object] = []
-
-    def joined(self, room: str, replay: object) -> None:
-        self.calls.append(("joined", room))
-
-    def leave_delivered(self, room: str) -> None:
-        self.calls.append(("left", room))
-
-    def notify(self, text: str) -> None:
-        raise AssertionError(text)
-
-    def private_sent(self, line: PrivateLine) -> None:
-        raise AssertionError(line)
-
-    def receive_private(self, message: PrivateMessage) -> None:
-        self.calls.append(message.text)
-
-    def disconnect(self, reason: str, notice: str) -> None:
-        raise NotImplementedError
-
-
 @pytest.fixture
 def world() -> World:
     return World()
@@ -96,31 +68,14 @@ def slow() -> tuple[World, SlowJournal]:
 def opened(world: World, name: str) -> Room | RejectedError:
     """Return the result of opening a room."""
     results: list[Room | RejectedError] = []
-    world.hub.open_room(name, results.append)
+    world.hub.rooms.open(name, results.append)
     world.settle()
     (result,) = results
     return result
 
 
-def program(world: World, nick: str, *rooms: str) -> tuple[Member, Program]:
-    """Return a program that is in *rooms*."""
-    listener = Program()
-    member = admitted(world.hub, world.hub.next_session_id(), nick, listener, source=LOCAL, receives_own=True)
-    for name in rooms:
-        world.hub.open_room(name, lambda room: room.enter(member) if isinstance(room, Room) else None)
-        world.settle()
-    return member, listener
-
-
 def names(world: World) -> set[str]:
     return set(world.hub.rooms)
-
-
-def is_idle(world: World) -> bool:
-    """Return whether nothing is queued or in flight."""
-    backlog = world.hub.backlog
-    counts = (backlog.queued_events, backlog.queued_characters, backlog.committed_events, backlog.committed_characters)
-    return counts == (0, 0, 0, 0) and not any(member.private_in_flight for member in world.hub.members.values())
 
 
 # Opening and closing
@@ -148,6 +103,31 @@ def test_room_that_nobody_enters_is_closed_at_once(world: World) -> None:
     assert isinstance(room, Room)
     assert names(world) == {"lobby"}
     assert isinstance(opened(world, "KITCHEN "), Room)
+
+
+def test_several_rooms_are_open_together_or_none_is(world: World) -> None:
+    hub = world.hub
+    opened: list[Sequence[Room] | RejectedError] = []
+    hub.rooms.open_all(["lobby", "Kitchen", "attic"], opened.append)
+    hub.rooms.open_all(["kitchen", "no good"], opened.append)
+    world.settle()
+    refused, rooms = opened
+    assert isinstance(refused, RoomRejected)
+    assert refused.why == "room-refused"
+    assert not isinstance(rooms, RejectedError)
+    assert [room.name for room in rooms] == ["lobby", "kitchen", "attic"]
+    assert [*hub.rooms] == ["lobby"], "nobody has joined the others"
+
+    def enter(rooms: Sequence[Room] | RejectedError) -> None:
+        assert not isinstance(rooms, RejectedError)
+        rooms[1].enter(hub.people.find("ann"))
+
+    admit(world, "ann")
+    world.settle()
+    hub.rooms.open_all(["attic", "kitchen"], enter)
+    world.settle()
+    assert [*hub.rooms] == ["lobby", "kitchen"]
+    assert hub.journal_id == world.journal.id
 
 
 def test_many_events_of_a_closing_room_close_it_once(world: World) -> None:
@@ -262,7 +242,7 @@ def test_fixed_rooms_stay_open_and_one_that_could_not_be_opened_is_tried_again()
 
 def opened_now(world: World, name: str) -> Room | RejectedError:
     results: list[Room | RejectedError] = []
-    world.hub.open_room(name, results.append)
+    world.hub.rooms.open(name, results.append)
     return results[0]
 
 
@@ -396,31 +376,6 @@ def test_author_of_a_topic_is_answered(world: World) -> None:
     assert ann.read() == [TopicChanged(bot.id, "bot", "tea"), TopicChanged(bot.id, "bot", "")]
     assert [type(answer).__name__ for answer in answers] == ["TopicChanged", "StoreFailed"]
     assert world.room.topic == ""
-
-
-def test_program_receives_private_messages_at_once_unless_it_ignores_their_author(world: World) -> None:
-    (ann,) = world.join_sessions("ann")
-    bot, listener = program(world, "bot", "lobby")
-    ann.say("/msg bot one")
-    world.hub.ignore(bot, "ann")
-    ann.say("/msg bot two")
-    assert listener.calls[1:] == ["one"]
-    assert bot.last_private_sender == ann.session.id
-    assert is_idle(world)
-
-
-def test_private_message_travels_through_a_common_room(world: World) -> None:
-    ann, bob = world.join_sessions("ann", "bob")
-    bot, _ = program(world, "bot", "lobby", "kitchen")
-    bob.say("/join kitchen")
-    hub = world.hub
-    pairs = [(bot, ann.session.member), (bot, bob.session.member), (ann.session.member, bob.session.member)]
-    results: list[object] = []
-    sent = [hub.send_private(member, to, "x", NOON, results.append) for member, to in pairs]
-    assert not results
-    assert [each and each.room for each in sent] == [world.room, hub.rooms["kitchen"], hub.rooms["kitchen"]]
-    world.settle()
-    assert is_idle(world)
 
 
 # Moves

@@ -1,4 +1,4 @@
-"""What each input does in each state of a session."""
+"""What a session does, from the welcome to the goodbye."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from broadcast.core.account_commands import login_dialogue
-from broadcast.core.errors import RejectedError
 from broadcast.core.events import (
     CommandReply,
     ErrorReply,
@@ -23,10 +21,8 @@ from broadcast.core.events import (
     ServerNotice,
     Welcome,
 )
-from broadcast.core.hub import Settings
 from broadcast.core.interfaces import View
 from broadcast.core.limits import DEFAULTS
-from broadcast.core.password_dialogue import PasswordDialogue
 from broadcast.core.session import (
     CONNECTION_LOST,
     EMPTY_LINE_ENDS,
@@ -35,6 +31,7 @@ from broadcast.core.session import (
     NOT_ENCRYPTED,
     Session,
 )
+from broadcast.core.settings import Settings
 from broadcast.core.source import Source
 from tests.harness import NOON, PASSWORD, SessionClient, World
 
@@ -61,21 +58,6 @@ def test_reject_before_start_sends_only_the_reason(world: World) -> None:
     assert client.read() == []
 
 
-def test_welcome_state_ignores_everything_but_start_leave_and_reject(world: World) -> None:
-    client = SessionClient(world)
-    session = client.session
-    session.line("ann", NOON)
-    session.line_too_long(512)
-    session.leave_delivered("lobby")
-    session.joined("lobby", iter(()))
-    session._machine.admit(world.join_sessions("zoe")[0].session.member)
-    assert client.read() == []
-    session.leave("")
-    session.start()
-    assert client.read() == []
-    assert not session.ready
-
-
 def test_start_sends_welcome_and_prompt(world: World) -> None:
     client = SessionClient(world)
     client.session.start()
@@ -85,14 +67,6 @@ def test_start_sends_welcome_and_prompt(world: World) -> None:
 
 
 # nickname
-
-
-def test_nickname_state_ignores_start_and_the_room(world: World) -> None:
-    client = world.open_session()
-    client.session.start()
-    client.session.leave_delivered("lobby")
-    client.session._machine.joined("lobby", iter(()))
-    assert client.read() == []
 
 
 def test_nickname_leads_into_the_room_once_the_join_is_delivered(world: World) -> None:
@@ -169,16 +143,6 @@ def test_leaving_before_a_nickname_is_not_published(
 # broadcast
 
 
-def test_broadcast_state_ignores_inputs_of_other_states(world: World) -> None:
-    (ann,) = world.join_sessions("ann")
-    ann.session.start()
-    ann.session.reject("It is late.")
-    ann.session._machine.leave_delivered()
-    ann.session._machine.admit(ann.session.member)
-    assert ann.read() == []
-    assert ann.session.ready
-
-
 def test_paused_session_takes_no_line_until_it_is_resumed(world: World) -> None:
     (ann,) = world.join_sessions("ann")
     ann.session.pause()
@@ -207,46 +171,6 @@ def test_goodbye_follows_everything_else_and_others_stay(world: World, reason: s
 
 
 # password
-
-
-@pytest.fixture(params=["nickname", "room"])
-def asked(request: pytest.FixtureRequest, world: World) -> SessionClient:
-    """A session that has asked for the password of ann, before its nickname or in the room."""
-    (ann,) = world.join_sessions("ann")
-    ann.say("/register", PASSWORD, PASSWORD, "quit")
-    client = world.open_session() if request.param == "nickname" else world.join_sessions("bob")[0]
-    client.say("/login ann")
-    assert client.read() == [ASK]
-    return client
-
-
-def test_password_states_ignore_inputs_of_other_states(world: World, asked: SessionClient) -> None:
-    session = asked.session
-    session.start()
-    session.ask(password_dialogue(world))
-    session.joined("lobby", iter(()))
-    session._machine.leave_delivered()
-    session._machine.admit(world.join_sessions("zoe")[0].session.member)
-    assert session.is_asking_password
-    assert [each for each in asked.read() if not isinstance(each, Joined)] == []
-
-
-def password_dialogue(world: World) -> PasswordDialogue:
-    return login_dialogue(world.hub, "zoe", Source(), lambda _account: None)
-
-
-def test_no_dialogue_begins_in_the_states_without_lines(world: World) -> None:
-    client = SessionClient(world)
-    client.session.ask(password_dialogue(world))
-    client.session._machine.end_dialogue()
-    client.session.start()
-    client.session._machine.end_dialogue()
-    client.say("zoe")
-    client.session._machine.end_dialogue()
-    client.say("quit")
-    client.session.ask(password_dialogue(world))
-    client.session._machine.end_dialogue()
-    assert not client.session.has_asked_password
 
 
 def test_right_password_ends_the_dialogue(world: World, asked: SessionClient) -> None:
@@ -311,7 +235,7 @@ def test_result_after_the_end_changes_nothing(world: World, asked: SessionClient
     world.settle()
     assert isinstance(asked.read()[-1], ServerNotice)
     assert (asked.closed, asked.session.ready, asked.ready_calls > 1) == (True, False, False)
-    assert world.hub.members == {}
+    assert world.hub.people.members == {}
 
 
 def test_rejection_ends_a_dialogue_before_the_nickname_only(asked: SessionClient) -> None:
@@ -364,20 +288,6 @@ def test_login_to_a_nickname_that_cannot_be_had_asks_for_another() -> None:
 
 
 # quit
-
-
-def test_quit_state_ignores_every_input_but_the_delivered_leave(world: World) -> None:
-    ann, bob = world.join_sessions("ann", "bob")
-    ann.session.leave("")
-    ann.session.leave(CONNECTION_LOST)
-    ann.session.line("hi", NOON)
-    ann.session.line_too_long(4096)
-    ann.session.reject("It is late.")
-    ann.session.start()
-    ann.session._machine.refuse(RejectedError("no."))
-    world.settle()
-    assert ann.read() == [ServerNotice("Goodbye, ann.")]
-    assert bob.read() == [Left(ann.session.id, "ann")]
 
 
 def test_leaving_before_the_join_is_delivered_joins_and_leaves(world: World) -> None:

@@ -481,11 +481,11 @@ class UploadModel(RuleBasedStateMachine):
 
     @rule(nick=st.sampled_from("abc"), host=st.sampled_from([None, "203.0.113.7", "203.0.113.8"]))
     def arrive(self, nick: str, host: str | None) -> None:
-        if self.world.hub.owner_of(nick) is None:
+        if self.world.hub.people.owner_of(nick) is None:
             join(self.world, nick, host)
 
     def _member(self, nick: str) -> Member | None:
-        return self.world.hub.owner_of(nick)
+        return self.world.hub.people.owner_of(nick)
 
     @rule(nick=st.sampled_from("abc"), size=st.one_of(st.none(), st.integers(0, 70)), uid=st.sampled_from(["", "u"]))
     def open(self, nick: str, size: int | None, uid: str) -> None:

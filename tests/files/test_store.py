@@ -197,7 +197,7 @@ def test_a_failure_between_two_steps_of_the_commit_leaves_other_shares_of_the_co
 ) -> None:
     first = world.share(b"same")
     with monkeypatch.context() as patch:
-        patch.setattr(contents, "fsync_folder", broken)
+        patch.setattr(contents, "sync_folder", broken)
         finish = world.finish(world.upload(b"same"))
         world.worker.settle()
     assert str(finish.error)

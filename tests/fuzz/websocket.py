@@ -117,8 +117,15 @@ def next_frame(stream: bytes, start: int, held: int) -> tuple[int, bool, bytes, 
     if head[0] & 0x70 or (opcode >= CLOSE and (size > 125 or not head[0] & 128)):
         refuse(1002)
     if any(mask):
-        payload = bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
+        payload = masked(payload, mask)
     return opcode, bool(head[0] & 128), payload, start + 4 + size
+
+
+def masked(payload: bytes, mask: bytes) -> bytes:
+    """Return *payload* with each byte XORed with one of *mask*, in turn."""
+    size = len(payload)
+    key = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(size, "big")
 
 
 def close_code(payload: bytes) -> int:

@@ -20,7 +20,7 @@ from broadcast.net.tcp_info import (
     seconds_unanswered,
     tcp_socket,
 )
-from broadcast.server.config import GONE_LIMIT, PROBE_LIMIT
+from broadcast.server.validators import GONE_LIMIT, PROBE_LIMIT
 
 TIMEOUT = 60
 """Seconds after which a test gives up waiting for the system, which usually takes microseconds."""

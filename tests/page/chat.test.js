@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { Chat, roomName, webSocketAddress } from "../../broadcast/doors/web/page/chat.js";
 import { FakeChannels, FakeEnvironment, member, said, snapshot, welcome } from "./fakes.js";
 
-const EVENTS = ["state", "nick", "conversation", "lines", "members", "topic", "unread", "problem", "login"];
+const EVENTS = ["state", "nick", "conversation", "lines", "members", "topic", "unread", "problem"];
 
 function make(options = {}) {
   const env = new FakeEnvironment(options);

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from broadcast.client.aio import Chat, Emoted, Gap, Reconnected, Said
 from broadcast.client.protocol.errors import Rejected
@@ -35,8 +35,10 @@ MAX_LINE = 1 << 19
 """Maximum length of a line from the server, in bytes; a message of the program protocol has up to 256 KiB."""
 PAGE = 1000
 """Number of lines that are asked for at once."""
-NOT_KEPT = 1001, -32603
+NOT_KEPT = 1001, 1014, -32603
 """The codes of the errors that a line was not stored, or that the server cannot find out whether it was before."""
+LATER = "nick-refused", "going-down", "busy", "room-refused"
+"""The reasons for which a greeting may be refused. The last two say that the database cannot be reached."""
 SOON = 0.01
 """Time until the next attempt to connect, in seconds."""
 
@@ -67,17 +69,21 @@ class Server:
     def __init__(self, folder: Path, relay: Relay, postgres: PostgresServer | None = None) -> None:
         self.output = b""
         """The output of all processes."""
-        self.postgres = postgres
-        """Where the journal is; None for a file in the folder."""
+        self._postgres = postgres
         self._folder = folder
         self._relay = relay
         self._process: Process | None = None
 
+    @property
+    def may_refuse(self) -> bool:
+        """Whether the journal is in a database, which can be away."""
+        return self._postgres is not None
+
     async def start(self) -> None:
         """Start the server, and wait until it listens."""
         options = ["--port", "0", "--data", "data", "--limits", "off"]
-        if self.postgres is not None:
-            options += ["--journal", self.postgres.url(), "--node", "one"]
+        if self._postgres is not None:
+            options += ["--journal", self._postgres.url(), "--node", "one"]
         command = TWISTD, "-n", "--pidfile=", "broadcast", *options
         self._process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT, cwd=self._folder)
         assert self._process.stdout is not None
@@ -103,16 +109,22 @@ class Server:
 
     def stored(self) -> dict[str, dict[int, Line]]:
         """Return all lines of the journal by room and number."""
+        if self._postgres is not None:
+            return stored_lines(self._postgres)
         lines: dict[str, dict[int, Line]] = {room: {} for room in ROOMS}
-        if self.postgres is not None:
-            for room, seq, *line in self.postgres.execute(_STORED, database=SHARED):
-                lines[room][seq] = Line(*line)
-            return lines
         with closing(sqlite3.connect(self._folder / "data" / "journal.sqlite")) as db:
             names = dict(db.execute("SELECT id, name FROM rooms"))
             for key, *line in db.execute("SELECT seq, nick, text, uid FROM events ORDER BY seq"):
                 lines[names[key >> SEQ_BITS]][key & MAX_SEQ] = Line(*line)
         return lines
+
+
+def stored_lines(postgres: PostgresServer) -> dict[str, dict[int, Line]]:
+    """Return all lines in the database ``SHARED`` by room and number."""
+    lines: dict[str, dict[int, Line]] = {room: {} for room in ROOMS}
+    for room, seq, *line in postgres.execute(_STORED, database=SHARED):
+        lines[room][seq] = Line(*line)
+    return lines
 
 
 class Client:
@@ -129,6 +141,11 @@ class Client:
         self.read: dict[str, dict[int, Line]] = {room: {} for room in self.rooms}
         self.messages = 0
         """Number of messages from the server so far."""
+
+    @property
+    def current_nick(self) -> str:
+        """The nickname that it has now."""
+        return self.nick
 
     def take(self, room: str, seq: int, line: Line) -> None:
         """Take in a line, which must be new."""
@@ -221,7 +238,7 @@ class Program(Speaker):
             elif message["id"] != hello:
                 self._answers.pop(message["id"])(message)
             elif "error" in message:
-                assert message["error"]["data"]["reason"] in {"nick-refused", "going-down"}, message
+                assert message["error"]["data"]["reason"] in LATER[: None if self.may_refuse else 2], message
                 return
             else:
                 self._welcome(message["result"])
@@ -369,9 +386,14 @@ class Person(Client):
         self._complete = 0
         """The number of the last line before which none is missing."""
 
+    @property
+    def current_nick(self) -> str:
+        """The nickname of this visit."""
+        return f"{self.nick}{self._visits}"
+
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._visits += 1  # the last nickname may still be in use
-        writer.write(f"{self.nick}{self._visits}\n/history 1\n".encode())
+        writer.write(f"{self.current_nick}\n/history 1\n".encode())
         live: list[str] = []
         """What was said since the arrival, and the replay before that."""
         base: int | None = None
@@ -411,13 +433,37 @@ class Person(Client):
         assert self.read[ROOMS[0]].setdefault(seq, line) == line
 
 
-class World:
-    """A server and its clients."""
+class Storage(Protocol):
+    """What a ``World`` needs of its server, or servers."""
 
-    def __init__(self, folder: Path, random: Random, postgres: PostgresServer | None = None) -> None:
+    @property
+    def output(self) -> bytes:
+        """The output of all processes."""
+
+    @property
+    def may_refuse(self) -> bool:
+        """Whether there may be no place to store a line for a while."""
+
+    async def start(self) -> None:
+        """Start, and wait until clients can connect."""
+
+    async def end(self, number: signal.Signals) -> None:
+        """End all processes with a signal."""
+
+    def stored(self) -> dict[str, dict[int, Line]]:
+        """Return all lines of the journal by room and number."""
+
+
+S = TypeVar("S", bound=Storage)
+
+
+class World(Generic[S]):
+    """A server and its clients, which connect to *relay*."""
+
+    def __init__(self, random: Random, relay: Relay, server: S) -> None:
         self.random = random
-        self.relay = Relay(random)
-        self.server = Server(folder, self.relay, postgres)
+        self.relay = relay
+        self.server = server
         self.clients: list[Client] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -430,7 +476,7 @@ class World:
         """Let a client come."""
         random = Random(self.random.random())  # noqa: S311 -- what it says is no secret
         client = kind(f"p{len(self.clients)}", self.relay.port, random)
-        client.may_refuse = self.server.postgres is not None
+        client.may_refuse = self.server.may_refuse
         self.clients.append(client)
         self._tasks.append(tasks.create_task(client.run()))
 
@@ -475,25 +521,35 @@ class World:
         for client in self.clients:
             for room, lines in client.read.items():
                 has_uids = not isinstance(client, Person)
-                assert dict(sorted(lines.items())) == {
-                    seq: line if has_uids else line._replace(uid=None) for seq, line in stored[room].items()
-                }
-        assert b"Traceback" not in self.server.output, self.server.output.decode()
+                known = {seq: line if has_uids else line._replace(uid=None) for seq, line in stored[room].items()}
+                wrong = {seq: (lines.get(seq), known.get(seq)) for seq in lines.keys() | known.keys()}
+                wrong = {seq: both for seq, both in sorted(wrong.items()) if both[0] != both[1]}
+                assert not wrong, f"{client.current_nick} has read, and {room} has: {wrong}"
+        problems = re.findall(r".*Traceback[^\0]{0,3000}", self.server.output.decode())
+        assert not problems, problems[0]
 
 
 @asynccontextmanager
 async def running(
     folder: Path, random: Random, clients: Sequence[type[Client]], postgres: PostgresServer | None = None
-) -> AsyncIterator[World]:
+) -> AsyncIterator[World[Server]]:
     """Run a server and its *clients*. At the end, everything that they have said is confirmed, read, and checked."""
-    world = World(folder, random, postgres)
+    relay = Relay(random)
+    world = World(random, relay, Server(folder, relay, postgres))
+    async with crowded(world, clients):
+        yield world
+
+
+@asynccontextmanager
+async def crowded(world: World[S], clients: Sequence[type[Client]]) -> AsyncIterator[None]:
+    """Run the *clients* of *world*. At the end, everything that they have said is confirmed, read, and checked."""
     await world.relay.listen()
     try:
         async with asyncio.TaskGroup() as tasks:
             await world.server.start()
             for kind in clients:
                 world.add(kind, tasks)
-            yield world
+            yield
             await world.finish()
         await world.server.end(signal.SIGTERM)
         world.check()

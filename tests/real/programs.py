@@ -28,8 +28,11 @@ from twisted.internet.protocol import ProcessProtocol, Protocol, ServerFactory, 
 from twisted.python.failure import Failure
 
 from broadcast.server.lifecycle import Server as Room
-from broadcast.service import Options, makeService
-from tests.real.zygote import IS_LINUX, ForkedProcess
+from broadcast.server.options import Options
+from broadcast.service import makeService
+
+if sys.platform == "linux":
+    from tests.real.zygote import ForkedProcess
 
 TWISTD = str(Path(sys.executable).with_name("twistd"))
 PATIENCE = 60
@@ -310,7 +313,7 @@ class Programs:
         Without these three, the server comes from the zygote, if the system is Linux.
         """
         arguments = ("-n", "--pidfile=", "broadcast", "--port", str(port), *options)
-        if IS_LINUX and command == (TWISTD,) and not environment and not descriptors:
+        if sys.platform == "linux" and command == (TWISTD,) and not environment and not descriptors:
             program = Program(TWISTD, self.clock)
             ForkedProcess(self.reactor, TWISTD, (TWISTD, *arguments), self._environment(), str(self.folder), program)  # type: ignore[no-untyped-call]
             self._all.append(program)

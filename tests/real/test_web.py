@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import socket
 import sys
 from pathlib import Path
 
 import pytest
 from pytest_twisted import ensureDeferred
 
+from tests.browser.people import free_port
 from tests.real.programs import Programs, Server, found
 
 PAGE = "<!doctype html>"
@@ -60,13 +60,6 @@ async def curl(programs: Programs, *arguments: str) -> str:
     status = await program.end()
     assert status == 0, program.text()
     return program.text()
-
-
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @ensureDeferred

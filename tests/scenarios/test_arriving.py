@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from broadcast.core.hub import Settings
 from broadcast.core.limits import Limits
+from broadcast.core.settings import Settings
 from tests.harness import Person, World
 from tests.scenarios.conftest import Opens, at_once, newcomer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broadcast.core.commands import COMMANDS
-from broadcast.core.hub import Settings
+from broadcast.core.settings import Settings
 from tests.harness import Person, World
 from tests.scenarios.conftest import Opens, at_once
 
@@ -16,7 +16,7 @@ TABLE = """\
 -> /me TEXT   says what you do: ** ann waves
 -> /say TEXT   says it literally: /say quit
 -> /msg NAME TEXT   private to one person
--> /reply TEXT   private to whoever wrote to you last
+-> /reply TEXT   private to the last person who wrote to you
 -> /inbox   the last stored messages to you; /history @NAME shows those with NAME
 -> /history [N]   the last N lines, or those of a range: /history #10-#30
 -> /search WORDS   the last lines that hold all WORDS: /search "the build" red

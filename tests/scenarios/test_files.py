@@ -8,8 +8,8 @@ import pytest
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import Shared
-from broadcast.core.hub import Settings
 from broadcast.core.interfaces import OpenedRoom, ReadCallback
+from broadcast.core.settings import Settings
 from broadcast.core.uploads import Slot
 from broadcast.journals.memory import MemoryJournal
 from tests.files import archive_of, finish, take_files

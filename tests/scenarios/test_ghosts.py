@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
-from broadcast.core.hub import Settings
+from broadcast.core.settings import Settings
 from broadcast.doors.line.protocol import GHOST_SECONDS
 from tests.harness import Person, World
 from tests.scenarios.conftest import Opens, is_aborted

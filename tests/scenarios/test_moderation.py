@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from broadcast.core.hub import Settings
 from broadcast.core.operator_commands import REACHED_NAMES
+from broadcast.core.settings import Settings
 from broadcast.core.stats import Rejection
 from tests.harness import Person, World
 from tests.operators import address, audit, give_account, join, join_operator, make_account, member_of

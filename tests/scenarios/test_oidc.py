@@ -6,9 +6,9 @@ import pytest
 from twisted.internet.address import IPv4Address
 
 from broadcast.core.errors import JournalError, LoginFailed
-from broadcast.core.hub import Settings
 from broadcast.core.limits import DEFAULTS
 from broadcast.core.records import AccountRecord
+from broadcast.core.settings import Settings
 from broadcast.core.tries import ADDRESS_CODES, REGISTRATIONS
 from tests.harness import PASSWORD, Person, World
 from tests.identities import CODE, ISSUER, FakeProvider, add_provider, identity
@@ -73,7 +73,7 @@ def test_later_login_finds_the_account_by_its_subject_and_takes_the_nickname_ove
     assert subjects(world) == {"ann": "1"}
     account = world.hub.accounts.find("ann")
     assert account is not None
-    assert world.hub.find("ann").account is account
+    assert world.hub.people.find("ann").account is account
 
 
 def test_registered_nickname_is_never_taken_over_but_gets_a_number(world: World, provider: FakeProvider) -> None:
@@ -138,7 +138,7 @@ def test_lost_connection_cancels_the_login(world: World, provider: FakeProvider)
     assert provider.last.is_cancelled
     provider.last.answer(identity("1"))
     world.settle()
-    assert world.hub.members == {}
+    assert world.hub.people.members == {}
 
 
 def test_login_at_the_prompt_is_no_nickname_that_comes_too_late(open_world: Opens) -> None:
@@ -369,7 +369,7 @@ def test_banned_account_cannot_log_in(world: World, provider: FakeProvider) -> N
     provider.last.answer(identity("1"))
     world.settle()
     assert "banned" in bob.read()
-    assert world.hub.find("bob").account is None
+    assert world.hub.people.find("bob").account is None
 
 
 # Who gets an account, and how many
@@ -394,7 +394,7 @@ def test_account_lets_in_where_one_is_required(open_world: Opens) -> None:
     account.add(AccountRecord(0, "ann", issuer=ISSUER, subject="1"), lambda _result: None)
     world.settle()
     log_in(world, provider, "1")
-    assert world.hub.find("ann").account is account.find("ann")
+    assert world.hub.people.find("ann").account is account.find("ann")
 
 
 def test_server_without_a_provider_says_so(world: World) -> None:

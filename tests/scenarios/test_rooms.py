@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from broadcast.core.hub import Settings
 from broadcast.core.limits import DEFAULTS
+from broadcast.core.settings import Settings
 from tests.harness import Person, World, is_read_from
 from tests.scenarios.conftest import Opens, at_once
 
@@ -295,7 +295,7 @@ def test_private_messages_of_a_move_are_neither_lost_nor_reordered(world: World,
     )
     private = [line for line in bob.lines() if line.startswith("[")]
     assert private == ["[carol] one", "[carol] two", "[ann] three", "[ann] four", "[carol] five"]
-    assert world.hub.find("bob").private_in_flight == 0
+    assert world.hub.people.find("bob").private_in_flight == 0
 
 
 # Slow readers, and connections that end

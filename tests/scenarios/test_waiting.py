@@ -230,7 +230,7 @@ def test_connection_lost_while_the_messages_are_read_leaves_nobody_behind(world:
     world.journal.records.read_waiting = read_waiting  # type: ignore[method-assign]
     read_waiting(*held[0])
     world.settle()
-    assert world.hub.members.keys() == {bob.protocol.session.id}
+    assert world.hub.people.members.keys() == {bob.protocol.session.id}
     assert bob.lines() == [" * ann joined.", " * ann left: connection lost"]
     assert arrival(log_in(world)) == ["[12:00] [bob] psst", "[12:00] [bob] are you coming?"]
 
@@ -251,7 +251,7 @@ def test_second_login_ends_a_session_whose_messages_are_being_read(world: World,
         read_waiting(*arguments)
     world.settle()
     assert arrival(second) == ["[12:00] [bob] psst"]
-    assert len(world.hub.members) == 2
+    assert len(world.hub.people.members) == 2
 
 
 @pytest.mark.usefixtures("away")
@@ -343,7 +343,7 @@ def test_author_of_long_stored_messages_waits_until_they_are_delivered(open_worl
     world.register(ann, bob)
     ann.read()
     bob.put("/msg ann " + "x" * 1500 + "\r\n/msg ann more\r\n/ping\r\n")
-    world.until(lambda: world.hub.find("ann").private_in_flight > 0)
+    world.until(lambda: world.hub.people.find("ann").private_in_flight > 0)
     assert not bob.protocol.session.ready
     world.settle()
     assert bob.lines() == ["-> sent to ann.", "-> sent to ann.", "-> pong"]

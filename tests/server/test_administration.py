@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from broadcast.core.accounts import Account
 from broadcast.core.errors import JournalError
-from broadcast.core.hub import Settings
 from broadcast.core.records import AddAudit, AuditEntry
+from broadcast.core.settings import Settings
 from broadcast.server import administration
 from broadcast.server.administration import (
     INVALID_PARAMS,
@@ -177,7 +177,7 @@ def test_a_session_that_uses_a_new_account_s_nickname_gets_another_one_at_once(o
 def log_in(office: Office, name: str, *, nick: str = "") -> tuple[Any, Any]:
     """Return a person who is logged in to the account *name*, and its member."""
     (person,) = office.world.join(nick or "somebody")
-    member = next(member for member in office.world.hub.members.values() if member.nick == (nick or "somebody"))
+    member = next(member for member in office.world.hub.people.members.values() if member.nick == (nick or "somebody"))
     office.world.hub.log_in(member, office.account(name))
     office.world.settle()
     person.read()
@@ -197,7 +197,7 @@ def test_the_owner_s_session_follows_a_new_nickname_also_in_another_case(office:
 def test_the_owner_takes_the_new_nickname_from_somebody_else(office: Office) -> None:
     office.ask("add", name="ann", password=SECRET)
     _ann, member = log_in(office, "ann")
-    _bob, other = office.world.join("bob"), next(m for m in office.world.hub.members.values() if m.nick == "bob")
+    _bob, other = office.world.join("bob"), next(m for m in office.world.hub.people.members.values() if m.nick == "bob")
     assert office.ask("rename", old="ann", new="bob") == "ann is now bob."
     office.world.settle()
     assert (member.nick, other.nick) == ("bob", "bob2")
@@ -264,7 +264,7 @@ def test_removal_and_a_new_password_end_the_sessions_of_the_account(
     assert office.ask(method, **params) == result
     assert bob.lines() == [f" * ann left: {reason}"]
     assert any(notice in line for line in ann.lines())
-    assert member.id not in office.world.hub.members
+    assert member.id not in office.world.hub.people.members
     assert ann.transport.finished
 
 

@@ -22,10 +22,12 @@ class Cycle:
 @pytest.fixture
 def _restored_collector() -> Iterator[None]:
     callbacks, thresholds = gc.callbacks[:], gc.get_threshold()
+    gc.unfreeze()  # what tests/conftest.py has frozen
     yield
     gc.callbacks[:] = callbacks
     gc.set_threshold(*thresholds)
     gc.unfreeze()
+    gc.freeze()
 
 
 def start(connections: int) -> Clock:

@@ -18,14 +18,13 @@ from twisted.python.failure import Failure
 
 from broadcast.core.errors import JournalError, StartupError
 from broadcast.core.events import Event
-from broadcast.core.hub import Settings
 from broadcast.core.interfaces import OpenedRoom
+from broadcast.core.settings import Settings
 from broadcast.journals.memory import MemoryJournal, MemoryRoomLog
 from broadcast.net.keepalive import DeadPeerDetector
 from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info
 from broadcast.server.lifecycle import (
     JOURNAL_SECONDS,
-    LINGER_SECONDS,
     STOP_SECONDS,
     Entrance,
     Monitor,
@@ -35,6 +34,7 @@ from broadcast.server.lifecycle import (
 from broadcast.server.log_writer import LogWriter
 from broadcast.server.logging import ProcessLog
 from broadcast.server.sd_notify import SdNotifier
+from broadcast.server.visits import LINGER_SECONDS
 from tests.harness import World
 
 TIMEOUT = 60

@@ -25,7 +25,7 @@ from broadcast.core.stats import Histogram, Rejection
 from broadcast.net.endpoints import Listener
 from broadcast.server import metrics
 from broadcast.server.lifecycle import Monitor as IsMonitor
-from broadcast.server.metrics import LoopLagSampler, MetricsListener, Monitor, Sources
+from broadcast.server.metrics import LoopLagSampler, MetricsListener, Monitor, SharedJournal, Sources
 from tests.files import StoredFile, archive_of, take_files
 from tests.harness import DirectWorld, logged
 
@@ -56,14 +56,14 @@ class FakeListener:
 class Watched:
     """A server in memory and its monitor."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: SharedJournal | None = None) -> None:
         self.world = DirectWorld()
         self.now = 100.0
         self.run_in_thread: Callable[[Callable[[], bytes]], Deferred[bytes]] = lambda work: succeed(work())
         """Runs work that must not run on the reactor's thread."""
         self.monitor = Monitor(
             cast(Listener, FakeListener()),
-            Sources(self.world.connections, self.world.hub, self.world.dispatcher, self.world.journal),
+            Sources(self.world.connections, self.world.hub, self.world.dispatcher, self.world.journal, shared),
             self.world.clock,
             self.world._soon.append,
             self._run_in_thread,
@@ -196,12 +196,27 @@ def test_metrics_show_shared_files_only_if_the_server_takes_files(watched: Watch
     assert (now["files_bytes"], now["uploads"]) == (1234, 1)
 
 
+class FakeShared:
+    """A journal that other servers use."""
+
+    lease_seconds = 8.5
+    tail_seconds = 0.25
+
+
+def test_metrics_show_the_state_among_other_servers_only_if_there_can_be_some(watched: Watched) -> None:
+    names = {"people_elsewhere", "lease_seconds", "tail_seconds"}
+    assert not watched.metrics().keys() & names
+    now = Watched(FakeShared()).metrics()
+    assert {name: now[name] for name in names} == {"people_elsewhere": 0, "lease_seconds": 8.5, "tail_seconds": 0.25}
+
+
 def test_metrics_show_the_version(watched: Watched) -> None:
     (info,) = [name for name in watched.metrics() if name.startswith("info ")]
     assert f" version={__version__}" in info
 
 
-def test_documentation_lists_exactly_the_metrics_with_their_types(watched: Watched) -> None:
+def test_documentation_lists_exactly_the_metrics_with_their_types() -> None:
+    watched = Watched(FakeShared())
     take_files(watched.world)
     shown = {
         (name, kind)

@@ -11,7 +11,7 @@ from typing import cast
 from twisted.logger import Logger, capturedLogs, formatEvent
 
 from broadcast.core.errors import StartupError
-from broadcast.core.hub import Settings
+from broadcast.core.settings import Settings
 from broadcast.server.log_writer import LogWriter
 from broadcast.server.reload import ReloadedFile, Reloader
 from broadcast.server.sd_notify import SdNotifier

@@ -34,6 +34,7 @@ from broadcast.client.aio import (
     NotHere,
     NotInRoom,
     Reconnected,
+    Rejected,
     Renamed,
     Resume,
     Said,
@@ -62,6 +63,10 @@ GRACE = 10
 """The server's ``--grace``, in seconds. It is short, so that many sessions end before their programs come back."""
 SCRIPTS = 3
 """Number of programs that use the library without asyncio."""
+AWAY = {1001, 1004, 1011, 1014, 1028, -32603}
+"""The codes of errors while the database of several servers is away, or a server ends."""
+RETRY = 0.5
+"""Seconds after which a program repeats a line that could not be stored."""
 
 
 class Row(NamedTuple):
@@ -85,6 +90,8 @@ class Sent:
     kind: str
     seq: int = 0
     """The number that the server has confirmed; 0 before that."""
+    was_refused: bool = False
+    """Whether it could not be stored at first, so that later lines may have lower numbers."""
 
 
 class Ledger:
@@ -138,12 +145,18 @@ class Ledger:
 
 
 class Crew:
-    """All programs. They connect through a relay to the server at *port*, and share *world* with the people."""
+    """All programs. They share *world* with the people.
 
-    def __init__(self, world: World, size: int) -> None:
+    They connect through a relay to the server of the world, or through *relay* to several servers, whose database can
+    be away.
+    """
+
+    def __init__(self, world: World, size: int, relay: Relay | None = None) -> None:
         self.world = world
         self.ledger = Ledger()
-        self.relay = Relay(world.random, MEAN_BYTES)
+        self.is_cluster = relay is not None
+        """Whether requests may be refused for a while, and whether each server may lag a little."""
+        self.relay = relay or Relay(world.random, MEAN_BYTES)
         self.relay.target = world.port
         self.programs = [Program(self, number) for number in range(size)]
         self.scripts = [Script(self, number) for number in range(min(SCRIPTS, size))]
@@ -181,6 +194,12 @@ class Crew:
     def at_rest(self) -> bool:
         """Whether all programs have checked everything."""
         return all(each.is_checked for each in self.programs)
+
+    def excuses(self, error: Rejected) -> bool:
+        """Return whether *error* only says that the database is away. If not, it is a fault."""
+        is_excused = self.is_cluster and error.code in AWAY
+        self.world.counts["requests refused without a database"] += is_excused
+        return is_excused
 
     @property
     def is_quiet(self) -> bool:
@@ -260,6 +279,10 @@ class Program:
                 self._counts["greetings of programs that were cut"] += isinstance(error, Unreachable)
                 if self._resume is None or isinstance(error, NickRejected):
                     self.nick = self._new_nick()
+            except Rejected as error:
+                if not self._crew.excuses(error):
+                    raise
+                await self._crew.pause(RETRY)
             except Ended as error:
                 # The answer was lost ten times, and each time the program has begun from the same state.
                 if self._resume is None or "10 attempts" not in str(error):
@@ -322,10 +345,13 @@ class Program:
                 stall, self._stall = self._stall, 0.0
                 await self._crew.pause(stall)
 
-    def _take(self, chat: Chat, event: Event) -> None:  # noqa: C901 -- a case for each kind of event
+    def _take(self, chat: Chat, event: Event) -> None:  # noqa: C901, PLR0912 -- a case for each kind of event
         match event:
             case Said() | Emoted():
                 self._take_line(chat, event)
+            case Gap(room=room, last=last) if self._crew.is_cluster and room in self._views:
+                self._views[room].seen = last  # the lines could not be read while the database was away
+                self._counts["gaps of programs"] += 1
             case Gap() | Reconnected(same_journal=False):
                 raise Unexplained(f"{self.nick} received {event}")
             case Disconnected():
@@ -354,7 +380,7 @@ class Program:
         if view is None:
             return
         if view.seen is not None and line.seq != view.seen + 1:
-            raise Unexplained(f"{self.nick} received #{line.seq} of {line.room} after #{view.seen}")
+            raise Unexplained(f"{self.nick} received #{line.seq} of {line.room} after #{view.seen}: {line}")
         view.seen = line.seq
         self._ledger.take(line)
         self._counts["lines read by programs"] += 1
@@ -396,7 +422,11 @@ class Program:
                 return True
             if chance < 0.06:
                 return False
-            await random.choice(actions)(chat)
+            try:
+                await random.choice(actions)(chat)
+            except Rejected as error:
+                if not crew.excuses(error):
+                    raise
 
     def _new_line(self, chat: Chat) -> tuple[str, str, str]:
         """Return the room, the kind and the text of a new line."""
@@ -413,10 +443,19 @@ class Program:
         await self._post(chat, room, kind, text, uid)
 
     async def _post(self, chat: Chat, room: str, kind: str, text: str, uid: str) -> None:
-        try:
-            seq = await (chat.say if kind == "said" else chat.emote)(text, room, uid=uid)
-        except UidReused as error:  # the first line has the nickname from before a rename
-            seq = int(error.data["seq"])
+        uid = uid or f"{self._random.getrandbits(128):x}" * self._crew.is_cluster
+        while True:
+            try:
+                seq = await (chat.say if kind == "said" else chat.emote)(text, room, uid=uid)
+            except UidReused as error:  # the first line has the nickname from before a rename
+                seq = int(error.data["seq"])
+            except Rejected as error:
+                if not self._crew.excuses(error):
+                    raise
+                self._ledger.sent[text].was_refused = True
+                await asyncio.sleep(RETRY)
+                continue
+            break
         self._ledger.confirm(text, seq)
         self._counts["lines confirmed to programs"] += 1
 
@@ -424,7 +463,8 @@ class Program:
         lines = [self._new_line(chat) for _ in range(self._random.randrange(2, 20))]
         await asyncio.gather(*(self._post(chat, *line, "") for line in lines))
         for room in {room for room, *_ in lines}:
-            seqs = [self._ledger.sent[text].seq for said_in, _, text in lines if said_in == room]
+            sent = [self._ledger.sent[text] for said_in, _, text in lines if said_in == room]
+            seqs = [each.seq for each in sent if not each.was_refused]
             if seqs != sorted(seqs):
                 raise Unexplained(f"the lines of {self.nick} in {room} have the numbers {seqs}")
 
@@ -448,7 +488,11 @@ class Program:
         if rooms and len(chat.joined) < 8:
             room = self._random.choice(rooms)
             self._views[room] = View()
-            await chat.join(room, replay=self._random.choice((0, 0, 20)))
+            try:
+                await chat.join(room, replay=self._random.choice((0, 0, 20)))
+            except Rejected:
+                del self._views[room]
+                raise
 
     async def _leave(self, chat: Chat) -> None:
         rooms = [room for room in chat.joined if room != LOBBY]
@@ -485,7 +529,7 @@ class Program:
 
     async def _look_back(self, chat: Chat) -> None:
         room = self._random.choice(chat.joined)
-        if last := self._ledger.last[room]:
+        if last := self._last_of(room):
             first = self._random.randrange(max(1, last - 1000), last + 1)
             lines = await chat.history(room, first=first, to=min(last, first + 50))
             if [line.seq for line in lines] != [*range(first, min(last, first + 50) + 1)]:
@@ -493,13 +537,19 @@ class Program:
             self._compare(lines)
 
     async def _search(self, chat: Chat) -> None:
-        texts = [text for text, sent in self._ledger.sent.items() if sent.seq and sent.room in chat.joined]
+        last = {room: self._last_of(room) for room in chat.joined}
+        texts = [text for text, sent in self._ledger.sent.items() if 0 < sent.seq <= last.get(sent.room, 0)]
         if texts:
             text = self._random.choice(texts)
             lines = await chat.search(text.partition(" ")[0], self._ledger.sent[text].room)
             if [line.seq for line in lines] != [self._ledger.sent[text].seq]:
                 raise Unexplained(f"the search for {text!r} finds {lines}")
             self._compare(lines)
+
+    def _last_of(self, room: str) -> int:
+        """Return the number of the last line in *room* that the server of this program must know."""
+        view = self._views.get(room)
+        return (view.seen if view is not None else 0) or 0 if self._crew.is_cluster else self._ledger.last[room]
 
     def _compare(self, lines: Sequence[Line]) -> None:
         for line in lines:
@@ -578,31 +628,48 @@ class Script:
             self._crew.world.counts["runs of scripts"] += 1
         self.is_quiet = True
 
+    def _say(self, chat: sync.Chat, room: str, text: str) -> int:
+        """Say a line until it is stored. Return its number."""
+        uid = f"{self._random.getrandbits(128):x}" * self._crew.is_cluster
+        while True:
+            try:
+                return chat.say(text, room, uid=uid)
+            except Rejected as error:
+                if not self._crew.excuses(error):
+                    raise
+                sleep(RETRY)
+
     def _run(self) -> tuple[dict[str, Sent], list[Line]]:
         """Connect, say some lines, and leave. Return what was said, by its text, and the lines that have come."""
         room, port = self._random.choice(ROOMS), self._crew.relay.port
         said: dict[str, Sent] = {}
         lines: list[Line] = []
-        with (
-            suppress(Unreachable, NickRejected),
-            sync.connect("127.0.0.1", port, nick=f"script{self._number}", rooms=[room]) as chat,
-        ):
-            for _ in range(self._random.randrange(1, 30)):
-                text = f"line{self._crew.unique()} of a script"
-                seq = chat.say(text)
-                said[text] = Sent(self, room, "said", seq)
-                for event in chat:
-                    if isinstance(event, Gap):
-                        raise Unexplained(f"a script received {event}")
-                    if isinstance(event, Said | Emoted):
-                        if lines and event.seq != lines[-1].seq + 1:
-                            raise Unexplained(f"a script received {event} after {lines[-1]}")
-                        lines.append(event)
-                        if event.text == text:
-                            break
-                if lines[-1].seq != seq or [line.seq for line in chat.history(first=seq, to=seq)] != [seq]:
-                    raise Unexplained(f"a script received {lines[-1]} as #{seq}")
-                if self._crew.closing.is_set():
-                    break
-                sleep(self._random.expovariate(1 / self._crew.interval))
+        try:
+            with sync.connect("127.0.0.1", port, nick=f"script{self._number}", rooms=[room]) as chat:
+                self._talk(chat, room, said, lines)
+        except (Unreachable, NickRejected):
+            pass
+        except Rejected as error:
+            if not self._crew.excuses(error):
+                raise
         return said, lines
+
+    def _talk(self, chat: sync.Chat, room: str, said: dict[str, Sent], lines: list[Line]) -> None:
+        for _ in range(self._random.randrange(1, 30)):
+            text = f"line{self._crew.unique()} of a script"
+            seq = self._say(chat, room, text)
+            said[text] = Sent(self, room, "said", seq)
+            for event in chat:
+                if isinstance(event, Gap):
+                    raise Unexplained(f"a script received {event}")
+                if isinstance(event, Said | Emoted):
+                    if lines and event.seq != lines[-1].seq + 1:
+                        raise Unexplained(f"a script received {event} after {lines[-1]}")
+                    lines.append(event)
+                    if event.text == text:
+                        break
+            if lines[-1].seq != seq or [line.seq for line in chat.history(first=seq, to=seq)] != [seq]:
+                raise Unexplained(f"a script received {lines[-1]} as #{seq}")
+            if self._crew.closing.is_set():
+                break
+            sleep(self._random.expovariate(1 / self._crew.interval))

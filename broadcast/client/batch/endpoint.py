@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import socket
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet import error as errors
@@ -12,13 +10,15 @@ from twisted.internet.abstract import isIPv6Address
 from twisted.internet.endpoints import HostnameEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
 
 from broadcast.client.address import UNIX
+from broadcast.client.error_text import error_text
+from broadcast.keepalive import set_keepalive
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IStreamClientEndpoint
     from twisted.python.failure import Failure
 
-KEEPALIVE: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
-"""Keepalive options, in seconds and probes. They detect a dead idle connection after two minutes.
+KEEPALIVE: Final = (60, 15, 4)
+"""Idle time and interval in seconds, and number of probes. They detect a dead idle connection after two minutes.
 
 There is no ``TCP_USER_TIMEOUT``, because it ends a connection whose other side does not read for that time. A server
 with rate limits reads slowly. (Linux 6.18: with 120 s, it ended the connection of a pipe of 22 MB to a healthy server.)
@@ -43,12 +43,7 @@ def keep_alive(transport: object) -> None:
     """Turn keepalive on, which detects that the other side of *transport* is gone without a word."""
     handle = getattr(transport, "getHandle", lambda: None)()
     if isinstance(handle, socket.socket):
-        # A unix socket has no such options, and a system may lack some.
-        with suppress(OSError):
-            handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in KEEPALIVE.items():
-                if (option := getattr(socket, name, None)) is not None:
-                    handle.setsockopt(socket.IPPROTO_TCP, option, value)
+        set_keepalive(handle, *KEEPALIVE)
 
 
 def because(failure: Failure, done: str) -> str:
@@ -62,7 +57,7 @@ def because(failure: Failure, done: str) -> str:
         case errors.TimeoutError():
             return "it does not answer"
         case errors.ConnectError(osError=int(number)):
-            return os.strerror(number)
+            return error_text(number)
         case errors.ConnectionClosed():
             return "the connection broke"
         case _:

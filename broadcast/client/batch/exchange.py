@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import _socket
 import json
-import os
 import select
 import signal
 import sys
 from time import monotonic
 
 from broadcast.client.address import UNIX
+from broadcast.client.error_text import error_text
 from broadcast.client.protocol.greeting import TLS_HINT, Greeting
 
 TYPE_CHECKING = False
@@ -110,7 +110,7 @@ class Connection:
         except BlockingIOError:
             return can_read
         except OSError as error:
-            raise self._lost(os.strerror(error.errno or 0)) from None
+            raise self._lost(error_text(error.errno or 0)) from None
         if not data:
             raise self._lost(f"the server closed the connection{self._hint}")
         self.heard = monotonic()
@@ -175,7 +175,7 @@ def _connect(host: str, port: int, deadline: float) -> _socket.socket:
         except TimeoutError:
             reason = "it does not answer"
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
+            reason = error_text(error.errno) if error.errno else str(error)
         else:
             return connection
         connection.close()

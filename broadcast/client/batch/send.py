@@ -63,6 +63,7 @@ QUIT: Final = -1
 
 INTERNAL_ERROR: Final = -32603
 NOT_STORED: Final = 1001
+NOT_KNOWN: Final = 1014
 NICK_REFUSED: Final = 1003
 ROOM_REFUSED: Final = 1004
 EMPTY: Final = 1009
@@ -388,7 +389,7 @@ class Sender:
         """Take the answer about a line."""
         error = answer.get("error", {})
         code = error.get("code")
-        if code in {INTERNAL_ERROR, NOT_STORED, GOING_DOWN}:
+        if code in {INTERNAL_ERROR, NOT_STORED, NOT_KNOWN, GOING_DOWN}:
             # After a pause, the client sends again what is not confirmed.
             raise Lost(error["message"].rstrip("."))
         text = self._unconfirmed.pop(answer["id"], None)

@@ -167,7 +167,7 @@ class FileRejected(Rejected):
 
 
 class Busy(Rejected):
-    """The server checks too many passwords. Try again after *retry* seconds."""
+    """The server checks too many passwords, or cannot reach its database. Try again after *retry* seconds."""
 
 
 PASSWORD_ERRORS: Final = (PasswordNeeded, WrongPassword, TooManyTries, Busy)

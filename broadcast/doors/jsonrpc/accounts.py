@@ -20,7 +20,7 @@ from broadcast.doors.jsonrpc.messages import Empty
 if TYPE_CHECKING:
     from broadcast.core.accounts import Account, OnAccount
     from broadcast.core.hub import Hub, OnRenamed
-    from broadcast.core.interfaces import DeviceCode
+    from broadcast.core.login_interfaces import DeviceCode
     from broadcast.core.membership import Member
     from broadcast.core.source import Source
     from broadcast.doors.jsonrpc.account_messages import (
@@ -246,7 +246,7 @@ def logout(connection: Connection, call: Call, params: LogoutParams) -> None:
 
     is_done = hub.log_out(member, logged_out)
     if not isinstance(params.login, UnsetType):
-        hub.authenticator.forget(account, params.login)
+        hub.authenticator.forget(account.name, params.login)
     if not is_done:
         connection.pause()
 

@@ -133,13 +133,13 @@ METHODS: Final[Mapping[str, Method]] = {
         SayParams,
         SayResult,
         "Say a line in a room. The result comes once it is stored.",
-        ("not-in-room", "too-long", "empty", "not-kept", "uid-reused", "muted"),
+        ("not-in-room", "too-long", "empty", "not-kept", "not-known", "uid-reused", "muted"),
     ),
     "emote": Method(
         SayParams,
         SayResult,
         "Say what you do in a room.",
-        ("not-in-room", "too-long", "empty", "not-kept", "uid-reused", "muted"),
+        ("not-in-room", "too-long", "empty", "not-kept", "not-known", "uid-reused", "muted"),
     ),
     "upload": Method(
         UploadParams,
@@ -149,6 +149,7 @@ METHODS: Final[Mapping[str, Method]] = {
             "not-in-room",
             "uid-reused",
             "not-kept",
+            "not-known",
             "muted",
             "no-files",
             "file-too-large",
@@ -161,7 +162,7 @@ METHODS: Final[Mapping[str, Method]] = {
         TellParams,
         TellResult,
         "Send a private message. It is stored if both people have accounts, or if the recipient is not here.",
-        ("not-here", "not-kept", "does-not-read", "too-long", "empty", "uid-reused", "muted"),
+        ("not-here", "not-kept", "does-not-read", "too-long", "empty", "busy", "uid-reused", "muted"),
     ),
     "topic": Method(
         TopicParams,
@@ -170,7 +171,7 @@ METHODS: Final[Mapping[str, Method]] = {
         ("not-in-room", "too-long", "empty", "not-kept", "not-permitted", "muted"),
     ),
     "nick": Method(
-        NickParams, NickResult, "Change the nickname.", ("nick-refused", "password-needed", "muted", "banned")
+        NickParams, NickResult, "Change the nickname.", ("nick-refused", "password-needed", "busy", "muted", "banned")
     ),
     "register": Method(
         PasswordParams,
@@ -200,7 +201,7 @@ METHODS: Final[Mapping[str, Method]] = {
         " notifications login_code and login_ended follow.",
         ("too-many-tries", "not-permitted", "busy"),
     ),
-    "logout": Method(LogoutParams, AccountResult, "Log out, and get another nickname.", ("not-permitted",)),
+    "logout": Method(LogoutParams, AccountResult, "Log out, and get another nickname.", ("not-permitted", "busy")),
     "set_password": Method(
         SetPasswordParams,
         Empty,

@@ -54,6 +54,7 @@ class Code(IntEnum):
     GOING_DOWN = 1011
     UID_REUSED = 1012
     STALE = 1013
+    NOT_KNOWN = 1014
     PASSWORD_NEEDED = 1020
     WRONG_PASSWORD = 1021
     TOO_MANY_TRIES = 1022
@@ -86,6 +87,10 @@ REASONS: Final[Mapping[str, tuple[Code, str]]] = {
     "uid-reused": (Code.UID_REUSED, "Another line or private message has this uid; data.seq is the line's number."),
     "stale": (Code.STALE, "A later attempt to resume the session came before."),
     "protocol": (Code.STALE, "The server does not speak this version; data.supported lists those that it speaks."),
+    "not-known": (
+        Code.NOT_KNOWN,
+        "The journal cannot be read, so it is not known whether the line is stored. Send it again with the same uid.",
+    ),
     "password-needed": (Code.PASSWORD_NEEDED, "The nickname is registered, and needs its password."),
     "wrong-password": (Code.WRONG_PASSWORD, "The password is wrong, or there is no such account."),
     "too-many-tries": (
@@ -94,7 +99,10 @@ REASONS: Final[Mapping[str, tuple[Code, str]]] = {
     ),
     "registration-closed": (Code.REGISTRATION_CLOSED, "Nobody can register here."),
     "not-permitted": (Code.NOT_PERMITTED, "The session may not do this."),
-    "busy": (Code.BUSY, "The server checks too many passwords. Try again after data.retry seconds."),
+    "busy": (
+        Code.BUSY,
+        "The server checks too many passwords, or cannot reach its database. Try again after data.retry seconds.",
+    ),
     "muted": (Code.MUTED, "Others must not read texts of the session until data.until; null for no end."),
     "no-files": (Code.FILE_REFUSED, "The server takes no files."),
     "file-too-large": (Code.FILE_REFUSED, "The file has more than data.limit bytes."),

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from broadcast.core.directory import FoundSession
 from broadcast.core.errors import PasswordNeeded, RejectedError, WrongPassword
-from broadcast.core.hub import fold_room_name
 from broadcast.core.nicknames import reject_controls
 from broadcast.core.oidc_login import IdentityLogin
+from broadcast.core.rooms import fold_room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.core.session import CONNECTION_LOST
 from broadcast.doors.jsonrpc.accounts import (
@@ -25,6 +26,7 @@ from broadcast.doors.jsonrpc.accounts import (
     password_safety,
     session_gone,
 )
+from broadcast.doors.jsonrpc.claiming import CATCH_UP_SECONDS, LOOK_SECONDS, SessionClaim
 from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
 from broadcast.doors.jsonrpc.messages import (
     MAX_ROOMS,
@@ -83,6 +85,8 @@ class Hello:
         """Functions that release the streams of the rooms."""
         self._after: Mapping[str, int] = {}
         """Number of the last line that the client has seen in each room, if it asks to resume."""
+        self._wait_end: float | None = None
+        """End of the time for this node to read what others have stored, in seconds of the clock."""
         self._resumed = False
         self._last_private = 0
         """Number of the last private message that the client has seen of the resumed session."""
@@ -113,20 +117,53 @@ class Hello:
                 supported=[PROTOCOL_VERSION],
             )
         resume = params.resume
-        if isinstance(resume, UnsetType) or (session := self._find_session(resume)) is None:
+        if isinstance(resume, UnsetType):
             self._check_password()
-        elif not session.wait_for_checks(self._begin_or_refuse):  # the result tells the account
-            self._resume(session, resume)
-
-    def _find_session(self, resume: Resume) -> ProgramSession | None:
-        """Return the session to resume, or None if it has ended. Raises ``RpcError``."""
+            return
         if resume.journal != self._hub.journal_id:
             raise refusal("other-journal", "The numbers are of another journal. Start without resume.")
         self._after = {fold_room_name(name): last for name, last in resume.rooms.items()}
-        session = self._sessions.find(resume.token)
-        if session is not None and resume.attempt <= session.attempt:
+        session, shared = self._sessions.find(resume.token), self._sessions.shared
+        if session is None and shared is not None:
+            SessionClaim(self._sessions, shared, self._connection, resume, partial(self._on_found, resume)).run()
+        else:
+            self._resume_or_begin(session, resume)
+
+    def _on_found(self, resume: Resume, found: ProgramSession | FoundSession | RejectedError | None) -> None:
+        """Continue with the session that was *found* on any node, or with the reason why it cannot be resumed here."""
+        if not self._connection.is_open:
+            return
+        try:
+            if isinstance(found, RejectedError):
+                raise explain_rejection(found)
+            self._resume_or_begin(found, resume)
+        except RpcError as error:
+            self._refuse(error)
+
+    def _resume_or_begin(self, session: ProgramSession | FoundSession | None, resume: Resume) -> None:
+        """Resume *session*, or begin a new one if it is None. Raises ``RpcError``."""
+        if session is None:
+            self._check_password()
+        elif isinstance(session, FoundSession) or resume.attempt <= session.attempt:
             raise refusal("stale", f"Attempt {session.attempt} to resume this session came before.")
-        return session
+        elif not session.wait_for_checks(self._begin_or_refuse):  # their result says which account the session has
+            self._resume(session, resume)
+
+    def _must_wait(self, rooms: Iterable[Room], again: Callable[[], None]) -> bool:
+        """Return whether this node has still to read lines of *rooms* that the client has read on another node.
+
+        If so, *again* is called later. After ``CATCH_UP_SECONDS``, the numbers of the client count as wrong, so the
+        result is False, and ``_check_numbers`` rejects them.
+        """
+        if self._sessions.shared is None or all(room.last_seq >= self._after.get(room.name, 0) for room in rooms):
+            return False
+        clock = self._sessions.clock
+        if self._wait_end is None:
+            self._wait_end = clock.seconds() + CATCH_UP_SECONDS
+        if clock.seconds() >= self._wait_end:
+            return False
+        clock.callLater(LOOK_SECONDS, again)
+        return True
 
     def _check_numbers(self, rooms: Iterable[Room]) -> None:
         for room in rooms:
@@ -164,7 +201,7 @@ class Hello:
             if isinstance(account, RejectedError):
                 raise explain_rejection(account)
             if self._connection.is_gone:
-                raise session_gone()  # it must not end another session of the account
+                raise session_gone()  # this hello must not end another session of the account
             self._account = account
             self._open_rooms()
         except RpcError as error:
@@ -176,7 +213,7 @@ class Hello:
         names = [*dict.fromkeys(map(fold_room_name, names))]
         if len(names) > MAX_ROOMS:
             raise refusal("room-refused", f"A session can be in {MAX_ROOMS} rooms.")
-        self._hub.open_rooms(names, self._on_rooms)
+        self._hub.rooms.open_all(names, self._on_rooms)
 
     def _on_rooms(self, rooms: Sequence[Room] | RejectedError) -> None:
         if not self._connection.is_open:
@@ -184,7 +221,8 @@ class Hello:
         try:
             if isinstance(rooms, RejectedError):
                 raise explain_rejection(rooms)
-            self._open_session(rooms)
+            if not self._must_wait(rooms, self._open_rooms):
+                self._open_session(rooms)
         except RpcError as error:
             self._refuse(error)
 
@@ -192,7 +230,7 @@ class Hello:
         self._check_numbers(rooms)
         connection, account, nick = self._connection, self._account, self._params.nick
         assert not isinstance(nick, UnsetType)
-        self._hub.reserve(rooms)
+        self._hub.rooms.reserve(rooms)
         try:
             if account is not None and self._hub.accounts.get(account.id) is not account:
                 raise WrongPassword  # the account was deleted while the rooms were opened
@@ -201,7 +239,7 @@ class Hello:
             grace, on_opened = self._limit_grace(inf), partial(self._on_opened, rooms)
             self._sessions.open(name, grace, connection.address, connection.source, account, on_opened)
         except RejectedError as error:
-            self._hub.end_reservations(rooms)
+            self._hub.rooms.end_reservations(rooms)
             raise self._explain(error) from error
 
     def _on_opened(self, rooms: Sequence[Room], session: ProgramSession | RejectedError) -> None:
@@ -212,7 +250,7 @@ class Hello:
                 session.end(CONNECTION_LOST)
         elif self._connection.is_open:
             self._refuse(self._explain(session))
-        self._hub.end_reservations(rooms)
+        self._hub.rooms.end_reservations(rooms)
 
     def _explain(self, error: RejectedError) -> RpcError:
         return self._ask_password(error) if isinstance(error, PasswordNeeded) else explain_rejection(error)
@@ -232,6 +270,8 @@ class Hello:
         except RejectedError as error:
             raise explain_rejection(error) from error
         rooms = list(self._hub.rooms_of(session.member))
+        if self._must_wait(rooms, self._begin_or_refuse):
+            return
         self._check_numbers(rooms)
         session.attempt = resume.attempt
         session.grace = self._limit_grace(session.grace)

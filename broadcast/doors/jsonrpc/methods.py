@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from broadcast.core.errors import JournalError, RejectedError
 from broadcast.core.events import Action, Message, StoreFailed, TopicChanged
-from broadcast.core.hub import fold_room_name
 from broadcast.core.nicknames import casefold_key, reject_controls
+from broadcast.core.rooms import fold_room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.doors.jsonrpc import accounts, messages
 from broadcast.doors.jsonrpc.accounts import session_gone
 from broadcast.doors.jsonrpc.commands import run_command
 from broadcast.doors.jsonrpc.encoder import describe_loss
-from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
+from broadcast.doors.jsonrpc.errors import RpcError, explain_rejection, refusal
 from broadcast.doors.jsonrpc.private_messages import FirstTell
 from broadcast.doors.jsonrpc.reading import list_members, list_rooms, read_history, read_inbox, search
 from broadcast.doors.jsonrpc.session import MAX_TELL_UIDS
@@ -29,7 +30,7 @@ from broadcast.doors.jsonrpc.uploads import open_upload
 if TYPE_CHECKING:
     from broadcast.core.errors import UidReused
     from broadcast.core.events import Stored
-    from broadcast.core.hub import Sent
+    from broadcast.core.private_messages import Sent
     from broadcast.core.room import Room
     from broadcast.doors.jsonrpc.responses import Call
     from broadcast.doors.jsonrpc.session import Connection, ProgramSession
@@ -124,7 +125,7 @@ def _answer_repetition(
 
 def _unknown(error: JournalError) -> RpcError:
     """Return the error for a line that may have been stored before. ``not-kept`` would deny that."""
-    return RpcError(Code.INTERNAL_ERROR, f"The journal cannot say whether it has this uid: {error}. Try again later.")
+    return refusal("not-known", f"The journal cannot say whether it has this uid: {error}. Try again later.")
 
 
 def _join(connection: Connection, call: Call, params: messages.JoinParams) -> None:
@@ -141,7 +142,7 @@ def _join(connection: Connection, call: Call, params: messages.JoinParams) -> No
         sessions = connection.sessions
         sessions.hub.check_joining(session.member, fold_room_name(params.room), sessions.wall_clock())
         connection.pause()
-        connection.sessions.hub.open_rooms([params.room], partial(_on_room, connection, call, params, session))
+        connection.sessions.hub.rooms.open_all([params.room], partial(_on_room, connection, call, params, session))
 
 
 def _on_room(
@@ -210,7 +211,8 @@ def _tell(connection: Connection, call: Call, params: messages.TellParams) -> No
     text = session.clean_text(params.text)
     recipient = sanitize(params.to).strip()
     # A digest, because the texts of all messages that a session remembers would take four megabytes.
-    digest = hash((casefold_key(recipient), text))
+    # It is the same on all nodes.
+    digest = int.from_bytes(blake2b(f"{casefold_key(recipient)}\0{text}".encode(), digest_size=8).digest())
     if uid and (known := session.tell_uids.get(uid)) is not None:
         if known.digest != digest:
             raise refusal("uid-reused", "Another private message of this session has the same uid.")
@@ -240,7 +242,7 @@ def _send_first(connection: Connection, first: FirstTell, recipient: str, text: 
             connection.resume()
 
     at = connection.sessions.wall_clock()
-    sent = hub.send_private(session.member, hub.find_recipient(recipient), text, at, on_stored, uid)
+    sent = hub.private_messages.send(session.member, hub.people.find_recipient(recipient), text, at, on_stored, uid)
     if sent is None:
         connection.pause()
     else:
@@ -254,7 +256,7 @@ def _end_tell(connection: Connection, tell: FirstTell, sent: Sent) -> bool:
         tell.succeed(messages.TellResult(kept=True))
         return False
     tell.succeed(messages.TellResult(away=to.away_reason) if to.away else messages.TellResult())
-    if room is None or not connection.sessions.hub.should_throttle_sender(to):
+    if room is None or not connection.sessions.hub.private_messages.should_throttle_sender(to):
         return False
     connection.pause()
     room.after_barrier(connection.resume)  # the barrier comes after these private messages

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from msgspec import json
 
 from broadcast.core.errors import JournalError
 from broadcast.core.events import PrivateMessage
 from broadcast.core.nicknames import casefold_key
+from broadcast.core.records import PrivateLine
 from broadcast.doors.jsonrpc.encoder import encode_notification, encode_private
-from broadcast.doors.jsonrpc.messages import Announced
+from broadcast.doors.jsonrpc.messages import Announced, TellResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,9 +20,7 @@ if TYPE_CHECKING:
     from broadcast.core.hub import Hub
     from broadcast.core.interfaces import PrivateLinesCallback
     from broadcast.core.membership import Member
-    from broadcast.core.records import PrivateLine
     from broadcast.doors.jsonrpc.errors import RpcError
-    from broadcast.doors.jsonrpc.messages import TellResult
     from broadcast.doors.jsonrpc.responses import Call
 
 MAX_MESSAGES: Final = 200
@@ -32,6 +33,16 @@ class _Told(NamedTuple):
     number: int
     encoded: bytes
     line: PrivateLine | None
+
+
+class _Memory(NamedTuple):
+    """The private messages that a session takes with it to another node."""
+
+    last: int
+    """Number of the last message to it."""
+    told: list[tuple[int, str, PrivateLine | None]]
+    tells: dict[str, tuple[int, TellResult]]
+    """The digests and results of the messages that it has sent, by their uid."""
 
 
 class PrivateMessages:
@@ -61,24 +72,57 @@ class PrivateMessages:
         if message.line is not None and (self._is_away or not self.takes_stored):
             return  # it waits in the journal
         if self._send is not None:
-            self._tell(self._send, message)
+            # A message that has come by way of another node may have been read from the journal meanwhile.
+            if message.line is None or message.line.id not in self._known_lines():
+                self._tell(self._send, message)
         else:
             self._held.append(message)
             if len(self._held) > MAX_MESSAGES:
                 del self._held[0]
                 self._count += 1  # so that the client notices that one is missing
 
+    def save(self, tells: Mapping[str, FirstTell]) -> str:
+        """Number all held messages, and return everything that another node has to know. *tells* are those sent."""
+        for message in self.take_held():
+            self._tell(_discard, message)
+        told = [(each.number, each.encoded.decode(), each.line) for each in self._told]
+        sent = {uid: (tell.digest, tell.result) for uid, tell in tells.items() if tell.result is not None}
+        return json.encode(_Memory(self._count, told, sent)).decode()
+
+    def restore(self, memory: str, received: int) -> dict[str, FirstTell]:
+        """Take over *memory*, which is empty if it was lost together with its node, and return the messages sent.
+
+        The client has received the messages up to the number *received*.
+        """
+        last, told, tells = json.decode(memory, type=_Memory) if memory else (0, [], {})
+        self._count = max(last, received)
+        self._told = [_Told(number, encoded.encode(), line) for number, encoded, line in told]
+        return {uid: FirstTell(*tell) for uid, tell in tells.items()}
+
+    def take_held(self) -> Sequence[PrivateMessage]:
+        """Remove the messages that are held and return them."""
+        held, self._held = self._held, []
+        return held
+
     def _index_after(self, number: int | None) -> int:
         """Return the index in ``_told`` after the message *number*, None for the last one."""
         return sum(number is None or told.number <= number for told in self._told)
+
+    def _known_lines(self) -> set[int]:
+        return {told.line.id for told in self._told if told.line is not None}
 
     def _tell(self, send: Callable[[bytes], None], message: PrivateMessage) -> None:
         self._count += 1
         told = _Told(self._count, encode_private(self._count, message), message.line)
         self._told.append(told)
         del self._told[:-MAX_MESSAGES]
-        self._unconfirmed = message.line or self._unconfirmed
+        if message.line is not None:
+            self._note_sent(message.line)
         send(told.encoded)
+
+    def _note_sent(self, line: PrivateLine) -> None:
+        self._unconfirmed = line
+        self._hub.private_lines.note_sent(line)
 
     def confirm(self) -> None:
         """Note that the client has read all messages that were sent on its connection."""
@@ -110,16 +154,20 @@ class PrivateMessages:
         """Send the messages after *received*, the *waiting* ones, and the held ones. Later ones are sent at once."""
         self._send = send
         again = self._told[self._index_after(received) :]
-        lines = [told.line for told in again if told.line is not None]
-        self._unconfirmed = lines[-1] if lines else None
+        self._unconfirmed = None
+        for told in again:
+            if told.line is not None:
+                self._note_sent(told.line)
         send(b"".join(told.encoded for told in again))
         if isinstance(waiting, JournalError):
             text = f"The private messages that wait for you cannot be read now: {waiting}."
             send(encode_notification(Announced(room=None, text=text)))
             waiting = ()
-        known = {told.line.id for told in self._told if told.line is not None}
+        known = self._known_lines()
         for line in waiting:
-            if line.id not in known and casefold_key(line.sender) not in self._member.ignored:
+            if casefold_key(line.sender) in self._member.ignored:
+                self._hub.private_lines.note_sent(line)
+            elif line.id not in known:
                 known.add(line.id)
                 message = PrivateMessage(0, line.sender, self._member.id, line.text, line.at, line.sender_account, line)
                 self._member.note_private(message)
@@ -133,26 +181,26 @@ class PrivateMessages:
 class FirstTell:
     """A private message from a program, which may send it again if it has a uid."""
 
-    __slots__ = ("_calls", "_result", "digest")
+    __slots__ = ("_calls", "digest", "result")
 
-    def __init__(self, digest: int) -> None:
+    def __init__(self, digest: int, result: TellResult | None = None) -> None:
         self.digest = digest
         """A hash of its recipient and text."""
-        self._result: TellResult | None = None
+        self.result = result
         """The answer; None while the message is being stored."""
         self._calls: list[Call] = []
         """The calls that wait for this."""
 
     def answer(self, call: Call) -> None:
         """Answer *call*, perhaps later."""
-        if self._result is None:
+        if self.result is None:
             self._calls.append(call)
         else:
-            call.succeed(self._result)
+            call.succeed(self.result)
 
     def succeed(self, result: TellResult) -> None:
         """Answer all calls, now and later, with *result*."""
-        self._result = result
+        self.result = result
         calls, self._calls = self._calls, []
         for call in calls:
             call.succeed(result)
@@ -161,3 +209,7 @@ class FirstTell:
         """Answer the calls so far with *error*."""
         for call in self._calls:
             call.fail(error)
+
+
+def _discard(_encoded: bytes) -> None:
+    """Send nothing."""

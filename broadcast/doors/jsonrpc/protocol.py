@@ -221,7 +221,7 @@ class ProgramConnection(StreamConnection):
 
     def encoder_for(self, room: Room) -> RoomEncoder:
         """Return the encoder for the stream of *room* to the client."""
-        return self.sessions.directory.encoder_for(room)
+        return self.sessions.room_views.encoder_for(room)
 
     @property
     def address(self) -> IAddress:
@@ -263,7 +263,7 @@ class ProgramConnection(StreamConnection):
         def greet(result: HelloResult) -> None:
             self._connections.resumed_count += result.resumed
             if call.is_request and not self.is_gone:
-                self.session.has_client_token = True
+                self.session.give_token()
             call.succeed(result)
             self._timer = self.sessions.clock.callLater(PING_SECONDS, self._check_output)
 

@@ -94,7 +94,7 @@ def _read_range(connection: Connection, call: Call, params: messages.HistoryPara
             call.succeed(HistoryResult(events=lines.events, more=more))
         connection.resume()
 
-    encoder = connection.sessions.directory.encoder_for(room)
+    encoder = connection.sessions.room_views.encoder_for(room)
     read_lines(room, encoder, wanted.first, wanted.last, answer, newest_first=wanted.newest_first)
 
 
@@ -113,7 +113,7 @@ def search(connection: Connection, call: Call, params: messages.SearchParams) ->
         if isinstance(found, JournalError):
             call.fail(RpcError(Code.INTERNAL_ERROR, f"This server cannot search: {found}."))
         else:
-            collector = LineCollector(connection.sessions.directory.encoder_for(room), LIST_BYTES, newest_first=True)
+            collector = LineCollector(connection.sessions.room_views.encoder_for(room), LIST_BYTES, newest_first=True)
             fits = all(map(collector.add, reversed(found)))
             call.succeed(SearchResult(events=collector.finish(complete=fits).events))
         connection.resume()
@@ -185,7 +185,7 @@ def list_members(connection: Connection, call: Call, params: messages.MembersPar
     after = sanitize(params.after).strip()
 
     def make_result() -> MembersResult:
-        page = connection.sessions.directory.members(room, after, params.count, LIST_BYTES)
+        page = connection.sessions.room_views.members(room, after, params.count, LIST_BYTES)
         return MembersResult(count=len(room.members), members=page.members, more=page.more)
 
     call.succeed_lazily(make_result)

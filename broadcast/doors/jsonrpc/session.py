@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
+from weakref import proxy
 
-from broadcast.core.hub import fold_room_name
+from broadcast.core.errors import NotHere
+from broadcast.core.other_nodes import ignore_outcome
+from broadcast.core.rooms import call_after_barriers, fold_room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.core.session import CONNECTION_LOST
 from broadcast.doors.jsonrpc.encoder import encode_notification, public_id
@@ -16,6 +20,7 @@ from broadcast.doors.jsonrpc.private_messages import PrivateMessages
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 
+    from broadcast.core.directory import OnDirectory
     from broadcast.core.errors import JournalError
     from broadcast.core.events import Gap, Notice, PrivateMessage, ReplayLine
     from broadcast.core.hub import Hub
@@ -25,12 +30,14 @@ if TYPE_CHECKING:
     from broadcast.core.source import Source
     from broadcast.core.time_slice import CallSoon
     from broadcast.delivery.multi_room_peer import MultiRoomPeer
-    from broadcast.doors.jsonrpc.directory import Directory
     from broadcast.doors.jsonrpc.encoder import RoomEncoder
     from broadcast.doors.jsonrpc.private_messages import FirstTell
+    from broadcast.doors.jsonrpc.room_views import RoomViews
 
 MAX_TELL_UIDS: Final = 1_000
 """Maximum number of uids of private messages that a session remembers."""
+RESUMED_ELSEWHERE: Final = "resumed elsewhere"
+"""The reason of the ``goodbye`` to a client whose session goes on with another connection."""
 
 
 class Connection(Protocol):
@@ -95,7 +102,7 @@ class SessionRegistry(Protocol):
     clock: IReactorTime
     call_soon: CallSoon
     wall_clock: Callable[[], float]
-    directory: Directory
+    room_views: RoomViews
 
     def begin_waiting(self, session: ProgramSession) -> None:
         """Count *session* toward the limits of connections until ``end_waiting``."""
@@ -108,6 +115,15 @@ class SessionRegistry(Protocol):
 
     def remove(self, session: ProgramSession) -> None:
         """Free *session*, which has left all rooms."""
+
+    def publish(self, session: ProgramSession) -> None:
+        """Tell the other nodes of *session*, so that it can go on there."""
+
+    def park(self, session: ProgramSession, on_parked: OnDirectory) -> None:
+        """Give *session* up, for another node. Call *on_parked* once that has happened, or has failed."""
+
+    def give_away(self, session: ProgramSession) -> None:
+        """Free *session*, which another node has now, and log that it has gone there."""
 
 
 class ProgramSession:
@@ -131,8 +147,9 @@ class ProgramSession:
         sessions: SessionRegistry,
         token: str,
         grace: float,
+        id_: int | None = None,
     ) -> None:
-        self.id = sessions.hub.next_session_id()
+        self.id = sessions.hub.next_session_id() if id_ is None else id_
         self.token = token
         """The secret that resumes the session."""
         self.has_client_token = False
@@ -166,6 +183,7 @@ class ProgramSession:
         member.last_active = self._sessions.wall_clock()
         self.first_nick = member.nick
         self.private = PrivateMessages(self._hub, member)
+        member.resumable = proxy(self)
 
     @property
     def public_id(self) -> str:
@@ -295,7 +313,7 @@ class ProgramSession:
         self.address = connection.address
         self.member.source = connection.source
         if before is not None:
-            before.session_taken("resumed elsewhere")
+            before.session_taken(RESUMED_ELSEWHERE)
 
     def connection_ended(self, connection: Connection, reason: str) -> None:
         """Wait for the next connection, or end because of *reason* if there is no grace."""
@@ -306,10 +324,15 @@ class ProgramSession:
         if self.ending:
             return
         if self.grace:
-            self._grace_end = self._sessions.clock.callLater(self.grace, self.end, CONNECTION_LOST)
-            self._sessions.begin_waiting(self)
+            self.begin_grace()
         else:
             self.end(reason)
+
+    def begin_grace(self) -> None:
+        """Wait for the next connection."""
+        self._grace_end = self._sessions.clock.callLater(self.grace, self.end, CONNECTION_LOST)
+        self._sessions.begin_waiting(self)
+        self._sessions.publish(self)
 
     def _stop_waiting(self) -> None:
         timer, self._grace_end = self._grace_end, None
@@ -317,6 +340,66 @@ class ProgramSession:
             if timer.active():
                 timer.cancel()
             self._sessions.end_waiting(self)
+
+    def give_token(self) -> None:
+        """Note that the client receives the token. From now on, it can come back, also to another node."""
+        self.has_client_token = True
+        self._sessions.publish(self)
+
+    # Other nodes
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the session waits for its next connection."""
+        return self._grace_end is not None
+
+    def save(self) -> str:
+        """Return what another node must know to go on with the session."""
+        return self.private.save(self.tell_uids)
+
+    def restore(self, memory: str, received: int) -> None:
+        """Go on with *memory* of another node. The client has received the private messages up to *received*."""
+        self.tell_uids = self.private.restore(memory, received)
+
+    def hand_over(self, on_parked: OnDirectory) -> None:
+        """Give the session up, because its client has come back to another node; see ``Resumable``.
+
+        The connection closes. What it had sent, and what the session is appending, comes first.
+        """
+        connection, self.connection = self.connection, None
+        if connection is not None and not self.ending:
+            connection.session_taken(RESUMED_ELSEWHERE)
+            self.private.hold(is_away=True)
+            self.begin_grace()
+        call_after_barriers([*self._hub.rooms_of(self.member)], partial(self._park, on_parked))
+
+    def _park(self, on_parked: OnDirectory) -> None:
+        if self.ending or self.connection is not None or self._on_joined or self._rooms_to_leave:
+            on_parked(NotHere("the session is not to be moved now."))
+        else:
+            self._sessions.park(self, on_parked)
+
+    def lose(self) -> None:
+        """Drop the session, which another node has now; see ``Resumable``."""
+        connection, self.connection = self.connection, None
+        self._stop_waiting()
+        self._sessions.give_away(self)
+        for message in self.private.take_held():  # those that have come since ``save``
+            self.member.listener.receive_private(message)
+        if connection is not None:
+            connection.session_taken(RESUMED_ELSEWHERE)
+
+    def stop(self) -> None:
+        """Let another node take the session over, if a client can resume it; see ``Resumable``."""
+        if self.has_client_token and self.grace and not self.ending:
+            self._sessions.park(self, ignore_outcome)
+
+    # The end
+
+    def abandon(self) -> None:
+        """End without leaving any room, because the server forgets all rooms. No connection has the session."""
+        self.ending = True
+        self._stop_waiting()
 
     def end(self, reason: str) -> None:
         """Leave all rooms, then close the connection. The token is void at once."""

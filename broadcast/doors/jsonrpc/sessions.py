@@ -1,36 +1,41 @@
-"""The registry of the sessions of programs, and the secrets that resume them."""
+"""The registry of the sessions of programs, and the tokens that resume them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from hashlib import sha256
 from typing import TYPE_CHECKING
 from weakref import proxy
 
 from twisted.logger import Logger
 
+from broadcast.core.directory import KeptSession
 from broadcast.core.errors import RejectedError
-from broadcast.doors.jsonrpc.directory import Directory
-from broadcast.doors.jsonrpc.session import ProgramSession
+from broadcast.doors.jsonrpc.room_views import RoomViews
+from broadcast.doors.jsonrpc.session import RESUMED_ELSEWHERE, ProgramSession
 from broadcast.net.addresses import peer_ip
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IReactorTime
 
     from broadcast.core.accounts import Account
+    from broadcast.core.directory import FoundSession, OnDirectory, SharedSessions
     from broadcast.core.hub import Hub
     from broadcast.core.limits import ConnectionLimiter
     from broadcast.core.membership import Member
     from broadcast.core.source import Source
     from broadcast.core.time_slice import CallSoon
+    from broadcast.doors.jsonrpc.messages import Resume
+    from broadcast.doors.jsonrpc.session import Connection
     from broadcast.net.connection_log import VisitLog
 
 
 class Sessions:
     """All sessions of programs.
 
-    *make_token* returns a new secret each time. *clock* is monotonic; *wall_clock* returns the time of day in seconds
-    since the epoch. *call_soon* runs a function in a later turn of the reactor.
+    *make_token* returns a new token, a secret, each time. *clock* is monotonic. *wall_clock* returns the time of day in
+    seconds since the epoch. *call_soon* runs a function in a later turn of the reactor.
     """
 
     _log = Logger()
@@ -49,7 +54,7 @@ class Sessions:
         self.clock = clock
         self.call_soon = call_soon
         self.wall_clock = wall_clock
-        self.directory = Directory(clock.seconds, wall_clock, call_soon, hub.file_url)
+        self.room_views = RoomViews(clock.seconds, wall_clock, call_soon, hub.file_url)
         self._make_token = make_token
         self._limiter = limiter
         self._visit_log = visit_log
@@ -80,17 +85,25 @@ class Sessions:
         def on_admitted(result: Member | RejectedError) -> None:
             if isinstance(result, RejectedError):
                 on_opened(result)
-                return
-            session.begin(result)
-            self._by_token[session.token] = session
-            self._all.add(session)
-            self._visit_log.write_join(self._log, address, session.first_nick)
-            on_opened(session)
+            else:
+                self._begin(session, result, address)
+                on_opened(session)
 
         self.hub.admit(session.id, nick, proxy(session), on_admitted, receives_own=True, account=account, source=source)
 
+    def _begin(self, session: ProgramSession, member: Member, address: IAddress) -> None:
+        session.begin(member)
+        self._by_token[session.token] = session
+        self._all.add(session)
+        self._visit_log.write_join(self._log, address, session.first_nick)
+
     def begin_leave(self, session: ProgramSession, reason: str) -> None:
         """Void the token of *session*, and log that it leaves."""
+        if self.shared is not None:
+            self.shared.end(session.id)
+        self._log_leave(session, reason)
+
+    def _log_leave(self, session: ProgramSession, reason: str) -> None:
         self._by_token.pop(session.token, None)
         member = session.member
         self._visit_log.write_leave(
@@ -115,3 +128,57 @@ class Sessions:
     def remove(self, session: ProgramSession) -> None:
         """Free *session*, which has left all rooms."""
         self._all.discard(session)
+
+    def forget_all(self) -> None:
+        """Forget all sessions. They leave no room, because the rooms are forgotten, too."""
+        for session in self._all:
+            session.abandon()
+        self._all.clear()
+        self._by_token.clear()
+
+    # Other nodes
+
+    @property
+    def shared(self) -> SharedSessions | None:
+        """The sessions of all nodes; None if the server is alone."""
+        return self.hub.other_nodes.sessions
+
+    def publish(self, session: ProgramSession) -> None:
+        """Store *session* in the directory, so that another node can resume it."""
+        if self.shared is not None:
+            token = hash_token(session.token)
+            self.shared.keep(KeptSession(session.id, token, session.attempt, session.grace, session.is_waiting))
+
+    def park(self, session: ProgramSession, on_parked: OnDirectory) -> None:
+        """Park *session*, so that another node can claim it. Call *on_parked* with the result."""
+
+        def parked(error: RejectedError | None) -> None:
+            if error is None and session in self._all:
+                session.lose()
+            on_parked(error)
+
+        if self.shared is not None:
+            self.shared.park(session.id, session.save(), parked)
+
+    def give_away(self, session: ProgramSession) -> None:
+        """Free *session*, which another node has now, and log that it has gone there."""
+        self._all.discard(session)
+        self._log_leave(session, RESUMED_ELSEWHERE)
+        self.hub.give_away(session.member)
+
+    def adopt(self, found: FoundSession, resume: Resume, generation: int, connection: Connection) -> ProgramSession:
+        """Go on with the session *found*, which this node has claimed. It waits for *connection*."""
+        session = ProgramSession(self, resume.token, found.grace, found.session)
+        session.attempt = found.attempt
+        session.has_client_token = True
+        session.address = connection.address
+        member = self.hub.other_nodes.adopt(found.person, generation, proxy(session), connection.source)
+        self._begin(session, member, connection.address)
+        session.restore(found.memory, resume.told)
+        session.begin_grace()
+        return session
+
+
+def hash_token(token: str) -> str:
+    """Return a hash of *token*, which other nodes and the database may know. The token is random, so no salt helps."""
+    return sha256(token.encode()).hexdigest()

@@ -50,7 +50,7 @@ class SnapshotTaker:
         max_bytes: int,
         on_snapshot: Callable[[JoinResult], None],
     ) -> None:
-        directory = connection.sessions.directory
+        room_views = connection.sessions.room_views
         self.room = room
         self.unused_bytes = 0
         """Number of bytes that remain when the snapshot is complete."""
@@ -59,12 +59,12 @@ class SnapshotTaker:
         self._encoder = connection.encoder_for(room)
         self.release = connection.peer.subscribe(room.publisher, self._encoder, held=True)
         """A function that starts to send the events of the stream, unless it has ended meanwhile."""
-        self._recent = directory.recent_lines(room)
+        self._recent = room_views.recent_lines(room)
         self._last = room.last_seq
         self._topic = _fit_text(room.topic, max_bytes // 8)
         self._count = len(room.members)
         space = max_bytes - ROOM_BYTES - 2 * len(self._topic.encode())
-        self._page = directory.first_members(room, SNAPSHOT_MEMBERS, space // 2)
+        self._page = room_views.first_members(room, SNAPSHOT_MEMBERS, space // 2)
         self._space = space - self._page.size
         self._after = None if isinstance(after, UnsetType) else after
         if isinstance(replay, UnsetType):

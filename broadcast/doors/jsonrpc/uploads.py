@@ -12,7 +12,7 @@ from broadcast.core.events import FileInfo, Shared, StoreFailed
 from broadcast.core.file_names import clean_file_name
 from broadcast.doors.jsonrpc.accounts import session_gone
 from broadcast.doors.jsonrpc.encoder import describe_file, describe_loss
-from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
+from broadcast.doors.jsonrpc.errors import RpcError, explain_rejection, refusal
 from broadcast.doors.jsonrpc.messages import UploadParams, UploadResult
 
 if TYPE_CHECKING:
@@ -101,4 +101,4 @@ def _answer_repetition(hub: Hub, call: Call, first: Stored | StoreFailed | UidRe
 
 
 def _unknown(error: JournalError) -> RpcError:
-    return RpcError(Code.INTERNAL_ERROR, f"The journal cannot say whether it has this uid: {error}. Try again later.")
+    return refusal("not-known", f"The journal cannot say whether it has this uid: {error}. Try again later.")

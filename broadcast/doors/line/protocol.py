@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
-    from broadcast.core.hub import Hub, Settings
+    from broadcast.core.hub import Hub
     from broadcast.core.interfaces import Encoder
     from broadcast.core.membership import Link
+    from broadcast.core.settings import Settings
     from broadcast.core.time_slice import CallSoon
     from broadcast.delivery.subscriber import Registry
     from broadcast.net.connections import Connections
@@ -289,14 +290,13 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
 
     def has_replaced(self, other: Link) -> bool:
         """Return whether *other* is dead and comes from the same address; see ``core.membership.Link``."""
-        if not isinstance(other, BroadcastProtocol):
-            return False
         address = peer_ip(self.transport.getPeer())
-        return (
-            address is not None
-            and address == peer_ip(other.transport.getPeer())
-            and self.factory.seconds_unanswered(other.transport) >= GHOST_SECONDS
-        )
+        return isinstance(other, BroadcastProtocol) and address is not None and other.is_replaced_from(address)
+
+    def is_replaced_from(self, address: str) -> bool:
+        """Return whether this connection is dead and comes from *address*; see ``core.membership.Link``."""
+        seconds = self.factory.seconds_unanswered(self.transport)
+        return address == peer_ip(self.transport.getPeer()) and seconds >= GHOST_SECONDS
 
     def end(self) -> None:
         """Leave and disconnect, because the client has connected again."""

@@ -79,7 +79,7 @@ class WebDoor:
             clock,
             settings.path,
         )
-        self.site.routes[WEBSOCKET] = websocket_handler(programs)
+        self.site.routes |= {WEBSOCKET: websocket_handler(programs), login.LOGOUT: login.logout_handler(hub)}
         self.factory = HttpFactory(
             self.site.handle,
             self.site.refuse,

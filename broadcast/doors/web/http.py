@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 """The headers of a reply: names and values."""
 
+_bearer: Final = re.compile(rb"Bearer +([!-~]+)", re.IGNORECASE)
 PLAIN_TEXT: Final = (b"Content-Type", b"text/plain; charset=utf-8")
 
 
@@ -145,6 +147,12 @@ Handler: TypeAlias = Callable[[Request, Reply], None]
 def respond_text(reply: Reply, status: int, text: str, headers: Headers = ()) -> None:
     """Send *text*, one line without its end."""
     reply.respond(status, (PLAIN_TEXT, *headers), f"{text}\n".encode())
+
+
+def read_bearer(request: Request) -> str | None:
+    """Return the token in the header ``Authorization: Bearer TOKEN`` of *request*, None without one."""
+    match = _bearer.fullmatch(request.headers.get(b"authorization", b"").strip())
+    return None if match is None else match[1].decode()
 
 
 def respond_not_allowed(reply: Reply, allowed: str) -> None:

@@ -4,6 +4,8 @@
 ``/login/callback``   is where the provider sends it back. The server redeems the code, then sends it to the page.
 ``/login/result``     gives the page the result once: a one-time login for ``hello`` or ``login``, or an error.
 
+``/logout?nick=NICK`` voids the remembered login in ``Authorization: Bearer LOGIN``. It also works without a provider.
+
 No address of the page holds a secret, and no token of the provider leaves the server.
 """
 
@@ -20,19 +22,21 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from broadcast.core.errors import LoginFailed, RejectedError
-from broadcast.core.interfaces import Identity, PageLogin
+from broadcast.core.login_interfaces import Identity, PageLogin
+from broadcast.core.sanitize import sanitize
 from broadcast.doors.jsonrpc.accounts import check_safety
 from broadcast.doors.jsonrpc.errors import explain_rejection
-from broadcast.doors.web.http import respond_not_allowed, respond_text
+from broadcast.doors.web.http import read_bearer, respond_not_allowed, respond_text
 
 if TYPE_CHECKING:
     from broadcast.core.hub import Hub
-    from broadcast.doors.web.http import Headers, Reply, Request
+    from broadcast.doors.web.http import Handler, Headers, Reply, Request
     from broadcast.doors.web.page_address import PageAddress
 
 BEGIN: Final = "/login"
 CALLBACK: Final = "/login/callback"
 RESULT: Final = "/login/result"
+LOGOUT: Final = "/logout"
 COOKIE: Final = "broadcast-login"
 LOGIN_SECONDS: Final = 600
 """Time for which a login waits for its user, in seconds."""
@@ -179,6 +183,29 @@ class LoginPages:
         """Return the login of the cookie of *request*, None if there is none or it has expired."""
         login = self._logins.get(_hash(_read_cookie(request)))
         return login if login is not None and login.end > self._now() else None
+
+
+def logout_handler(hub: Hub) -> Handler:
+    """Return the handler of ``/logout``. A person who has not joined can end a remembered login there."""
+
+    def handle(request: Request, reply: Reply) -> None:
+        if request.method != "POST":
+            respond_not_allowed(reply, "POST")
+            return
+
+        def respond(error: RejectedError | None) -> None:
+            if error is None:
+                reply.respond(204, (_NO_STORE,))
+            else:
+                respond_text(reply, 503, str(explain_rejection(error)), (_NO_STORE,))
+
+        try:
+            nick = sanitize(_parse(request.query).get("nick", ""))
+            hub.authenticator.forget(nick, read_bearer(request) or "", respond)
+        except RejectedError as error:  # the account is being deleted
+            respond(error)
+
+    return handle
 
 
 def _redirect(reply: Reply, target: str, *headers: tuple[bytes, bytes]) -> None:

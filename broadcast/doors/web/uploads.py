@@ -15,7 +15,7 @@ from broadcast.core.errors import FileRejected, NotStored
 from broadcast.core.events import Shared
 from broadcast.core.file_names import format_size
 from broadcast.doors.web.downloads import Downloads
-from broadcast.doors.web.http import respond_text
+from broadcast.doors.web.http import read_bearer, respond_text
 from broadcast.files.contents import SharedFile
 from broadcast.files.store import SharePlan, StoreError, StoreFull, WrongContent
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from broadcast.files.store import FileStore, Upload
 
 _content_range: Final = re.compile(rb"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.IGNORECASE)
-_bearer: Final = re.compile(rb"Bearer +([!-~]+)", re.IGNORECASE)
 _UNAUTHORIZED: Final = (
     "An upload needs its token: type /upload-link in the room for a command that has one. (The header is "
     "Authorization: Bearer TOKEN.)"
@@ -56,12 +55,12 @@ class UploadDoor:
 
     def handle(self, request: Request, reply: Reply) -> None:
         """Reply to *request*, whose path is ``/files/NAME``."""
-        match = _bearer.fullmatch(request.headers.get(b"authorization", b"").strip())
+        token = read_bearer(request)
         if request.method not in ("DELETE", "HEAD", "PUT"):
             respond_text(reply, 405, "A file is uploaded with PUT.", ((b"Allow", b"DELETE, HEAD, PUT"),))
-        elif match is None:
+        elif token is None:
             respond_text(reply, 401, _UNAUTHORIZED, ((b"WWW-Authenticate", b"Bearer"),))
-        elif (slot := self.uploads.find(match[1].decode())) is None:
+        elif (slot := self.uploads.find(token)) is None:
             respond_text(reply, 410, _NO_SLOT)
         elif request.method == "HEAD":
             reply.respond(204, (_offset(self._received(slot)), (b"Cache-Control", b"no-store")))

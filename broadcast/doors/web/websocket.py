@@ -120,7 +120,7 @@ class WebSocketConnection(ProgramConnection):
 
     def encoder_for(self, room: Room) -> RoomEncoder:
         """Return the encoder for the stream of *room* to the client."""
-        return self.sessions.directory.encoder_for(room, frame_line)
+        return self.sessions.room_views.encoder_for(room, frame_line)
 
     def send(self, line: bytes) -> None:
         """Append *line* to the responses. It may also be several lines, or none."""

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from queue import Empty
 from threading import Event as Flag
 from threading import Thread
 from time import monotonic, sleep
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import psycopg
 
-from broadcast.core.errors import JournalError
+from broadcast.core.errors import AccountConflict, JournalError
 from broadcast.core.events import STORED, Event, Repeated, StoreFailed
 from broadcast.core.stats import CommitStats
 from broadcast.journals.batch_queue import COMMITTED, BatchQueue, Item, RecordWrite, failed
@@ -27,28 +28,38 @@ from broadcast.journals.postgres.database import (
     Database,
     describe_error,
     is_fatal,
+    is_lease_lost,
     is_stale,
     is_timeout,
     to_text,
 )
-from broadcast.journals.postgres.merging import Merger, Segment
-from broadcast.journals.postgres.records import CHANGE_RECORDS, encode_changes
+from broadcast.journals.postgres.leases import Writer
+from broadcast.journals.postgres.merging import Merger, Segment, is_behind
+from broadcast.journals.postgres.records import CHANGE_RECORDS, encode_writes
 from broadcast.journals.postgres.room_log import PostgresRoomLog
 from broadcast.journals.postgres.rows import DURABLE, Row, encode, is_streamed, to_row
 
 MAX_EVENTS = 512
 """Maximum number of events in one batch."""
 PROBE_SECONDS = 2.0
-"""Seconds between two checks, while no event arrives, whether the database can be used."""
+"""Time between two checks, while no event arrives, whether the database can be used."""
 RETRY_SECONDS = 4.0
 """Time for which a batch is tried again when the database has just become unreachable, and others wait for it."""
-PAUSE = 0.2
-"""Seconds between two tries."""
+PAUSE_SECONDS = 0.2
+"""Time between two tries."""
 
 _LATE = (*COMMITTED, StoreFailed, Repeated)
 """The events that wait for the outcome of a batch in doubt."""
 
 Chunk: TypeAlias = tuple[PostgresRoomLog, Sequence[Event]]
+
+
+class ReportRecords(Protocol):
+    """The type of ``RecordFeed.add_own``."""
+
+    def __call__(self, number: int, reports: Sequence[Callable[[], None]], *, is_change: bool) -> None:
+        """Call *reports* in their turn."""
+
 
 _APPEND = "SELECT append(%s, %s, %s, %s::text[], %s::jsonb)"
 _NOTHING: tuple[object, ...] = ([], "[]")
@@ -66,35 +77,40 @@ class _AbandonedError(Exception):
 class CommitThread:
     """The thread that stores the events of *queue* with connections to *database*.
 
-    *epoch* is that of this server, and *batch* the number of its last batch. All events go to *merger*, those of a room
-    in order, each as stored or as ``StoreFailed``. *read_others* is called with rooms in which events of other servers
-    come first. *stats* records the commits.
+    *writer* is this node. All events go to *merger*, those of a room in order, each as stored or as ``StoreFailed``.
+    *read_others* is called with rooms in which events of other nodes come first. *stats* records the commits.
+
+    *on_lost* is called, on this thread, when other nodes have removed this one, or with the name of a room in which the
+    database has lost delivered lines. *report_records* receives the results of changes of records; see
+    ``RecordFeed.add_own``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a part of the journal
         self,
         database: Database,
-        epoch: int,
-        batch: int,
+        writer: Writer,
         queue: BatchQueue[PostgresRoomLog],
         merger: Merger[PostgresRoomLog],
         stats: CommitStats,
         read_others: Callable[[Sequence[PostgresRoomLog]], None],
+        on_lost: Callable[[str], None],
+        report_records: ReportRecords,
     ) -> None:
         self._database = database
-        self._epoch = epoch
-        self._batch = batch
+        self._epoch, self._batch = writer
         self._queue = queue
         self._merger = merger
         self._stats = stats
         self._read_others = read_others
+        self._on_lost = on_lost
+        self._report_records = report_records
         self._db: Connection | None = None
         self._next_try = 0.0
         """Time before which no other connection is tried."""
         self._waiting: Sequence[Chunk] = ()
         """The events of the batch in flight. It is empty if none but lines and topics wait for its result."""
-        self._owed: list[Chunk] = []
-        """Joins, leaves and the like that could not be stored. Other servers receive them later."""
+        self._deferred: list[Chunk] = []
+        """Joins, leaves and the like that could not be stored. They are stored later, for the other nodes."""
         self._closing = Flag()
         # A daemon thread, so that a process that exits without closing the journal does not hang.
         self._thread = Thread(target=self._run, name="journal writer", daemon=True)
@@ -124,28 +140,62 @@ class CommitThread:
                 self._call(_APPEND, *_NOTHING)
                 if self._stats.last_error:
                     self._stats.record_success(self._stats.now() - began)
-                if self._owed:
+                if self._deferred:
                     self._store(())
 
     def _store_records(self, writes: Sequence[RecordWrite]) -> None:
-        """Make the changes of records in *writes* and report the result. Never raises another error than the end."""
-        changes = [change for write in writes for change in write.changes]
-        failure: JournalError | None = None
+        """Make the changes of records in *writes*, and report the results. Raises only ``_AbandonedError``."""
         try:
             began = self._stats.now()
-            self._call(CHANGE_RECORDS, encode_changes(changes))
+            answer = self._call(CHANGE_RECORDS, encode_writes(write.changes for write in writes))
             self._stats.record_success(self._stats.now() - began)
         except _NotStoredError as error:
-            failure = JournalError(str(error))
-        for write in writes:
-            write.on_done(failure)
+            for write in writes:
+                write.on_done(JournalError(str(error)))
+            return
+        refused = {int(index): AccountConflict(why) for index, why in answer["refused"].items()}
+        reports = [partial(write.on_done, refused.get(index)) for index, write in enumerate(writes)]
+        self._report_records(answer["number"], reports, is_change=answer["is_change"])
 
     def _store(self, batch: Sequence[Chunk]) -> None:
         """Store *batch*, and give its events to the merger."""
+        rooms, rows, chunks = self._to_rows([*self._deferred, *batch])
+        if not rows:
+            self._merger.pass_on(chunks)
+            return
+        deferred = len(self._deferred)
+        logs = {log for log, _ in chunks}
+        self._merger.begin(logs)
+        self._waiting = chunks[deferred:]
+        began = self._stats.now()
+        try:
+            answer = self._call(_APPEND, [*map(to_text, rooms)], encode(rows))
+        except _NotStoredError as error:
+            self._merger.end(logs)
+            self._defer(chunks[deferred:])
+            waiting = [(log, self._still_waiting(events)) for log, events in chunks[deferred:]]
+            self._merger.pass_on(self._fail(waiting, str(error)))
+            return
+        if self._stats.last_error or any(row[1] in DURABLE for row in rows):
+            self._stats.record_success(self._stats.now() - began)
+        segments = _number(chunks, dict(zip(rooms, answer["rooms"], strict=True)), answer["repeated"])
+        for index, (log, segment) in enumerate(segments):
+            events = [] if index < deferred else self._still_waiting(segment.events)
+            segments[index] = log, segment._replace(events=events)
+        del self._deferred[:deferred]
+        self._deliver(segments)
+
+    def _to_rows(
+        self, batch: Sequence[Chunk]
+    ) -> tuple[dict[str, int], list[Row], list[tuple[PostgresRoomLog, list[Event]]]]:
+        """Return the rooms of the rows of *batch*, with their indexes, the rows, and the chunks to deliver.
+
+        In these, ``StoreFailed`` stands for each event that cannot be stored.
+        """
         rooms: dict[str, int] = {}
         rows: list[Row] = []
         chunks: list[tuple[PostgresRoomLog, list[Event]]] = []
-        for log, events in (*self._owed, *batch):
+        for log, events in batch:
             index = rooms.get(log.name, len(rooms))
             returned: list[Event] = []
             for event in events:
@@ -158,30 +208,14 @@ class CommitThread:
                     rows.append(row)
                 returned.append(event)
             chunks.append((log, returned))
-        if not rows:
-            self._merger.pass_on(chunks)
-            return
-        owed = len(self._owed)
-        logs = {log for log, _ in chunks}
-        self._merger.begin(logs)
-        self._waiting = chunks[owed:]
-        began = self._stats.now()
-        try:
-            answer = self._call(_APPEND, [*map(to_text, rooms)], encode(rows))
-        except _NotStoredError as error:
-            self._merger.end(logs)
-            self._owe(chunks[owed:])
-            waiting = [(log, self._still_waiting(events)) for log, events in chunks[owed:]]
-            self._merger.pass_on(self._fail(waiting, str(error)))
-            return
-        if self._stats.last_error or any(row[1] in DURABLE for row in rows):
-            self._stats.record_success(self._stats.now() - began)
-        segments = _number(chunks, dict(zip(rooms, answer["rooms"], strict=True)), answer["repeated"])
-        for index, (log, segment) in enumerate(segments):
-            events = [] if index < owed else self._still_waiting(segment.events)
-            segments[index] = log, segment._replace(events=events)
-        del self._owed[:owed]
-        if behind := self._merger.add_own(segments):
+        return rooms, rows, chunks
+
+    def _deliver(self, segments: Sequence[tuple[PostgresRoomLog, Segment]]) -> None:
+        """Give *segments* to the merger, unless the database has lost lines and given their numbers again."""
+        if lost := [log for log, segment in segments if is_behind(segment.begin, log.stream.position)]:
+            self._merger.end(log for log, _ in segments)
+            self._on_lost(lost[0].name)
+        elif behind := self._merger.add_own(segments):
             self._read_others(behind)
 
     def _call(self, statement: str, *values: object) -> Mapping[str, Any]:
@@ -197,6 +231,8 @@ class CommitThread:
             except Exception as error:
                 reason = describe_error(error)
                 self._stats.record_failure(reason, 0)
+                if is_lease_lost(error):
+                    self._on_lost("")
                 is_refused = self._db is not None and not (self._db.closed or is_fatal(error))
                 if is_refused and (not in_doubt or is_stale(error)):
                     raise _NotStoredError(reason) from error
@@ -221,7 +257,7 @@ class CommitThread:
             self._release(reason)
         if self._closing.is_set() and late >= 0:
             raise _AbandonedError
-        sleep(PAUSE)
+        sleep(PAUSE_SECONDS)
 
     def _execute(self, statement: str, *values: object, at_once: bool) -> Mapping[str, Any]:
         """Return the result of one call. If not *at_once*, connect only if the last try was some time ago."""
@@ -238,7 +274,7 @@ class CommitThread:
         return row[0]  # type: ignore[no-any-return]
 
     def _release(self, reason: str) -> None:
-        """Let nothing but lines and topics wait for the outcome of a batch in doubt, and let new ones of these fail."""
+        """Let only lines and topics wait for the outcome of a batch in doubt. Let new lines and topics fail."""
         waiting, self._waiting = self._waiting, ()
         self._merger.pass_by(
             [(log, [each for each in events if not isinstance(each, _LATE)]) for log, events in waiting]
@@ -246,14 +282,14 @@ class CommitThread:
         while (item := self._queue.drain()) is not None:
             for write in item.writes:
                 write.on_done(JournalError(reason))
-            self._owe(item.chunks)
+            self._defer(item.chunks)
             self._merger.pass_by(self._fail(item.chunks, reason))
 
-    def _owe(self, chunks: Iterable[Chunk]) -> None:
+    def _defer(self, chunks: Iterable[Chunk]) -> None:
         """Store the events without a number of *chunks* later, except topics."""
         for log, events in chunks:
-            if owed := [event for event in events if is_streamed(event) and not isinstance(event, COMMITTED)]:
-                self._owed.append((log, owed))
+            if deferred := [event for event in events if is_streamed(event) and not isinstance(event, COMMITTED)]:
+                self._deferred.append((log, deferred))
 
     def _still_waiting(self, events: list[Event]) -> list[Event]:
         """Return those of *events*, from the batch in flight, that ``_release`` has not passed on."""

@@ -14,7 +14,7 @@ from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from broadcast.core.errors import JournalError, JournalInUse
-from broadcast.journals.postgres.schema import STALE
+from broadcast.journals.postgres.schema import LEASE_LOST, STALE
 
 CONNECT_SECONDS = 2
 """Time for a connection to one host."""
@@ -124,8 +124,8 @@ class Database:
 
 def describe_error(error: Exception) -> str:
     """Return why an event was not stored, as one short line."""
-    if is_stale(error):
-        return "another server has taken the name of this one"
+    if is_lease_lost(error):
+        return "this server has lost its lease"
     if isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or is_fatal(error)):
         return _UNREACHABLE
     return _REASONS.get(type(error)) or f"the journal cannot be written: {_one_line(error)}"
@@ -137,8 +137,13 @@ def is_fatal(error: Exception) -> bool:
 
 
 def is_stale(error: Exception) -> bool:
-    """Return whether *error* says that the epoch or the number of a batch is no longer valid."""
-    return isinstance(error, psycopg.Error) and error.sqlstate == STALE
+    """Return whether *error* says that a call is not valid any more, and can never take effect."""
+    return isinstance(error, psycopg.Error) and error.sqlstate in {STALE, LEASE_LOST}
+
+
+def is_lease_lost(error: Exception) -> bool:
+    """Return whether *error* says that other servers have removed this one."""
+    return isinstance(error, psycopg.Error) and error.sqlstate == LEASE_LOST
 
 
 def is_timeout(error: Exception) -> bool:

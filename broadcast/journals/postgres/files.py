@@ -87,7 +87,7 @@ class PostgresContents:
             share = msgspec.json.encode(values).decode()
             try:
                 self._execute("SELECT add_share(%s, %s::jsonb)", token, share)
-            except UniqueViolation:  # another server has stored the same content meanwhile
+            except UniqueViolation:  # another node has stored the same content meanwhile
                 self._execute("SELECT add_share(%s, %s::jsonb)", token, share)
         finally:
             part.remove()

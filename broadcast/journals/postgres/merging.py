@@ -1,7 +1,7 @@
-"""The merging of the events of this server and of the other servers, in the order of the database.
+"""The merging of the events of this node and of the other nodes, in the order of the database.
 
 The position of a room is a pair: the number of its last line, and the place of its last event without a number. Each
-batch of this server is a *segment* of the room: it begins at the position to which the database had come before.
+batch of this node is a *segment* of the room: it begins at the position to which the database had come before.
 """
 
 from __future__ import annotations
@@ -18,8 +18,13 @@ Position: TypeAlias = tuple[int, int]
 """Number of the last line, and place of the last event in the table ``stream``."""
 
 
+def is_behind(found: Position, delivered: Position) -> bool:
+    """Return whether the database, which has come to *found*, lacks events that it had when they were *delivered*."""
+    return found[0] < delivered[0] or found[1] < delivered[1]
+
+
 class Segment(NamedTuple):
-    """Events of this server that follow one another in a room, from the position *begin* to *end*."""
+    """Events of this node that follow one another in a room, from the position *begin* to *end*."""
 
     begin: Position
     end: Position
@@ -46,12 +51,12 @@ class MergedStream:
         self.others: deque[ReadEvent] = deque()
         """Events that were read, some of which may be those of a segment."""
         self.foreign: deque[Event] = deque()
-        """Events of other servers that ``drain`` has returned, and that are not in delivery yet."""
+        """Events of other nodes that ``drain`` has returned, and that are not in delivery yet."""
         self.in_flight = False
         """Whether a batch with events of this room was sent, and its result is not known."""
 
     def take_foreign(self, events: Sequence[Event]) -> list[Event]:
-        """Return those of *events*, which are in delivery now, that come from other servers."""
+        """Return those of *events*, which are in delivery now, that come from other nodes."""
         if not self.foreign:
             return []
         ids = {id(event) for event in events}
@@ -94,7 +99,7 @@ L = TypeVar("L", bound=MergedLog)
 
 
 class Merger(Generic[L]):
-    """Passes the events of this server and of the others to *committed*. Any thread may use it."""
+    """Passes the events of this node and of the others to *committed*. Any thread may use it."""
 
     def __init__(self, committed: CommittedQueue[L]) -> None:
         self._committed = committed
@@ -114,24 +119,27 @@ class Merger(Generic[L]):
                 self._deliver(log)
 
     def add_own(self, segments: Iterable[tuple[L, Segment]]) -> list[L]:
-        """Add the segments of the batch in flight. Return the logs in which events of other servers come first."""
+        """Add the segments of the batch in flight. Return the logs in which events of other nodes come first."""
         with self._lock:
             ready: list[tuple[L, Sequence[Event]]] = []
             behind: list[L] = []
+            added: dict[L, None] = {}
             for log, segment in segments:
-                stream = log.stream
-                stream.in_flight = False
-                stream.segments.append(segment)
-                if events := stream.drain():
+                log.stream.in_flight = False
+                log.stream.segments.append(segment)
+                added[log] = None
+            # Only now, because a room can have several segments, and all of them may have been read already.
+            for log in added:
+                if events := log.stream.drain():
                     ready.append((log, events))
-                if stream.segments:
+                if log.stream.segments:
                     behind.append(log)
             if ready:
                 self._committed.add(ready)
             return behind
 
     def pass_on(self, chunks: Iterable[tuple[L, Sequence[Event]]]) -> None:
-        """Deliver events that are not in the database, in their place among those of this server."""
+        """Deliver events that are not in the database, in their place among those of this node."""
         with self._lock:
             ready: list[tuple[L, Sequence[Event]]] = []
             for log, events in chunks:
@@ -143,7 +151,7 @@ class Merger(Generic[L]):
                 self._committed.add(ready)
 
     def add_read(self, log: L, events: Iterable[ReadEvent], read_to: Position) -> None:
-        """Add *events* of all servers, in order, which were read up to the position *read_to*."""
+        """Add *events* of all nodes, in order, which were read up to the position *read_to*."""
         with self._lock:
             stream = log.stream
             stream.others.extend(each for each in events if each.position > stream.read_to)
@@ -151,7 +159,7 @@ class Merger(Generic[L]):
             self._deliver(log)
 
     def start(self, log: L, events: Sequence[Event]) -> None:
-        """Deliver *events* of other servers as the first ones of *log*."""
+        """Deliver *events* of other nodes as the first ones of *log*."""
         with self._lock:
             if events:
                 log.stream.foreign.extend(events)

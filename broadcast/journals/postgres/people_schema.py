@@ -5,30 +5,35 @@ from __future__ import annotations
 TABLES = """
 CREATE TABLE people (
     key text COLLATE "C" PRIMARY KEY, look text COLLATE "C" UNIQUE, node text NOT NULL, session bigint NOT NULL,
-    nick text NOT NULL, account bigint NOT NULL, away boolean NOT NULL, away_reason text NOT NULL, address text
+    nick text NOT NULL, account bigint NOT NULL, away boolean NOT NULL, away_reason text NOT NULL, address text,
+    generation integer NOT NULL DEFAULT 0
 ) WITH (fillfactor = 70);
 CREATE INDEX people_session ON people (session);
 CREATE INDEX people_node ON people (node);
 COMMENT ON TABLE people IS 'The people who are here. During a rename, a person has two rows for a moment.';
 COMMENT ON COLUMN people.key IS 'The folded nickname.';
 COMMENT ON COLUMN people.look IS 'The look of the nickname, if nicknames must not look alike.';
-COMMENT ON COLUMN people.node IS 'The server to which the person is connected.';
+COMMENT ON COLUMN people.node IS 'The server that has the session; empty if none has. See the table sessions.';
 COMMENT ON COLUMN people.session IS 'The session.';
 COMMENT ON COLUMN people.nick IS 'The nickname.';
 COMMENT ON COLUMN people.account IS 'The account to which the session is logged in; 0 if there is none.';
 COMMENT ON COLUMN people.away IS 'Whether the person is away.';
 COMMENT ON COLUMN people.away_reason IS 'The reason; empty if there is none.';
 COMMENT ON COLUMN people.address IS 'The IP address; NULL for a connection of the machine of the server.';
+COMMENT ON COLUMN people.generation IS 'A number that rises when the session moves to another server.';
 
 CREATE TABLE mail (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, node text NOT NULL, sender text NOT NULL, body jsonb NOT NULL
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, node text NOT NULL, sender text NOT NULL, body jsonb NOT NULL,
+    session bigint, stored timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX mail_node ON mail (node, id);
 COMMENT ON TABLE mail IS 'Messages from server to server, about one person or to all. The recipient deletes them.';
 COMMENT ON COLUMN mail.id IS 'The place in the order of all messages.';
-COMMENT ON COLUMN mail.node IS 'The server that receives the message.';
+COMMENT ON COLUMN mail.node IS 'The server that receives the message; empty while no server has the session.';
 COMMENT ON COLUMN mail.sender IS 'The server that has sent it.';
 COMMENT ON COLUMN mail.body IS 'The kind and the contents.';
+COMMENT ON COLUMN mail.session IS 'The session that the message is for, if it is for one.';
+COMMENT ON COLUMN mail.stored IS 'The time at which it was sent.';
 """
 
 FUNCTIONS = """
@@ -36,6 +41,17 @@ CREATE FUNCTION people_channel() RETURNS text LANGUAGE sql STABLE AS $$
     SELECT left(current_schema(), 40) || ' people'
 $$;
 COMMENT ON FUNCTION people_channel IS 'Return the name of the channel for notifications about people and mail.';
+
+CREATE FUNCTION notify_people(p_node text, p_news jsonb) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    payload text := jsonb_build_array(p_node, p_news)::text;
+BEGIN
+    IF p_news <> '[]' THEN
+        PERFORM pg_notify(people_channel(), CASE WHEN octet_length(payload) < 7800 THEN payload ELSE '' END);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION notify_people IS 'Notify all servers of news. An empty notification stands for more than fit.';
 
 CREATE FUNCTION change_people(p_node text, p_changes jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -46,7 +62,7 @@ DECLARE
     item jsonb;
     person people;
     rival people;
-    payload text;
+    more jsonb;
 BEGIN
     -- One server at a time, so that notifications have the order of the changes, and there is no deadlock.
     PERFORM pg_advisory_xact_lock(hashtext(people_channel()), 1);
@@ -62,8 +78,10 @@ BEGIN
                 SELECT * INTO rival FROM people
                     WHERE (key = person.key OR look = person.look) AND session <> person.session
                     ORDER BY key <> person.key LIMIT 1;
-                IF FOUND THEN
-                    answer := to_jsonb(CASE WHEN rival.key = person.key THEN '' ELSE rival.nick END);
+                IF FOUND OR EXISTS (
+                    SELECT FROM people WHERE session = person.session AND generation <> person.generation
+                ) THEN
+                    answer := to_jsonb(CASE WHEN rival.key <> person.key THEN rival.nick ELSE '' END);
                 ELSE
                     DELETE FROM people WHERE session = person.session AND (key = person.key OR look = person.look);
                     INSERT INTO people SELECT person.*;
@@ -72,22 +90,30 @@ BEGIN
             WHEN 'update' THEN
                 UPDATE people SET nick = person.nick, account = person.account, away = person.away,
                     away_reason = person.away_reason, address = person.address
-                    WHERE key = person.key AND session = person.session;
+                    WHERE key = person.key AND session = person.session AND generation = person.generation;
                 IF FOUND THEN
                     news := news || jsonb_build_array(jsonb_build_array('here', to_jsonb(person)));
                 END IF;
             WHEN 'release' THEN
-                DELETE FROM people WHERE key = person.key AND session = person.session;
+                DELETE FROM people
+                    WHERE key = person.key AND session = person.session AND generation = person.generation;
                 IF FOUND THEN
                     news := news || jsonb_build_array(jsonb_build_array('gone', person.session, person.nick));
                 END IF;
             WHEN 'send' THEN
                 SELECT * INTO rival FROM people WHERE session = (change ->> 1)::bigint LIMIT 1;
-                IF FOUND THEN
-                    INSERT INTO mail (node, sender, body) VALUES (rival.node, p_node, change -> 2);
-                    news := news || '[["mail"]]';
-                ELSE
+                IF NOT FOUND THEN
                     answer := 'false';
+                ELSIF rival.node = '' AND change #>> '{2,2}' = 'Expulsion' THEN
+                    UPDATE sessions
+                        SET until = now(), reason = change #>> '{2,3,reason}', "by" = change #>> '{2,3,by}'
+                        WHERE session = rival.session;
+                    answer := 'true';
+                ELSE
+                    INSERT INTO mail (node, sender, body, session)
+                        VALUES (rival.node, p_node, change -> 2, rival.session);
+                    news := news || '[["mail"]]';
+                    answer := CASE WHEN rival.node = '' THEN 'true' ELSE 'null' END;
                 END IF;
             WHEN 'answer' THEN
                 INSERT INTO mail (node, sender, body) VALUES (change ->> 1, p_node, change -> 2);
@@ -96,42 +122,18 @@ BEGIN
                 INSERT INTO mail (node, sender, body)
                     SELECT leases.node, p_node, change -> 2 FROM leases WHERE leases.node <> p_node;
                 news := news || '[["mail"]]';
+            ELSE
+                SELECT changed.answer, changed.news INTO answer, more
+                    FROM change_session(p_node, change ->> 0, item) AS changed;
+                news := news || more;
         END CASE;
         answers := answers || jsonb_build_array(answer);
     END LOOP;
-    IF news <> '[]' THEN
-        payload := jsonb_build_array(p_node, news)::text;
-        PERFORM pg_notify(people_channel(), CASE WHEN octet_length(payload) < 7800 THEN payload ELSE '' END);
-    END IF;
+    PERFORM notify_people(p_node, news);
     RETURN answers;
 END
 $$;
 COMMENT ON FUNCTION change_people IS
-    'Make changes for a server, and notify others: take, update or release a nickname; send, answer or publish mail.';
-
-CREATE FUNCTION forget_people(p_node text) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    DELETE FROM people WHERE node = p_node;
-    DELETE FROM mail WHERE node = p_node;
-    DELETE FROM leases WHERE node = p_node;
-    PERFORM pg_notify(people_channel(), '');
-END
-$$;
-COMMENT ON FUNCTION forget_people IS 'Remove the people of a server, which starts, ends, or is dead.';
-
-CREATE FUNCTION renew(p_node text, p_seconds double precision) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-    dead leases;
-BEGIN
-    INSERT INTO leases AS l (node, epoch, until)
-        SELECT p_node, epoch, now() + make_interval(secs => p_seconds) FROM writers WHERE node = p_node
-        ON CONFLICT (node) DO UPDATE SET until = excluded.until, epoch = excluded.epoch;
-    FOR dead IN SELECT * FROM leases WHERE until < now() ORDER BY node FOR UPDATE SKIP LOCKED LOOP
-        IF expel(dead.node, dead.epoch) THEN
-            PERFORM forget_people(dead.node);
-        END IF;
-    END LOOP;
-END
-$$;
-COMMENT ON FUNCTION renew IS 'Renew the lease of a server, and remove those whose lease has run out.';
+    'Make changes for a server, and notify others: take, update or release a nickname; send, answer or publish mail; '
+    'and those of change_session.';
 """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -12,12 +12,14 @@ import psycopg
 
 from broadcast.core.errors import JournalError
 from broadcast.core.interfaces import AuditCallback, PrivateLinesCallback, Records
+from broadcast.core.nicknames import casefold_key
 from broadcast.core.records import (
     AccountRecord,
     AddAudit,
     AddPrivate,
     AuditEntry,
     Ban,
+    ChangeAccount,
     DeleteAccount,
     DeleteBan,
     MarkDelivered,
@@ -36,7 +38,9 @@ from broadcast.journals.postgres.database import Connection, from_text, to_text
 from broadcast.journals.query_thread import Kind, Query
 
 CHANGE_RECORDS = "SELECT change_records(%s, %s, %s, %s::jsonb)"
-"""The call that makes changes. Its parameters: node, epoch, batch, and the result of ``encode_changes``."""
+"""The call that makes changes. Its parameters: node, epoch, batch, and the result of ``encode_writes``."""
+ID_STEP = 256
+"""Distance between the ids that one node gives, and so one more than the maximum number of nodes."""
 SEARCH_ROWS = 2048
 """Maximum number of private lines to search in one call, which takes about 10 ms."""
 MAX_ID = 2**63 - 1
@@ -54,15 +58,19 @@ _TABLES: dict[type[Any], str] = {
 _COLUMNS = {kind: ", ".join(f'"{field.name}"' for field in fields(kind)) for kind in _TABLES}
 
 
-def encode_changes(changes: Iterable[RecordChange]) -> str:
-    """Return *changes* as JSON for the function ``change_records``."""
-    return msgspec.json.encode([_encode(change) for change in changes]).decode()
+def encode_writes(writes: Iterable[Sequence[RecordChange]]) -> str:
+    """Return *writes* as JSON for the function ``change_records``."""
+    return msgspec.json.encode([[_encode(change) for change in changes] for changes in writes]).decode()
 
 
 def _encode(change: RecordChange) -> tuple[str, dict[str, object]]:
     match change:
-        case SaveAccount(record) | SaveBan(record) | AddAudit(record) | AddPrivate(record):
+        case SaveAccount(record):
+            return "accounts", _with_key(_values_of(record))
+        case SaveBan(record) | AddAudit(record) | AddPrivate(record):
             return _TABLES[type(record)], _values_of(record)
+        case ChangeAccount(number, values, expected):
+            return "change_account", {"id": number, "values": _with_key(_texts(values)), "expected": _texts(expected)}
         case DeleteBan():
             return "delete_ban", _values_of(change)
         case MarkDelivered():
@@ -73,8 +81,45 @@ def _encode(change: RecordChange) -> tuple[str, dict[str, object]]:
 
 def _values_of(item: Any) -> dict[str, object]:  # noqa: ANN401 - any dataclass
     """Return the fields of *item*, with texts as the database stores them."""
-    values = ((field.name, getattr(item, field.name)) for field in fields(item))
-    return {name: to_text(value) if isinstance(value, str) else value for name, value in values}
+    return _texts({field.name: getattr(item, field.name) for field in fields(item)})
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: to_text(value) if isinstance(value, str) else value for name, value in values.items()}
+
+
+def _with_key(account: dict[str, Any]) -> dict[str, Any]:
+    """Add the folded nickname to the values of an account, if they have a name."""
+    return {**account, "key": to_text(casefold_key(from_text(account["name"])))} if "name" in account else account
+
+
+def decode_changes(changes: Iterable[tuple[str, dict[str, Any]]]) -> list[RecordChange]:
+    """Return the changes that the database has stored as *changes*."""
+    return [_decode(kind, item) for kind, item in changes]
+
+
+def _decode(kind: str, item: dict[str, Any]) -> RecordChange:
+    match kind:
+        case "accounts":
+            change: RecordChange = SaveAccount(AccountRecord(**_from_texts(item)))
+        case "change_account":
+            change = ChangeAccount(item["id"], _from_texts(item["values"]))
+        case "bans":
+            change = SaveBan(Ban(**_from_texts(item)))
+        case "private_lines":
+            change = AddPrivate(PrivateLine(**_from_texts(item)))
+        case "mark_delivered":
+            change = MarkDelivered(**item)
+        case "delete_ban":
+            change = DeleteBan(**item)
+        case _:
+            change = DeleteAccount(**item)
+    return change
+
+
+def _from_texts(values: Mapping[str, Any]) -> dict[str, Any]:
+    items = ((name, value) for name, value in values.items() if name != "key")
+    return {name: from_text(value) if isinstance(value, str) else value for name, value in items}
 
 
 def select_records(
@@ -86,22 +131,47 @@ def select_records(
     return [kind(*(from_text(value) if isinstance(value, str) else value for value in row)) for row in rows]
 
 
+def read_records_of_server(db: psycopg.Connection[Any], node: str) -> tuple[StoredRecords, int]:
+    """Return the records with ids that only the node *node* gives, and the number of the last changes in them.
+
+    A program without a lease gives ids that no node gives. Raises ``JournalError`` if there are too many nodes.
+    """
+    query = "SELECT CASE WHEN EXISTS (SELECT FROM leases WHERE node = %s) THEN take_number(%s) ELSE 0 END"
+    row = db.execute(query, (to_text(node), to_text(node))).fetchone()
+    assert row is not None
+    if row[0] is None:
+        msg = f"{ID_STEP - 1} servers use the database already: stop one of them"
+        raise JournalError(msg)
+    stored, changes = _read_records(db)
+    account, ban, private = (
+        number + (row[0] - number) % ID_STEP for number in (stored.next_account, stored.next_ban, stored.next_private)
+    )
+    return replace(stored, next_account=account, next_ban=ban, next_private=private, step=ID_STEP), changes
+
+
 def read_records(db: psycopg.Connection[Any]) -> StoredRecords:
     """Return the records that the core keeps in memory, as they are at one moment."""
+    return _read_records(db)[0]
+
+
+def _read_records(db: psycopg.Connection[Any]) -> tuple[StoredRecords, int]:
+    """Return the records, and the number of the last changes in them."""
     db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     last: dict[str, int] = dict(db.execute("SELECT kind, id FROM last_ids").fetchall())
-    waiting = """SELECT recipient_account, sender_account, count(*) FROM private_lines WHERE NOT delivered
-        GROUP BY recipient_account, sender_account"""
+    waiting: dict[int, dict[int, int]] = {}
+    lines = "SELECT recipient_account, id, sender_account FROM private_lines WHERE NOT delivered ORDER BY id"
+    for recipient, number, sender in db.execute(lines):
+        waiting.setdefault(recipient, {})[number] = sender
     stored = StoredRecords(
         select_records(db, AccountRecord, "ORDER BY id"),
         select_records(db, Ban, "ORDER BY id"),
         last.get("accounts", 0) + 1,
         last.get("bans", 0) + 1,
         last.get("private_lines", 0) + 1,
-        {(recipient, sender): count for recipient, sender, count in db.execute(waiting)},
+        waiting,
     )
     db.execute("COMMIT")  # after an error, closing the connection ends the transaction
-    return stored
+    return stored, last.get("changes", 0)
 
 
 def read_private(
@@ -187,12 +257,19 @@ class Queries(Protocol):
 
 
 class PostgresRecords:
-    """The records of a journal with *queries* and a *queue*."""
+    """The records of a journal with *queries* and a *queue*, for the node *node*.
 
-    def __init__(self, queries: Queries, queue: Queue, call_soon: CallSoon) -> None:
+    *on_loaded* is called with the number of the last changes in the records that were loaded.
+    """
+
+    def __init__(
+        self, queries: Queries, queue: Queue, call_soon: CallSoon, node: str, on_loaded: Callable[[int], None]
+    ) -> None:
         self._queries = queries
         self._queue = queue
         self._call_soon = call_soon
+        self._node = node
+        self._on_loaded = on_loaded
         self._closed = False
 
     def close(self) -> None:
@@ -201,7 +278,9 @@ class PostgresRecords:
 
     def load(self) -> StoredRecords:
         """Return the records that the core keeps in memory."""
-        return self._queries.query(read_records)
+        stored, number = self._queries.query(partial(read_records_of_server, node=self._node))
+        self._on_loaded(number)
+        return stored
 
     def write(self, changes: Sequence[RecordChange], on_done: Callable[[JournalError | None], None]) -> None:
         """Pass *changes* to the commit thread."""

@@ -50,7 +50,7 @@ DURABLE: Final = frozenset({"said", "emoted", "shared", "topic"})
 
 
 def to_row(index: int, event: Event) -> Row | None:
-    """Return the row of *event* in the room with this *index*, None if the event is of no interest to other servers."""
+    """Return the row of *event* in the room with this *index*, None if the event is of no interest to other nodes."""
     kind = type(event)
     if isinstance(event, STORED):
         at = event.at if event.at - event.at == 0 else str(event.at)  # JSON knows no infinity
@@ -62,7 +62,7 @@ def to_row(index: int, event: Event) -> Row | None:
 
 
 def is_streamed(event: Event) -> bool:
-    """Return whether *event*, which has no number, is one that other servers receive."""
+    """Return whether *event*, which has no number, is one that other nodes receive."""
     return type(event) in _KINDS and not (isinstance(event, Announced) and event.is_local)
 
 

@@ -1,7 +1,7 @@
 """The schema of the journal in PostgreSQL: its migrations, and the functions that write.
 
-Each call of a function is one transaction, so no lock outlasts it, whatever happens to the server that has called it.
-A server numbers its calls, its *batches*, from 1. The database stores the last number and its result. So a server that
+Each call of a function is one transaction, so no lock outlasts it, whatever happens to the node that has called it.
+A node numbers its calls, its *batches*, from 1. The database stores the last number and its result. So a node that
 has lost its connection sends the same batch again: a batch takes effect once.
 """
 
@@ -14,10 +14,19 @@ from psycopg import Connection, sql
 from psycopg.errors import InsufficientPrivilege
 
 from broadcast.core.errors import JournalError, JournalTooNew
-from broadcast.journals.postgres import file_schema, people_schema, record_schema, search_schema
+from broadcast.journals.postgres import (
+    file_schema,
+    lease_schema,
+    people_schema,
+    record_schema,
+    search_schema,
+    session_schema,
+)
 
 STALE = "BC001"
-"""The SQLSTATE, raised by ``begin_batch``, of a batch with an epoch or a number that is no longer valid."""
+"""The SQLSTATE of a batch that is not valid any more, and can never take effect."""
+LEASE_LOST = "BC002"
+"""The SQLSTATE of a call with an old epoch: others have removed the node."""
 MIGRATION_LOCK = 0x6263_6A31_0000_0000
 """The key of the advisory lock that a migration holds ("bcj1"). The hash of the schema's name is added."""
 
@@ -26,7 +35,7 @@ COPY_OF = "copy of "
 INCOMPLETE = "the schema {} holds a copy that is not complete: run broadcast-admin copy again"
 
 SERVER_LOCK = MIGRATION_LOCK + 2**33
-"""The key of the advisory lock that all servers share. The hash of the schema's name is added."""
+"""The key of the advisory lock that all nodes share. The hash of the schema's name is added."""
 
 _TABLES = """
 CREATE TABLE journal (id text NOT NULL, version integer NOT NULL, home text NOT NULL DEFAULT '');
@@ -100,27 +109,24 @@ COMMENT ON COLUMN members.away IS 'Whether the person is away.';
 COMMENT ON COLUMN members.away_reason IS 'The reason for that; empty if there is none.';
 
 CREATE TABLE writers (
-    node text PRIMARY KEY, epoch bigint NOT NULL, batch bigint NOT NULL DEFAULT 0, result jsonb
+    node text PRIMARY KEY, epoch bigint NOT NULL, batch bigint NOT NULL DEFAULT 0, result jsonb, number integer UNIQUE
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE writers IS 'The servers that write, or have written.';
 COMMENT ON COLUMN writers.node IS 'The name of the server.';
 COMMENT ON COLUMN writers.epoch IS 'A number that rises with each start. Only the server with this epoch can write.';
 COMMENT ON COLUMN writers.batch IS 'Number of the last batch that has taken effect.';
 COMMENT ON COLUMN writers.result IS 'The result of this batch, in case that it is sent again.';
-
-CREATE TABLE leases (node text PRIMARY KEY, epoch bigint NOT NULL, until timestamptz NOT NULL);
-COMMENT ON TABLE leases IS 'The servers that run.';
-COMMENT ON COLUMN leases.node IS 'The name of the server.';
-COMMENT ON COLUMN leases.epoch IS 'The epoch of the server.';
-COMMENT ON COLUMN leases.until IS 'The time from which on others count the server as dead, unless it renews the lease.';
+COMMENT ON COLUMN writers.number IS 'A small number. The server gives records ids with this rest modulo 256.';
 """
 
 _RECORDS = """
 CREATE TABLE accounts (
     id bigint PRIMARY KEY, name text NOT NULL, password_hash text NOT NULL, role text NOT NULL,
     created double precision NOT NULL, last_used double precision NOT NULL, issuer text NOT NULL,
-    subject text NOT NULL, logins text NOT NULL
+    subject text NOT NULL, logins text NOT NULL, key text COLLATE "C" NOT NULL
 );
+CREATE INDEX accounts_key ON accounts (key);
+CREATE INDEX accounts_subject ON accounts (subject) WHERE subject <> '';
 COMMENT ON TABLE accounts IS 'The registered nicknames.';
 COMMENT ON COLUMN accounts.id IS 'The identifier of the account.';
 COMMENT ON COLUMN accounts.name IS 'The nickname.';
@@ -131,6 +137,7 @@ COMMENT ON COLUMN accounts.last_used IS 'The time of the last login, in seconds 
 COMMENT ON COLUMN accounts.issuer IS 'The OpenID Connect provider that knows the owner; empty if there is none.';
 COMMENT ON COLUMN accounts.subject IS 'The identifier of the owner at this provider.';
 COMMENT ON COLUMN accounts.logins IS 'Hashes of the logins that clients remember.';
+COMMENT ON COLUMN accounts.key IS 'The folded nickname.';
 
 CREATE TABLE bans (
     id bigint PRIMARY KEY, target text NOT NULL, value text NOT NULL, name text NOT NULL, reason text NOT NULL,
@@ -180,22 +187,26 @@ COMMENT ON COLUMN private_lines.uid IS 'The identifier that the program of the s
 
 CREATE TABLE last_ids (kind text PRIMARY KEY, id bigint NOT NULL);
 COMMENT ON TABLE last_ids IS 'The last id of each kind of record. An id is never used again.';
-COMMENT ON COLUMN last_ids.kind IS 'accounts, bans or private_lines.';
+COMMENT ON COLUMN last_ids.kind IS 'accounts, bans, private_lines, or changes: those in the table record_changes.';
 COMMENT ON COLUMN last_ids.id IS 'The highest id that was ever used.';
 """
 
 _FUNCTIONS = """
-CREATE FUNCTION clear_node(p_node text) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION let_leave(p_node text, p_sessions bigint[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM FROM rooms WHERE id IN (SELECT room FROM members WHERE node = p_node) ORDER BY name FOR NO KEY UPDATE;
+    PERFORM FROM rooms WHERE id IN (
+        SELECT room FROM members WHERE node = p_node AND (p_sessions IS NULL OR session = ANY (p_sessions))
+    ) ORDER BY name FOR NO KEY UPDATE;
     WITH gone AS (
-        DELETE FROM members WHERE node = p_node RETURNING room, session, nick
+        DELETE FROM members WHERE node = p_node AND (p_sessions IS NULL OR session = ANY (p_sessions))
+        RETURNING room, session, nick
     ), numbered AS (
-        SELECT gone.*, last, place + row_number() OVER (PARTITION BY room ORDER BY session) AS place
-        FROM gone JOIN rooms ON rooms.id = gone.room
+        SELECT gone.*, last, place + row_number() OVER (PARTITION BY room ORDER BY gone.session) AS place,
+            coalesce(reason, 'connection lost') AS reason, coalesce("by", '') AS by
+        FROM gone JOIN rooms ON rooms.id = gone.room LEFT JOIN sessions ON sessions.session = gone.session
     ), new_events AS (
         INSERT INTO stream (room, place, seq, node, event)
-        SELECT room, place, last, '', jsonb_build_array('left', session, nick, 'connection lost', '') FROM numbered
+        SELECT room, place, last, '', jsonb_build_array('left', session, nick, reason, by) FROM numbered
     )
     UPDATE rooms SET place = latest.place
     FROM (SELECT room, max(place) AS place FROM numbered GROUP BY room) AS latest WHERE rooms.id = latest.room;
@@ -204,7 +215,16 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION clear_node IS 'Let all people of a server leave their rooms. Its row in writers must be locked.';
+COMMENT ON FUNCTION let_leave IS 'Let people of a server leave their rooms: some sessions, or all if the list is NULL.';
+
+CREATE FUNCTION clear_node(p_node text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM park_node(p_node);
+    PERFORM let_leave(p_node, NULL);
+END
+$$;
+COMMENT ON FUNCTION clear_node IS
+    'Park the sessions of a server, and let its other people leave their rooms. Its row in writers must be locked.';
 
 CREATE FUNCTION enroll(p_node text) RETURNS TABLE (epoch bigint, batch bigint) LANGUAGE plpgsql AS $$
 BEGIN
@@ -235,8 +255,10 @@ BEGIN
     IF writer.batch = p_batch THEN
         RETURN writer.result;
     END IF;
-    IF writer.epoch IS DISTINCT FROM p_epoch OR writer.batch > p_batch THEN
-        RAISE EXCEPTION 'another server has taken the name %', p_node USING ERRCODE = 'BC001';
+    IF writer.epoch IS DISTINCT FROM p_epoch THEN
+        RAISE EXCEPTION 'the server % has lost its lease', p_node USING ERRCODE = 'BC002';
+    ELSIF writer.batch > p_batch THEN
+        RAISE EXCEPTION 'batch % of the server % is too old', p_batch, p_node USING ERRCODE = 'BC001';
     END IF;
     RETURN NULL;
 END
@@ -303,6 +325,10 @@ BEGIN
         JOIN rooms ON rooms.name = p_rooms[(e ->> 0)::integer + 1] COLLATE "C"
         WHERE e ->> 1 IN ('joined', 'left', 'renamed', 'away') ORDER BY n
     LOOP
+        PERFORM FROM sessions WHERE session = change.session AND node <> p_node;
+        IF FOUND THEN
+            RAISE EXCEPTION 'another server has the session %', change.session USING ERRCODE = 'BC001';
+        END IF;
         CASE change.kind
             WHEN 'joined' THEN
                 INSERT INTO members (room, session, node, nick)
@@ -337,11 +363,16 @@ MIGRATIONS: list[str] = [
     _TABLES
     + _RECORDS
     + _FUNCTIONS
+    + record_schema.TABLES
     + record_schema.FUNCTIONS
     + search_schema.TABLES
     + file_schema.TABLES
     + people_schema.TABLES
     + people_schema.FUNCTIONS
+    + session_schema.TABLES
+    + session_schema.FUNCTIONS
+    + lease_schema.TABLES
+    + lease_schema.FUNCTIONS
 ]
 """Entry n (from 0) migrates schema version n to n + 1."""
 
@@ -349,7 +380,7 @@ MIGRATIONS: list[str] = [
 def open_schema(db: Connection[Any], schema: str) -> str:
     """Create or migrate *schema*, to which the search path of *db* leads, and return the id of the journal.
 
-    Several servers may do this at once. Raises ``psycopg.Error`` or ``JournalError``.
+    Several nodes may do this at once. Raises ``psycopg.Error`` or ``JournalError``.
     """
     newest = len(MIGRATIONS)
     version, journal_id = read_version(db, schema)
@@ -357,7 +388,7 @@ def open_schema(db: Connection[Any], schema: str) -> str:
         with db.transaction():
             db.execute("SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '60s', true)")
             db.execute("SELECT pg_advisory_xact_lock(%s + hashtext(%s))", (MIGRATION_LOCK, schema))
-            version, _ = read_version(db, schema)  # another server may have migrated it meanwhile
+            version, _ = read_version(db, schema)  # another node may have migrated it meanwhile
             _migrate(db, schema, version, MIGRATIONS[version:])
         version, journal_id = read_version(db, schema)
     if version > newest:
@@ -368,28 +399,28 @@ def open_schema(db: Connection[Any], schema: str) -> str:
         raise JournalTooNew(msg)
     if journal_id.startswith(COPY_OF):
         raise JournalError(INCOMPLETE.format(schema))
-    return _renew_copied_id(db) or journal_id
+    return _settle_id(db)
 
 
-def _renew_copied_id(db: Connection[Any]) -> str:
-    """Give the journal a new id if its tables were restored from a dump, which may lack the last lines.
+def _settle_id(db: Connection[Any]) -> str:
+    """Return the id of the journal: a new one if its tables were restored from a dump, which may lack the last lines.
 
-    Return this id, or an empty text if the tables are where they were. Another server may do the same at once.
+    Another node may do the same at once, so the id that was read before is not valid.
     """
     home = _value(db, _HOME)
-    if _value(db, "SELECT home = %s FROM journal", home):
-        return ""
-    try:
-        db.execute(_NEW_ID, (home, home))
-    except InsufficientPrivilege as error:
-        msg = "the journal is a copy and needs a new identifier: start the server once as the owner of the tables"
-        raise JournalError(msg) from error
+    if not _value(db, "SELECT home = %s FROM journal", home):
+        try:
+            db.execute(_NEW_ID, (home, home))
+        except InsufficientPrivilege as error:
+            msg = "the journal is a copy and needs a new identifier: start the server once as the owner of the tables"
+            raise JournalError(msg) from error
     return str(_value(db, "SELECT id FROM journal"))
 
 
 def read_version(db: Connection[Any], schema: str) -> tuple[int, str]:
     """Return the version of *schema*, 0 if there is no journal in it, and the id of the journal."""
-    query = "SELECT to_regclass(quote_ident(%s) || '.journal') IS NOT NULL"
+    # The catalog in FROM is locked, so that the session learns of a schema that was created since its last statement.
+    query = "SELECT to_regclass(quote_ident(%s) || '.journal') IS NOT NULL FROM pg_namespace LIMIT 1"
     if not _value(db, query, schema):
         return 0, ""
     row = db.execute("SELECT version, id FROM journal").fetchone()

@@ -1,7 +1,7 @@
 """Full-text search in PostgreSQL: growing the index, querying it, and searching lines that are not indexed.
 
 The index finds lines that hold all words of a query. FTS5 decides which of them match, as in every journal; see
-``full_text.py``. The index is a table of its own, which one server at a time fills after the lines were stored. An
+``full_text.py``. The index is a table of its own, which one node at a time fills after the lines were stored. An
 index on the table of lines would take two fifths of the speed of storing.
 """
 
@@ -32,9 +32,9 @@ PAUSE_SECONDS = 1.0
 LOOK_FACTOR = 20.0
 """The same time, relative to the duration of a look, which grows with the number of rooms."""
 RETRY_SECONDS = 5.0
-"""Seconds after an error, or while another server fills the index, until the next try."""
+"""Seconds after an error, or while another node fills the index, until the next try."""
 LEASE_SECONDS = 15.0
-"""Time without a sign of the server that fills the index after which another one takes over."""
+"""Time without a sign of the node that fills the index after which another one takes over."""
 REST_FACTOR = 2.0
 """Duration of the rest after a step, relative to the computing time of this thread."""
 
@@ -120,9 +120,9 @@ _INDEXED = """SELECT seq, text FROM lines WHERE room = %s AND seq = ANY (ARRAY(
 
 
 class SearchIndexer:
-    """A thread that fills the search index for the server *node*, through a connection that *connect* returns.
+    """A thread that fills the search index for the node *node*, through a connection that *connect* returns.
 
-    All servers run one, and one of them at a time fills the index: it has a lease, which it renews. The index is right
+    All nodes run one, and one of them at a time fills the index: it has a lease, which it renews. The index is right
     even if two of them do it, because a step takes effect only if the mark of the room is where the step began.
     """
 
@@ -134,7 +134,7 @@ class SearchIndexer:
         self._behind: deque[tuple[int, int, int]] = deque()
         """Rooms with lines that are not indexed: id, number of the last line, and of the last indexed one."""
         self._lease_until = 0.0
-        """Monotonic time until which this server need not renew its lease."""
+        """Monotonic time until which this node need not renew its lease."""
         self._closing = Flag()
         self._thread = Thread(target=self._run, name="journal indexer", daemon=True)
         self._thread.start()
@@ -166,7 +166,7 @@ class SearchIndexer:
                 db.close()
 
     def step(self, db: psycopg.Connection[Any]) -> float:
-        """Index some lines, if this is the server that fills the index. Return the seconds to wait until the next."""
+        """Index some lines, if this is the node that fills the index. Return the seconds to wait until the next."""
         if monotonic() >= self._lease_until:
             if not db.execute(_LEASE, {"node": self._node, "seconds": LEASE_SECONDS}).rowcount:
                 return RETRY_SECONDS

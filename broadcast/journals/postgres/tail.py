@@ -1,6 +1,6 @@
-"""The thread that reads what other servers have stored.
+"""The thread that reads what other nodes have stored.
 
-A notification wakes it up. It says which server has stored events in which rooms. Nothing depends on it, because the
+A notification wakes it up. It says which node has stored events in which rooms. Nothing depends on it, because the
 thread also looks once a second.
 """
 
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import groupby, islice
+from itertools import groupby, islice, takewhile
 from operator import itemgetter
 from threading import Lock, Thread
 from time import monotonic
@@ -20,7 +21,7 @@ import psycopg
 from psycopg import sql
 
 from broadcast.journals.postgres.database import Connection, Database, to_text
-from broadcast.journals.postgres.merging import Merger, Position, ReadEvent
+from broadcast.journals.postgres.merging import Merger, Position, ReadEvent, is_behind
 from broadcast.journals.postgres.queries import from_row
 from broadcast.journals.postgres.room_log import PostgresRoomLog
 from broadcast.journals.postgres.rows import to_event
@@ -38,9 +39,10 @@ MAX_ROOMS = 200
 """Maximum number of rooms that are read at once."""
 
 READ = f"""
-SELECT index, rooms.last, rooms.place, event.*
+SELECT index, (SELECT epoch FROM writers WHERE writers.node = %s),
+    coalesce(rooms.last, 0), coalesce(rooms.place, 0), event.*
 FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) WITH ORDINALITY AS wanted (name, seq, place, index)
-JOIN rooms ON rooms.name = wanted.name COLLATE "C" AND (rooms.last > wanted.seq OR rooms.place > wanted.place)
+LEFT JOIN rooms ON rooms.name = wanted.name COLLATE "C"
 LEFT JOIN LATERAL (
     (SELECT seq, 0 AS place, NULL AS node, NULL AS event, at, kind, session, nick, text, coalesce(uid, ''), file
         FROM lines WHERE lines.room = rooms.id AND lines.seq > wanted.seq ORDER BY seq LIMIT {MAX_EVENTS})
@@ -48,19 +50,31 @@ LEFT JOIN LATERAL (
     (SELECT seq, place, node, event, NULL, NULL, NULL, NULL, NULL, NULL, NULL
         FROM stream WHERE stream.room = rooms.id AND stream.place > wanted.place ORDER BY place LIMIT {MAX_EVENTS})
 ) AS event ON true
+WHERE (coalesce(rooms.last, 0), coalesce(rooms.place, 0)) <> (wanted.seq, wanted.place)
 ORDER BY index, event.seq, event.place
 """  # noqa: S608 - constant numbers
 _Row: TypeAlias = tuple[Any, ...]
-"""Index of the room, its last number and place; then seq, place, node, event, and the columns of a line."""
+"""Index of the room, epoch of this node, last number and place of the room; then seq, place, node, event, and the
+columns of a line."""
+_SEQ, _NODE = 4, 6
+"""The indexes of two columns in a row."""
 _CLEAN = "DELETE FROM stream WHERE stored < now() - interval '2 minutes'"
 
 
 class Tail:
-    """The thread that reads the events of other servers in the open rooms, and gives them to *merger*."""
+    """The thread that reads the events of other nodes in the open rooms, and gives them to *merger*.
 
-    def __init__(self, database: Database, merger: Merger[PostgresRoomLog]) -> None:
+    *epoch* is that of this node. *on_lost* is called, on this thread, when other nodes have removed this one, or
+    with the name of a room in which lines were lost that were delivered.
+    """
+
+    def __init__(
+        self, database: Database, epoch: int, merger: Merger[PostgresRoomLog], on_lost: Callable[[str], None]
+    ) -> None:
         self._database = database
+        self._epoch = epoch
         self._merger = merger
+        self._on_lost = on_lost
         self._db: Connection | None = None
         self._lock = Lock()
         """Guards the two attributes below."""
@@ -68,6 +82,10 @@ class Tail:
         """The open rooms by their names, as the database stores them."""
         self._wanted: dict[PostgresRoomLog, None] = {}
         """Rooms to read, in this order."""
+        self.read_at = monotonic()
+        """Monotonic time at which everything was read that others had stored."""
+        self._news: deque[str] = deque()
+        """The notifications that were not handled."""
         self._closing = False
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
@@ -123,6 +141,7 @@ class Tail:
                     self._db.execute(_CLEAN)
                 while logs := self._take():
                     self._read(self._db, logs)
+                self.read_at = monotonic()
                 self._wait(self._db, max(next_poll - monotonic(), 0.0))
             except Exception:  # noqa: BLE001 - the commit thread reports that the database is away
                 self._disconnect()
@@ -132,18 +151,23 @@ class Tail:
 
     def _listen(self) -> Connection:
         db = self._database.connect()
-        # It shows to broadcast-admin that a server runs. Nobody waits for it.
+        self._news.clear()
+        # A notification can arrive with the answer to any statement.
+        db.add_notify_handler(lambda notification: self._news.append(notification.payload))
+        # It shows to broadcast-admin that a node runs. Nobody waits for it.
         db.execute("SELECT pg_try_advisory_lock_shared(%s + hashtext(%s))", (SERVER_LOCK, self._database.schema))
         db.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._database.schema)))
         return db
 
     def _wait(self, db: Connection, seconds: float) -> None:
         """Wait for a notification or a wake-up, and note the rooms to read."""
-        select.select([db.fileno(), self._wake_reader.fileno()], [], [], seconds)
+        select.select([db.fileno(), self._wake_reader.fileno()], [], [], 0.0 if self._news else seconds)
         self._clear_wakes()
         db.pgconn.consume_input()
         while (notification := db.pgconn.notifies()) is not None:
-            node, *names = notification.extra.decode().split("\n")
+            self._news.append(notification.extra.decode())
+        while self._news:
+            node, *names = self._news.popleft().split("\n")
             if node != to_text(self._database.node)[:200]:
                 with self._lock:
                     logs = self._logs.values() if names == ["*"] else map(self._logs.get, names)
@@ -164,11 +188,24 @@ class Tail:
     def _read(self, db: Connection, logs: Sequence[PostgresRoomLog]) -> None:
         """Read the next events of *logs*, all from one snapshot."""
         positions = [log.stream.read_to for log in logs]
+        own = to_text(self._database.node)
         names, lasts, places = [to_text(log.name) for log in logs], *map(list, zip(*positions, strict=True))
-        rows = db.execute(READ.encode(), (names, lasts, places)).fetchall()
+        rows = db.execute(READ.encode(), (own, names, lasts, places)).fetchall()
         for index, group in groupby(rows, itemgetter(0)):
-            log = logs[index - 1]
-            events, read_to, is_complete = _parse([*group], positions[index - 1], to_text(self._database.node))
+            log, before, found = logs[index - 1], positions[index - 1], [*group]
+            _, epoch, last, place, *_ = found[0]
+            if is_behind((last, place), before):
+                self._on_lost(log.name)
+                continue
+            if epoch != self._epoch:
+                self._on_lost("")
+                # People of this node, who are still here, leave by what others have stored on its behalf.
+                found = [*takewhile(lambda row: row[_NODE] != "", found)]
+                if not found:
+                    continue
+            events, read_to, is_complete = _parse(found, before, own)
+            if epoch != self._epoch:
+                read_to = events[-1].position if events else before
             self._merger.add_read(log, events, read_to)
             if not is_complete:
                 self.read([log])
@@ -183,11 +220,11 @@ class Tail:
 def _parse(rows: Sequence[_Row], position: Position, node: str) -> tuple[list[ReadEvent], Position, bool]:
     """Return the events in *rows* of one room, the position to which they lead, and whether they are all up to now.
 
-    The events without a number of this server, which is *node*, are not delivered: they were passed on already.
+    The events without a number of this node, which is *node*, are not delivered: they were passed on already.
     """
-    _, last, place, *_ = rows[0]
-    lines = [row[3] for row in rows if row[3] is not None and row[6] is None]
-    others = [row[3] for row in rows if row[6] is not None]
+    _, _, last, place, *_ = rows[0]
+    lines = [row[_SEQ] for row in rows if row[_SEQ] is not None and row[_NODE] is None]
+    others = [row[_SEQ] for row in rows if row[_NODE] is not None]
     # If one kind was cut off, the other one must not lead farther.
     end = min([last, *(kind[-1] for kind in (lines, others) if len(kind) == MAX_EVENTS)])
     is_complete = max(len(lines), len(others)) < MAX_EVENTS
@@ -197,7 +234,7 @@ def _parse(rows: Sequence[_Row], position: Position, node: str) -> tuple[list[Re
 
 def _events(rows: Sequence[_Row], position: Position, end: int, own: str) -> Iterator[ReadEvent]:
     number, reached = position
-    for _, _, _, seq, place, node, event, *line in rows:
+    for _, _, _, _, seq, place, node, event, *line in rows:
         if seq is None or seq > end:
             return
         if event is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from broadcast.core.errors import JournalError, JournalInUse
+from broadcast.durability import sync_file
 from broadcast.journals.sqlite.room_record import MAX_SEQ
 
 LAST_NUMBER_FILE = "journal.last"
@@ -26,9 +27,6 @@ if sys.platform == "win32":  # pragma: no cover - coverage is measured on Linux
         except OSError as error:
             raise BlockingIOError from error  # Windows has no separate code for a lock that is held
 
-    def fsync_directory(folder: Path) -> None:
-        """Do nothing: Windows makes the entries of a folder durable by itself."""
-
     def _pwrite(descriptor: int, data: bytes, offset: int) -> int:
         os.lseek(descriptor, offset, os.SEEK_SET)
         return os.write(descriptor, data)
@@ -38,14 +36,6 @@ else:
 
     def _lock_file(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def fsync_directory(folder: Path) -> None:
-        """Make the entries of *folder* durable across a crash of the machine. Raises ``OSError``."""
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     _pwrite = os.pwrite
 
@@ -188,7 +178,7 @@ class LastNumberFile:
     def close(self) -> None:
         """Make the number durable and close the file."""
         with suppress(OSError):
-            os.fsync(self._descriptor)
+            sync_file(self._descriptor)
         os.close(self._descriptor)
 
     def _open(self, flags: int = 0) -> int:

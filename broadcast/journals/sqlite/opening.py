@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from broadcast.core.errors import JournalDamaged
 from broadcast.core.events import Message, Stored
+from broadcast.durability import sync_folder
 from broadcast.journals.commit_queue import REPORTER
-from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, LOBBY, NO_NUMBER, LastNumber, fsync_directory
+from broadcast.journals.sqlite.data_dir import LAST_NUMBER_FILE, LOBBY, NO_NUMBER, LastNumber
 from broadcast.journals.sqlite.database import (
     LACKING_LINES,
     add_room,
@@ -108,7 +109,7 @@ def _create(path: Path) -> None:
     with closing(sqlite3.connect(draft, isolation_level=None)) as db:
         migrate(db, path)
     draft.replace(path)
-    fsync_directory(path.parent)
+    sync_folder(path.parent)
 
 
 def examine(path: Path) -> None:

@@ -14,6 +14,7 @@ from broadcast.core.records import (
     AddPrivate,
     AuditEntry,
     Ban,
+    ChangeAccount,
     DeleteAccount,
     DeleteBan,
     MarkDelivered,
@@ -64,16 +65,21 @@ def make_change(db: sqlite3.Connection, change: RecordChange) -> list[Before]:
             before = _rows_before(db, _TABLES[type(record)], "id = ?", record.id)
             _insert(db, record)
             return before or [Before(_TABLES[type(record)], record.id, None)]
+        case ChangeAccount(number, values):
+            before = _rows_before(db, "accounts", "id = ?", number)
+            columns = ", ".join(f"{name} = ?" for name in values)
+            db.execute(f"UPDATE accounts SET {columns} WHERE id = ?", (*values.values(), number))  # noqa: S608 - fields
+            return before
         case AddAudit(entry):
             return [Before("audit", _insert(db, entry), None)]
         case DeleteBan(number):
             before = _rows_before(db, "bans", "id = ?", number)
             db.execute("DELETE FROM bans WHERE id = ?", (number,))
             return before
-        case MarkDelivered(account, last):
-            where = "recipient_account = ? AND delivered = 0 AND id <= ?"
-            before = _rows_before(db, "private_lines", where, account, last)
-            db.execute(f"UPDATE private_lines SET delivered = 1 WHERE {where}", (account, last))  # noqa: S608 - constant
+        case MarkDelivered(account, ids):
+            where = f"recipient_account = ? AND delivered = 0 AND id IN ({_marks(ids)})"
+            before = _rows_before(db, "private_lines", where, account, *ids)
+            db.execute(f"UPDATE private_lines SET delivered = 1 WHERE {where}", (account, *ids))  # noqa: S608 - marks
             return before
         case DeleteAccount(number):
             before = _rows_before(db, "accounts", "id = ?", number)
@@ -112,15 +118,17 @@ def _marks(values: Sequence[object]) -> str:
 def read_records(db: sqlite3.Connection) -> StoredRecords:
     """Return the records that the core keeps in memory. Raises ``sqlite3.Error`` or ``JournalDamaged``."""
     last: dict[str, int] = dict(db.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
-    waiting = """SELECT recipient_account, sender_account, count(*) FROM private_lines WHERE delivered = 0
-        GROUP BY recipient_account, sender_account"""
+    waiting: dict[int, dict[int, int]] = {}
+    lines = "SELECT recipient_account, id, sender_account FROM private_lines WHERE delivered = 0 ORDER BY id"
+    for recipient, number, sender in db.execute(lines):
+        waiting.setdefault(recipient, {})[number] = sender
     return StoredRecords(
         select_records(db, AccountRecord, "ORDER BY id"),
         select_records(db, Ban, "ORDER BY id"),
         last.get("accounts", 0) + 1,
         last.get("bans", 0) + 1,
         last.get("private_lines", 0) + 1,
-        {(recipient, sender): count for recipient, sender, count in db.execute(waiting)},
+        waiting,
     )
 
 

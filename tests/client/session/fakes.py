@@ -173,3 +173,14 @@ def as_text(entry: Entry) -> str:  # noqa: PLR0911 -- one case for each kind
             return f"! {text}"
         case Refused(text, why):
             return f"Not said: {text} ({why})"
+
+
+def entries(here: Talk, name: str) -> list[str]:
+    """Return the entries of the view with this title, as short texts."""
+    view = next(view for view in here.talk.views if view.title == name)
+    return [as_text(entry) for entry in view.entries]
+
+
+def join(here: Talk, name: str) -> None:
+    here.talk.submit(f"/join {name}")
+    here.server.answer(requests.Room(name, last=7, count=1, members=(requests.Person("ann", "s-ann"),)))

@@ -164,6 +164,9 @@ class Program:
 class _ProgramWorld(World):
     """A server with the JSON-RPC door."""
 
+    token_prefix = "token-"
+    """The begin of all tokens."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - those of World
         super().__init__(*args, **kwargs)
         tokens = count(1)
@@ -172,7 +175,7 @@ class _ProgramWorld(World):
             self.clock,
             self._soon.append,
             self.wall,
-            lambda: f"token-{next(tokens)}",
+            lambda: f"{self.token_prefix}{next(tokens)}",
             self.connections.limiter,
             self.factory.visit_log,
         )

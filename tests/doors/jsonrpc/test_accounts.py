@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from twisted.internet.address import IPv4Address
 
-from broadcast.core.hub import Settings
+from broadcast.core.settings import Settings
 from broadcast.doors.jsonrpc.accounts import TLS_ONLY
 from broadcast.doors.jsonrpc.catalogue import METHODS
 from broadcast.doors.jsonrpc.requests import decode_params, decode_request
@@ -223,7 +223,7 @@ def test_only_an_administrator_makes_accounts(mode: str) -> None:
     ann.read()
     assert ann.call("drop", password=SECRET)["account"] is None
     assert goodbyes(ann) == ["The account has been deleted."]
-    assert not world.hub.members
+    assert not world.hub.people.members
 
 
 def test_passwords_over_a_readable_connection(world: ProgramWorld, owner: Program) -> None:
@@ -313,11 +313,11 @@ def test_a_result_after_the_connection_logs_nobody_else_in(
         assert back.call("nick", nick="bobby") == {"nick": "bobby"}
         assert back.welcome["result"]["account"] == ("ann" if method == "login" else "bob")
     else:
-        world.hub.member_by_session(int(bob.welcome["session"])).listener.disconnect("kicked", "Kicked.")  # type: ignore[union-attr]
+        world.hub.people.member_by_session(int(bob.welcome["session"])).listener.disconnect("kicked", "Kicked.")  # type: ignore[union-attr]
         world.settle()
     if (end, method) != ("resume", "login"):
         owner.call("ping")
-    for member in world.hub.members.values():
+    for member in world.hub.people.members.values():
         registered = world.hub.accounts.find(member.nick)
         assert registered is None or registered is member.account
 
@@ -343,12 +343,12 @@ def test_a_nickname_that_is_registered_too_late_is_free_for_nobody(world: Progra
     """The owner leaves before the account is stored, and somebody else takes the nickname in between."""
     bob = world.program("bob", grace=0)
     bob.put("register", {"password": SECRET})
-    member = next(iter(world.hub.members.values()))
+    member = next(iter(world.hub.people.members.values()))
     member.listener.disconnect("kicked", "Kicked.")
     thief = world.open_program()
     thief.put("hello", {"protocol": 1, "nick": "bob"})
     world.settle()
-    (name,) = [member.nick for member in world.hub.members.values()]
+    (name,) = [member.nick for member in world.hub.people.members.values()]
     assert name == "bob2"
     assert world.program("bob", password=SECRET).welcome["account"] == "bob"
 

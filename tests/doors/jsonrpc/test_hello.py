@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from broadcast.core.hub import Settings
 from broadcast.core.limits import Limits
+from broadcast.core.settings import Settings
 from tests.doors.jsonrpc.programs import Program, ProgramWorld
 from tests.harness import NOON
 
@@ -55,7 +55,7 @@ def test_refused_hello_changes_nothing(
     assert bot.fail("hello", **(hello | params)) == (code, reason)
     assert ann.events() == []
     assert [*world.hub.rooms] == ["lobby"]
-    assert len(world.hub.members) == 1
+    assert len(world.hub.people.members) == 1
     bot.hello("bot", rooms=["kitchen", "lobby"])
     assert bot.welcome["rooms"].keys() == {"kitchen", "lobby"}
     assert [event["method"] for event in ann.events()] == ["joined"]
@@ -157,7 +157,7 @@ def test_hello_that_was_not_answered_leaves_no_session(world: ProgramWorld, ann:
     bot.put("hello", {"protocol": 1, "nick": "bot"})
     bot.vanish()
     assert [event["method"] for event in ann.events()] == ["joined", "left"]
-    assert len(world.hub.members) == 1
+    assert len(world.hub.people.members) == 1
 
 
 def test_hello_as_a_notification_begins_a_session_that_cannot_be_resumed(world: ProgramWorld, ann: Program) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.logger import formatEvent
 
-from broadcast.core.hub import Settings
+from broadcast.core.settings import Settings
 from tests.doors.jsonrpc.programs import Program, ProgramWorld
 from tests.harness import NOON, logged
 from tests.operators import address, audit, give_account, member_of
@@ -268,6 +268,6 @@ def test_program_is_kicked_while_it_says_hello_or_joins(world: ProgramWorld, ann
         with logged():
             world.settle()
         assert program.is_closed(), method
-        assert world.hub.owner_of("dave") is None
+        assert world.hub.people.owner_of("dave") is None
         assert world.hub.rooms.keys() == {"lobby"}
         assert command(ann, "/ping") == ["pong"]

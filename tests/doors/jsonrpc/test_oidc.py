@@ -51,7 +51,7 @@ def test_oidc_notifies_of_the_code_and_of_the_account(
     provider.last.answer(identity("1", "zoe"))
     world.settle()
     assert notified(ann, "login_ended") == ended("zoe", "zoe")
-    assert world.hub.find("zoe").account is world.hub.accounts.find("zoe")
+    assert world.hub.people.find("zoe").account is world.hub.accounts.find("zoe")
 
 
 def test_failure_is_part_of_the_notification(provider: FakeProvider, ann: Program) -> None:
@@ -81,7 +81,7 @@ def test_login_goes_on_without_a_connection_and_ends_with_the_session(
     ann.person.vanish()
     provider.last.answer(identity("1", "ann"))
     world.settle()
-    assert world.hub.find("ann").account is not None
+    assert world.hub.people.find("ann").account is not None
     bob = connect_program(world)
     bob.hello("bob")
     bob.call("oidc")

@@ -101,7 +101,7 @@ def test_journal_that_cannot_be_read_is_an_error(ann: Program, bob: Program, mon
     assert ann.fail("history", room="lobby", last=5) == (-32603, None)
     assert ann.fail("search", room="lobby", words="x") == (-32603, None)
     assert ann.fail("command", room="lobby", line="/history") == (-32603, None)
-    assert ann.fail("say", room="lobby", text="x", uid="u-1") == (-32603, None)
+    assert ann.fail("say", room="lobby", text="x", uid="u-1") == (1014, "not-known")
     for params, events in (({"replay": 30}, []), ({"after": 3}, [{"first": 4, "last": 30}])):
         joined = ann.call("join", room="lobby", **params)
         assert joined["events"] == [{"method": "gap", "room": "lobby"} | gap for gap in events]
@@ -111,7 +111,7 @@ def test_journal_that_cannot_be_read_is_an_error(ann: Program, bob: Program, mon
     for name in ("read", "search", "read_uids"):
         monkeypatch.setattr(log, name, fail)
     assert first["seq"] == 31
-    assert ann.fail("say", room="lobby", text="x", uid="u-1") == (-32603, None)
+    assert ann.fail("say", room="lobby", text="x", uid="u-1") == (1014, "not-known")
     assert bob.call("ping") == {}
 
 

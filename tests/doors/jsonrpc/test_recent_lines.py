@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from broadcast.core.hub import Settings
+from broadcast.core.settings import Settings
 from broadcast.doors.jsonrpc.line_reader import LIST_BYTES
 from broadcast.doors.jsonrpc.recent_lines import MOST_BYTES, MOST_LINES
 from tests.doors.jsonrpc.programs import Program, ProgramWorld
@@ -63,11 +63,11 @@ def test_clients_that_come_back_together_have_each_line_once(replay: int, settle
 def test_no_more_is_held_than_two_results_take() -> None:
     world = ProgramWorld()
     ann = world.program("ann")
-    lines = world.sessions.directory.recent_lines(world.room)
+    lines = world.sessions.room_views.recent_lines(world.room)
     for text, most in (("x", 2200), ('"' * 4000, 100)):
         for _ in range(most // 20):
             ann.say(*[text] * 20)
-            world.sessions.directory.recent_lines(world.room)
+            world.sessions.room_views.recent_lines(world.room)
             assert len(lines._events) <= MOST_LINES
             assert sum(len(memoryview(event)) for event in lines._events) <= MOST_BYTES
     last = world.room.last_seq
@@ -78,7 +78,7 @@ def test_no_more_is_held_than_two_results_take() -> None:
     assert sum(len(memoryview(event)) + 1 for event in taken.events) == taken.size <= LIST_BYTES
 
 
-@settings(deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.integers(1, 60), min_size=1, max_size=12),
     st.integers(1, 200),
@@ -90,10 +90,10 @@ def test_lines_are_taken_from_the_newest_on_as_far_as_they_fit(
 ) -> None:
     world = ProgramWorld()
     ann = world.program("ann")
-    lines = world.sessions.directory.recent_lines(world.room)
+    lines = world.sessions.room_views.recent_lines(world.room)
     for burst in bursts:
         ann.say(*("x" * (number * 7 % 50) for number in range(1, burst + 1)))
-        world.sessions.directory.recent_lines(world.room)
+        world.sessions.room_views.recent_lines(world.room)
     last = min(first + count - 1, world.room.last_seq)
     assume(first <= last)
     taken = lines.take(first, last, max_bytes)

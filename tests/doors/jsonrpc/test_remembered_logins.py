@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from broadcast.core.errors import JournalError
-from broadcast.core.hub import Settings
 from broadcast.core.remembered_logins import LOGIN_SECONDS, MAX_LOGINS
+from broadcast.core.settings import Settings
 from tests.doors.jsonrpc.programs import Program, ProgramWorld
 from tests.doors.jsonrpc.test_accounts import FAR, OTHER, SECRET, attempt, owner, reason_of
 

@@ -310,7 +310,7 @@ def test_session_moves_at_any_moment_of_a_request(
     assert {*back.texts()} == rooms - ({"lobby"} if method == "leave" else set())
     back.call("quit")
     back.hang_up()
-    assert len(world.hub.members) == 1
+    assert len(world.hub.people.members) == 1
 
 
 def test_session_can_end_while_it_waits_for_its_next_connection(world: ProgramWorld, ann: Program) -> None:

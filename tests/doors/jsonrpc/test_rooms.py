@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broadcast.core.hub import Settings
+from broadcast.core.settings import Settings
 from tests.doors.jsonrpc.programs import Program, ProgramWorld, seqs
 
 

@@ -227,7 +227,7 @@ class TestUids:
         id_ = ann.put("upload", {**REPORT, "uid": "u"})
         reads.pop()(JournalError("broken"))
         error = ann.response(id_)["error"]
-        assert error["code"] == -32603
+        assert error["data"] == {"reason": "not-known"}
         assert "The journal cannot say whether it has this uid: broken." in error["message"]
         assert ann.call("ping") == {}
 
@@ -255,7 +255,7 @@ class TestUids:
     ) -> None:
         ann = world.program("ann")
         id_ = ann.put("upload", {**REPORT, "uid": "u"})
-        uploads.open_slot(world.hub.members[next(iter(world.hub.members))], world.room, "b", 5, uid="u")
+        uploads.open_slot(world.hub.people.members[next(iter(world.hub.people.members))], world.room, "b", 5, uid="u")
         reads.pop()([])
         world.settle()
         assert ann.response(id_)["error"]["data"]["reason"] == "uid-reused"
@@ -266,7 +266,7 @@ def test_uid_whose_event_cannot_be_read_is_reported(
 ) -> None:
     finish(world, slot_of(uploads, ann.call("upload", **REPORT, uid="u")))
     monkeypatch.setattr(MemoryRoomLog, "read", lambda _log, _first, _last, answer: answer(JournalError("broken")))
-    assert ann.fail("upload", **REPORT, uid="u") == (-32603, None)
+    assert ann.fail("upload", **REPORT, uid="u") == (1014, "not-known")
 
 
 def test_commands_about_files_work_for_programs_too(world: ProgramWorld, uploads: Uploads, ann: Program) -> None:

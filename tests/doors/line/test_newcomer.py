@@ -55,12 +55,8 @@ def rest(person: Person, seconds: int) -> None:
 @pytest.mark.parametrize(
     ("data", "answer"),
     [
-        *(
-            (line + end, ANSWERS[spoken])
-            for spoken, lines in LINES.items()
-            for line in lines
-            for end in (b"\n", b"\r\n")
-        ),
+        *((line + b"\r\n", ANSWERS[spoken]) for spoken, lines in LINES.items() for line in lines),
+        *((lines[0] + b"\n", ANSWERS[spoken]) for spoken, lines in LINES.items()),
         *((start, ANSWERS[spoken]) for spoken, starts in STARTS.items() for start in starts if start[0] != CTRL_D),
         (HEADER_V1, PROXY),
     ],

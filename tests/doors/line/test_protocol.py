@@ -176,8 +176,8 @@ def test_others_have_their_turn_after_many_lines_and_a_late_chunk_waits(bob: Per
     ],
 )
 def test_others_have_their_turn_after_many_telnet_commands(bob: Person, ann: Person, storm: bytes) -> None:
-    """64 KiB hold 32,768 commands, and none of them needs to be a line."""
-    commands = 65_536 // len(storm)
+    """16 KiB hold 8,192 commands, and none of them needs to be a line."""
+    commands = 16_384 // len(storm)
     bob.put(storm * commands + b"\nhi\n")
     turns = 1
     while not is_read_from(bob):

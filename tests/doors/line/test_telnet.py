@@ -46,9 +46,9 @@ def test_do_and_will_are_refused_and_wont_and_dont_are_not_answered(option: byte
     assert out_of(cut(requests)) == [Answer(WONT + option + DONT + option)]
 
 
-@pytest.mark.parametrize("command", [*range(0xEC), *range(0xED, 0xF0), 0xF0, 0xF1, 0xF2, 0xF5, 0xF9])
-def test_command_that_asks_for_nothing_is_passed_over(command: int, cut: Way) -> None:
-    assert out_of(cut(b"a\r" + bytes((0xFF, command)) + b"\nb")) == [b"a\r\nb"]
+def test_command_that_asks_for_nothing_is_passed_over(cut: Way) -> None:
+    for command in (*range(0xEC), *range(0xED, 0xF0), 0xF0, 0xF1, 0xF2, 0xF5, 0xF9):
+        assert out_of(cut(b"a\r" + bytes((0xFF, command)) + b"\nb")) == [b"a\r\nb"], command
 
 
 @pytest.mark.parametrize(

@@ -194,3 +194,37 @@ class HttpWorld(World):
 
 class DirectHttpWorld(DirectWorld, HttpWorld):
     """A server that sends to the sockets directly."""
+
+
+class Receiver:
+    """A receiver of a body that records what happens."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.is_finished = self.is_lost = False
+
+    def data_received(self, data: bytes) -> None:
+        assert not self.is_finished
+        self.data += data
+
+    def finished(self) -> None:
+        assert not self.is_lost
+        self.is_finished = True
+
+    def lost(self) -> None:
+        assert not self.is_finished
+        assert not self.is_lost
+        self.is_lost = True
+
+
+def leave_unanswered(request: Request, reply: Reply) -> None:
+    """Answer later."""
+
+
+def read_into(receiver: Receiver) -> Callable[[Request, Reply], None]:
+    """Return a handler that only reads the body."""
+
+    def handle(request: Request, _reply: Reply) -> None:
+        request.body.read_into(receiver)
+
+    return handle

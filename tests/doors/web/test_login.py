@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from urllib.parse import urlencode
 
 import pytest
 from twisted.internet.address import IPv4Address
 
-from broadcast.core.errors import LoginFailed, RejectedError
-from broadcast.core.hub import Settings
-from broadcast.core.interfaces import Identity
+from broadcast.core.errors import JournalError, LoginFailed, RejectedError
+from broadcast.core.login_interfaces import Identity
 from broadcast.core.one_time_logins import ONE_TIME_SECONDS
+from broadcast.core.settings import Settings
 from broadcast.core.tries import ADDRESS_CODES
 from broadcast.doors.web import login as login_pages
 from broadcast.doors.web.door import WebSettings
@@ -193,7 +194,7 @@ def test_session_that_ends_while_its_account_is_stored_is_not_logged_in(world: L
     ann.put("login", {"login": login})
     ann.vanish()
     world.settle()
-    assert world.hub.members == {}
+    assert world.hub.people.members == {}
 
 
 def test_password_can_be_remembered_in_a_session(world: LoginWorld) -> None:
@@ -205,6 +206,42 @@ def test_password_can_be_remembered_in_a_session(world: LoginWorld) -> None:
     ann.call("quit")
     assert world.program("ann", login=login).welcome["account"] == "ann"
     assert (world.program("bob").fail("login", nick="ann", password="wrong one", remember=True))[0] == 1021
+
+
+def test_login_can_be_ended_by_a_person_who_has_not_joined(world: LoginWorld, browser: Browser) -> None:
+    ann = world.program("", login=log_in(browser, identity("1", "ann")), remember=True)
+    login = ann.welcome["login"]
+    ann.call("quit")
+
+    def log_out(target: str, authorization: str) -> int:
+        headers = {"content_length": "0", "origin": HOME[:-6], "authorization": authorization}
+        status = browser.open(target, "POST", **headers).status
+        world.settle()
+        return status or browser.reply("POST").status
+
+    for target, authorization in (
+        ("/logout", f"Bearer {login}"),
+        ("/logout?nick=bob", f"Bearer {login}"),
+        ("/logout?nick=ann", "Bearer guess"),
+        ("/logout?nick=ann", login),
+    ):
+        assert log_out(target, authorization) == 204
+        assert world.program("ann", login=login).welcome["account"] == "ann"
+    assert log_out("/logout?nick=Ann", f"Bearer {login}") == 204
+    assert world.open_program().fail("hello", protocol=1, nick="ann", login=login) == (1021, "wrong-password")
+
+
+def test_end_of_a_login_that_cannot_be_stored_is_reported(
+    world: LoginWorld, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_changes: object, on_done: Callable[[JournalError], None]) -> None:
+        on_done(JournalError("disk full"))
+
+    ann = world.program("", login=log_in(browser, identity("1", "ann")), remember=True)
+    monkeypatch.setattr(world.journal.records, "write", fail)
+    headers = {"content_length": "0", "origin": HOME[:-6], "authorization": f"Bearer {ann.welcome['login']}"}
+    assert browser.open("/logout?nick=ann", "POST", **headers).status == 503
+    assert browser.open("/logout?nick=ann").status == 405
 
 
 # Mistakes and attacks

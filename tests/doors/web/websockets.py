@@ -17,6 +17,7 @@ from broadcast.core.source import LOCAL
 from broadcast.doors.web.http import Refusal, Request
 from broadcast.doors.web.websocket import WebSocketConnection, open_websocket
 from tests.doors.jsonrpc.programs import DirectProgramWorld, Program, ProgramWorld
+from tests.fuzz.websocket import masked
 from tests.harness import TextClient
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def frame(
     else:
         head = bytes((flag | 127,)) + length.to_bytes(8, "big")
     if mask is not None and any(mask):
-        data = bytes(byte ^ mask[index % 4] for index, byte in enumerate(data))
+        data = masked(data, mask)
     return first + head + (mask or b"") + data
 
 

@@ -108,7 +108,7 @@ def test_batch_in_doubt_is_neither_confirmed_nor_refused_and_others_do_not_wait(
     run: NodeHarness, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commit_thread, "RETRY_SECONDS", 0.1)
-    monkeypatch.setattr(commit_thread, "PAUSE", 0.01)
+    monkeypatch.setattr(commit_thread, "PAUSE_SECONDS", 0.01)
     run.append_texts("a")
     loss = Loss(monkeypatch, '"b"', times=10**6)
     for event in (message("b"), Joined(1, "ann"), TopicChanged(1, "ann", "tea")):
@@ -129,7 +129,7 @@ def test_batch_in_doubt_is_neither_confirmed_nor_refused_and_others_do_not_wait(
 def test_batch_in_doubt_that_the_database_then_refuses_is_replaced(
     run: NodeHarness, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commit_thread, "PAUSE", 0.01)
+    monkeypatch.setattr(commit_thread, "PAUSE_SECONDS", 0.01)
     run.append_texts("a")
     Loss(monkeypatch, '"b"', before=True)
     postgres.execute("ALTER TABLE broadcast.lines ADD CONSTRAINT no CHECK (text <> 'b')", database="shared")
@@ -278,7 +278,7 @@ def test_epoch_that_has_ended_stores_nothing_but_confirms_its_last_batch(postgre
         assert db.execute("SELECT expel('one', 1), expel('one', 1)").fetchone() == (True, False)
         assert append(1, 1) == answer
         for epoch, batch in ((1, 2), (2, 0)):
-            with pytest.raises(psycopg.Error, match="another server has taken the name one"):
+            with pytest.raises(psycopg.Error, match=r"the server one has lost its lease|too old"):
                 append(epoch, batch)
         assert append(2, 2) == {"rooms": [[1, 0]], "repeated": {}}
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from time import monotonic
+from typing import Any
 
+import msgspec
+import psycopg
 import pytest
 
-from broadcast.core.errors import NotHere, RecipientNotReading, RejectedError
-from broadcast.core.events import PrivateMessage
-from broadcast.core.interfaces import (
+from broadcast.core.directory import (
     Announcement,
     Decision,
     Expulsion,
@@ -19,11 +21,14 @@ from broadcast.core.interfaces import (
     OnDirectory,
     Person,
     SlowMode,
-    UserNotice,
 )
+from broadcast.core.errors import DatabaseAway, NotHere, RecipientNotReading, RejectedError
+from broadcast.core.events import PrivateMessage
 from broadcast.core.records import PrivateLine
+from broadcast.journals.postgres import directory
 from broadcast.journals.postgres.database import Connection, Database
 from broadcast.journals.postgres.directory import PostgresDirectory
+from broadcast.journals.postgres.leases import LeaseLost, renew_lease, start_lease
 
 PATIENCE = 20.0
 """Maximum time that an answer may take, in seconds."""
@@ -39,10 +44,17 @@ class Node:
         self.refuses: RejectedError | None = None
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self.database = Database(database.url, database.schema, name)
-        with self.database.connect() as db:
-            db.execute("SELECT enroll(%s)", (name,))
-        self.directory = PostgresDirectory(self.database, self._calls.put, unicode=unicode)
+        db = self.database.connect()
+        self.lost = 0
+        self.directory = PostgresDirectory(self.database, self._calls.put, self._lose, unicode=unicode)
+        self.directory.start(db, start_lease(db, name).epoch)
         self.directory.watch(self)
+
+    def _lose(self) -> None:
+        self._calls.put(self._count_loss)
+
+    def _count_loss(self) -> None:
+        self.lost += 1
 
     def until(self, done: Callable[[], bool]) -> None:
         """Run the calls on the reactor's thread until *done*."""
@@ -74,6 +86,9 @@ class Node:
 
     def records_changed(self, changes: object) -> None:
         raise AssertionError(changes)
+
+    def records_reloaded(self, stored: object) -> None:
+        raise AssertionError(stored)
 
 
 @pytest.fixture
@@ -133,7 +148,7 @@ def test_many_changes_at_once_reach_the_other_server(nodes: tuple[Node, Node]) -
             1, "bob", ANN.session, "psst \u2028 \x07", 3.5, 4, PrivateLine(1, 3.5, 4, "b", 7, "a", "t", False)
         ),
         Expulsion(ANN.session, "kicked by bob", "You were kicked", "bob"),
-        UserNotice(ANN.session, "x" * 100_000),
+        PrivateMessage(1, "bob", ANN.session, "x" * 100_000),
     ],
 )
 def test_message_reaches_the_server_of_its_recipient(nodes: tuple[Node, Node], message: NodeMessage) -> None:
@@ -152,7 +167,7 @@ def test_refusal_of_the_recipient_reaches_the_sender(nodes: tuple[Node, Node]) -
     one.refuses = RecipientNotReading("ann does not read.")
     assert one.take(ANN) is None
     answers: list[RejectedError | None] = []
-    two.directory.send(UserNotice(ANN.session, "hi"), answers.append)
+    two.directory.send(PrivateMessage(1, "bob", ANN.session, "hi"), answers.append)
     one.until(lambda: bool(one.received))
     two.until(lambda: bool(answers))
     assert isinstance(answers[0], RecipientNotReading)
@@ -161,7 +176,7 @@ def test_refusal_of_the_recipient_reaches_the_sender(nodes: tuple[Node, Node]) -
 
 def test_message_to_nobody_fails(nodes: tuple[Node, Node]) -> None:
     answers: list[RejectedError | None] = []
-    nodes[0].directory.send(UserNotice(9, "hi"), answers.append)
+    nodes[0].directory.send(PrivateMessage(1, "bob", 9, "hi"), answers.append)
     nodes[0].until(lambda: bool(answers))
     assert isinstance(answers[0], NotHere)
 
@@ -187,6 +202,7 @@ def test_people_of_a_dead_server_are_removed(db: Connection, nodes: tuple[Node, 
         "INSERT INTO members (room, session, node, nick) SELECT id, %s, 'dead', 'Ann' FROM rooms", (ANN.session,)
     )
     db.execute("INSERT INTO leases VALUES ('dead', 1, now() - interval '1 second')")
+    db.execute("UPDATE leases SET since = now() - interval '1 hour' WHERE node <> 'dead'")
     two.until(lambda: not two.people)
     (event,) = db.execute("SELECT event FROM stream").fetchall()
     assert event[0] == ["left", ANN.session, "Ann", "connection lost", ""]
@@ -217,3 +233,110 @@ def test_people_are_compared_after_the_connection_was_lost(db: Connection, nodes
     db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'broadcast two'")
     two.until(lambda: not two.people)
     assert two.take(Person(2, "ann")) is None
+
+
+def cut_after(node: Node, monkeypatch: pytest.MonkeyPatch, statement: str) -> list[str]:
+    """Let the connection of *node* break once, right after *statement* has taken effect in the database."""
+    cuts: list[str] = []
+    execute = Connection.execute
+
+    def execute_once(self: Connection, query: Any, *args: Any) -> Any:  # noqa: ANN401 - those of psycopg
+        cursor = execute(self, query, *args)
+        if statement in str(query) and self is node.directory._db and not cuts:
+            cuts.append(str(query))
+            self.close()
+            raise psycopg.OperationalError
+        return cursor
+
+    monkeypatch.setattr(Connection, "execute", execute_once)
+    return cuts
+
+
+@pytest.mark.parametrize("statement", ["change_people_once", "DELETE FROM mail", "FROM mail"])
+def test_message_arrives_once_although_the_connection_breaks(
+    nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    one, two = nodes
+    assert one.take(ANN) is None
+    cuts = cut_after(one if "mail" in statement else two, monkeypatch, statement)
+    answers: list[RejectedError | None] = []
+    messages: list[NodeMessage] = [PrivateMessage(1, "bob", ANN.session, str(number)) for number in range(5)]
+    for message in messages:
+        two.directory.send(message, answers.append)
+    one.until(lambda: len(one.received) >= 5)
+    two.until(lambda: len(answers) == 5)
+    assert one.received == messages
+    assert set(answers) == {None}
+    assert len(cuts) == 1
+
+
+def test_decision_reaches_a_server_that_is_reconnecting(db: Connection, nodes: tuple[Node, Node]) -> None:
+    one, two = nodes
+    db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'broadcast two'")
+    one.directory.publish(Announcement("tea"))
+    two.until(lambda: two.received == [Announcement("tea")])
+
+
+def test_old_message_is_not_delivered(db: Connection, nodes: tuple[Node, Node]) -> None:
+    one, two = nodes
+    assert one.take(ANN) is None
+    for age, text in ((60.0, "old"), (0.0, "new")):
+        body = json.dumps(
+            ["message", 1, "PrivateMessage", msgspec.to_builtins(PrivateMessage(1, "bob", ANN.session, text))]
+        )
+        mail = """INSERT INTO mail (node, sender, body, stored)
+            VALUES ('one', 'two', %s, now() - make_interval(secs => %s))"""
+        db.execute(mail, (body, age))
+    two.directory.publish(Announcement("tea"))  # the notification
+    one.until(lambda: len(one.received) == 2)
+    assert one.received == [PrivateMessage(1, "bob", ANN.session, "new"), Announcement("tea")]
+
+
+def test_removed_server_makes_no_changes(db: Connection, nodes: tuple[Node, Node]) -> None:
+    one, two = nodes
+    db.execute("SELECT end_lease(node, epoch) FROM writers WHERE node = 'one'")
+    assert isinstance(one.take(ANN), DatabaseAway)
+    one.until(lambda: one.lost == 1)
+    answers: list[RejectedError | None] = []
+    one.directory.send(PrivateMessage(1, "bob", ANN.session, "hi"), answers.append)
+    one.until(lambda: bool(answers))
+    assert isinstance(answers[0], DatabaseAway)
+    assert db.execute("SELECT * FROM people").fetchall() == []
+    assert two.take(ANN) is None
+
+
+def test_server_that_was_suspended_looks_at_its_lease_before_it_handles_news(
+    database: Database, db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Callable[[], None]] = []
+    suspended = PostgresDirectory(Database(database.url, database.schema, "one"), calls.append, unicode=False)
+    own = database.connect()
+    suspended.start(own, start_lease(own, "one").epoch)
+    suspended._listen(own)
+    renewals: list[int] = []
+
+    def renew(db: Connection, node: str, epoch: int) -> None:
+        renewals.append(epoch)
+        if len(renewals) > 1:  # the first one is that before the suspension
+            renew_lease(db, node, epoch)
+
+    monkeypatch.setattr(directory, "RENEW_SECONDS", 0.0)
+    monkeypatch.setattr(directory, "renew_lease", renew)
+    suspended._next_renewal = 0.0
+    with db.transaction():
+        db.execute("SELECT end_lease('one', epoch) FROM leases")
+        row = {"key": "ann", "look": None, **msgspec.to_builtins(ANN)}
+        db.execute("SELECT change_people('two', %s::jsonb)", (json.dumps([["take", row]]),))
+    with pytest.raises(LeaseLost):
+        suspended._work(own)
+    assert (len(renewals), suspended._known) == (2, {})
+    suspended.close()
+
+
+def test_change_that_the_database_refuses_does_not_stop_the_others(nodes: tuple[Node, Node]) -> None:
+    one, _ = nodes
+    answers: list[RejectedError | None] = []
+    one.directory.take(Person(1 << 70, "ann"), answers.append)
+    one.until(lambda: bool(answers))
+    assert "refuses" in str(answers[0])
+    assert one.take(ANN) is None

@@ -124,6 +124,18 @@ def test_share_that_another_server_has_removed_is_gone_everywhere(open_store: Op
     assert not two.store.has(second.id)
 
 
+def test_share_of_another_server_is_there_at_once_and_one_that_is_removed_is_not(open_store: Open) -> None:
+    one, two = open_store(), open_store()
+    new, old = one.share(BIG), one.share(b"old")
+    one.store.remove(old.id)
+    one.worker.settle()
+    assert two.store.has(new.id), "its line can come before the share"
+    assert two.store.has(old.id), "nobody knows yet"
+    two.worker.settle()
+    assert (two.store.has(new.id), two.store.has(old.id)) == (True, False)
+    assert two.store.find(new.id) == new
+
+
 def test_new_shares_count_for_their_owners_at_other_servers(open_store: Open) -> None:
     one, two = open_store(), open_store()
     one.share(BIG, owner="ann")

@@ -103,3 +103,15 @@ def test_own_events_that_were_read_outside_of_a_segment_are_not_delivered() -> N
     run.merger.add_read(run.log, [ReadEvent((2, 2), None), ReadEvent((3, 2), message("a"))], (3, 2))
     assert run.texts() == "a"
     assert run.log.foreign == run.log.delivered == [Joined(1, "ann"), message("a")]
+
+
+def test_segments_of_one_batch_are_delivered_once_although_all_of_them_were_read_before_its_result() -> None:
+    run = Run()
+    run.merger.begin([run.log])
+    run.add_read(3, "abcde")
+    first, second = [
+        Segment((start - 1, 1), (start + 1, 1), [*map(message, texts)]) for start, texts in ((3, "ab"), (5, "cd"))
+    ]
+    assert not run.merger.add_own([(run.log, first), (run.log, second)])
+    assert run.texts() == "abcde"
+    assert [event.text for event in run.log.foreign if isinstance(event, type(message("")))] == ["e"]

@@ -141,7 +141,7 @@ def test_people_of_a_server_that_starts_again_leave(nodes: Nodes) -> None:
     one.log.append(message("b"))
     one.calls.run_until(lambda: any(isinstance(event, StoreFailed) for event in one.delivered))
     (failure,) = [event for event in one.delivered if isinstance(event, StoreFailed)]
-    assert failure.reason == "another server has taken the name of this one"
+    assert failure.reason == "this server has lost its lease"
     assert again.append(message("c")) == [message("c", 2)]
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from broadcast.core.errors import JournalError, JournalInUse
-from broadcast.journals.postgres import journal
+from broadcast.journals.postgres import journal, leases
 from broadcast.journals.postgres.database import Database
 from broadcast.journals.postgres.journal import PostgresJournal
 from tests.postgres import OWNER, PASSWORD, SHARED, PostgresServer
@@ -69,29 +69,53 @@ def test_database_that_cannot_be_reached_is_named(postgres: PostgresServer) -> N
         postgres.start()
 
 
-def test_second_server_is_refused_while_the_first_one_runs(postgres: PostgresServer) -> None:
-    url = postgres.url()
-    assert open_error(url) == ""
-    lease = "INSERT INTO broadcast.leases (node, epoch, until) VALUES ('other', 1, now() + interval '1 hour')"
-    postgres.execute(lease, database=SHARED)
-    with closing(PostgresJournal(Database(url, "broadcast", "this"), lambda _call: None)) as opened:
-        opened.make_directory(unicode=False)
-        with pytest.raises(JournalInUse, match="the server other uses the database: stop it, or wait for 10 seconds"):
-            opened.open("lobby", 0)
-        postgres.execute("UPDATE broadcast.leases SET until = now()", database=SHARED)
-        opened.open("lobby", 0)
+def start(stack: ExitStack, url: str, name: str) -> PostgresJournal:
+    """Start the server *name*, whose lease nobody renews because no hub watches its directory."""
+    opened = stack.enter_context(closing(PostgresJournal(Database(url, "broadcast", name), lambda _call: None)))
+    opened.make_directory(unicode=False)
+    opened.open("lobby", 0)
+    return opened
 
 
-def test_of_two_servers_that_start_at_once_one_is_refused(postgres: PostgresServer) -> None:
-    url = postgres.url()
-    assert open_error(url) == ""
+def test_several_servers_use_one_database(postgres: PostgresServer) -> None:
     with ExitStack() as stack:
-        for name in ("one", "two"):
-            opened = stack.enter_context(closing(PostgresJournal(Database(url, "broadcast", name), lambda _call: None)))
-            opened.make_directory(unicode=False)  # nobody watches it yet, so its thread has not started
-            refused = pytest.raises(JournalInUse, match="the server one uses") if name == "two" else nullcontext()
-            with refused:
-                opened.open("lobby", 0)
+        ids = {start(stack, postgres.url(), name).id for name in ("one", "two", "three")}
+    assert len(ids) == 1
+
+
+def test_second_server_with_the_same_name_is_refused(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    renewal = "UPDATE broadcast.leases SET until = until + interval '1 second'"
+    monkeypatch.setattr(leases, "sleep", lambda _seconds: postgres.execute(renewal, database=SHARED))
+    with ExitStack() as stack:
+        start(stack, postgres.url(), "one")
+        with pytest.raises(JournalInUse, match="a server with the name one runs: give this one another name"):
+            start(stack, postgres.url(), "one")
+
+
+def test_name_of_a_killed_server_is_free_at_once(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 3600.0)
+    with ExitStack() as stack:
+        start(stack, postgres.url(), "one")
+    monkeypatch.setattr(leases, "sleep", lambda _seconds: None)
+    with ExitStack() as stack:  # the database may take a moment to notice that the connection has ended
+        start(stack, postgres.url(), "one")
+
+
+def test_name_of_a_suspended_server_is_free_after_its_lease(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            postgres.execute("UPDATE broadcast.leases SET until = now() - interval '1 second'", database=SHARED)
+
+    monkeypatch.setattr(leases, "sleep", wait)
+    with ExitStack() as stack:
+        start(stack, postgres.url(), "one")
+        start(stack, postgres.url(), "one")
+    assert len(waits) == 3
 
 
 def test_password_comes_from_a_file_or_the_environment(

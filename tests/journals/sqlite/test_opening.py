@@ -135,7 +135,7 @@ def test_error_while_creating_the_file_is_reported(
     def fail(_: Path) -> None:
         raise error
 
-    monkeypatch.setattr(opening, "fsync_directory", fail)
+    monkeypatch.setattr(opening, "sync_folder", fail)
     with pytest.raises(JournalError, match=error.strerror or "odd"):
         open_database(tmp_path / FILE, 0)
 

@@ -23,6 +23,7 @@ from broadcast.core.records import (
     AddAudit,
     AddPrivate,
     AuditEntry,
+    ChangeAccount,
     DeleteAccount,
     DeleteBan,
     MarkDelivered,
@@ -65,7 +66,7 @@ ONE_OF_EACH: list[RecordChange] = [
     DeleteBan(1),
     AddAudit(ENTRY),
     AddPrivate(private(3, 1, 2)),
-    MarkDelivered(1, 9),
+    MarkDelivered(1, [2, 3]),
     DeleteAccount(2),
 ]
 TABLES = ["accounts", "bans", "audit", "private_lines"]
@@ -98,7 +99,7 @@ def test_records_are_there_after_a_restart(tmp_path: Path) -> None:
         RecordsHarness(run).write(DeleteAccount(1), DeleteBan(1), AddAudit(ENTRY))
     with open_sqlite(tmp_path) as run:
         records = RecordsHarness(run)
-        assert records.loaded == StoredRecords([BOB], [], 3, 2, 2, {(2, 0): 1})
+        assert records.loaded == StoredRecords([BOB], [], 3, 2, 2, {2: {1: 0}})
         assert ids(records.waiting(2)) == [1]
         assert records.audit() == [ENTRY]
 
@@ -255,7 +256,8 @@ _changes = st.one_of(
     st.builds(DeleteBan, _small),
     st.builds(lambda by: AddAudit(AuditEntry(1.0, by, "kick", "x", "")), st.text("ab", max_size=3)),
     st.tuples(st.integers(0, 3), _small, st.booleans()),
-    st.builds(MarkDelivered, _small, st.integers(0, 20)),
+    st.builds(MarkDelivered, _small, st.lists(st.integers(1, 20), max_size=3)),
+    st.builds(lambda number, role: ChangeAccount(number, {"role": role}), _small, st.text("ab", max_size=3)),
 )
 
 
@@ -339,4 +341,4 @@ def test_every_account_that_was_reported_as_stored_survives_a_kill(tmp_path: Pat
             assert numbers == [*range(1, len(numbers) + 1)]
             assert len(numbers) in (known, known + 1)
             assert records.loaded.next_account == records.loaded.next_private == len(numbers) + 1
-            assert records.loaded.waiting == {(number, number): 1 for number in numbers}
+            assert records.loaded.waiting == {number: {number: number} for number in numbers}

@@ -1,4 +1,3 @@
-// @ts-check
 // The forms for the account in the chat: log in, register, change the password, log out.
 
 import { ask, showError } from "./dialog.js";
@@ -16,11 +15,10 @@ const current = (label) => ({ label, autocomplete: "current-password" });
 const fresh = (label) => ({ label, autocomplete: "new-password" });
 
 export class Account {
-  /** @param {any} chat @param {any} elements */
   constructor(chat, elements) {
     this.chat = chat;
     this.elements = elements;
-    for (const name of ["state", "account", "login"]) chat.addEventListener(name, () => this.draw());
+    for (const name of ["state", "account"]) chat.addEventListener(name, () => this.draw());
     chat.addEventListener("form", ({ detail }) => this[detail.name]());
     elements["log-in"].addEventListener("click", () => (chat.account ? this.logOut() : this.login()));
     elements.register.addEventListener("click", () => (chat.account ? this.passwd() : this.register()));
@@ -82,16 +80,12 @@ export class Account {
     ask(elements, { heading, yes: "Log out", body, submit: () => chat.logOut() });
   }
 
-  /** Log in or register. @param {string} method @param {any} params */
+  /** Log in or register. */
   request(method, params) {
     return this.chat.request(method, params, (result) => this.chat.takeAccount(result, params.password ?? ""));
   }
 
-  /**
-   * Ask for passwords. An error stands beside its field.
-   * @param {string} heading Also the label of the button. @param {Field[]} fields @param {Node[]} more
-   * @param {(values: string[]) => Promise<any>} send
-   */
+  /** Ask for passwords. An error stands beside its field. */
   async ask(heading, fields, more, send) {
     const { elements, chat } = this;
     const { passwords } = chat.welcome;
@@ -111,7 +105,7 @@ export class Account {
       for (const { input, note } of rows) showError(input, note, "");
       const values = rows.map(({ input }) => input.value);
       const button = elements["confirm-yes"];
-      const setWaiting = (/** @type {boolean} */ isWaiting) =>
+      const setWaiting = (isWaiting) =>
         Object.assign(button, { disabled: isWaiting, textContent: isWaiting ? "Please wait…" : heading });
       try {
         const last = values.length - 1;
@@ -130,7 +124,7 @@ export class Account {
     };
     const warning = passwords === "readable" ? [make("p", "error", NOT_ENCRYPTED)] : [];
     const done = ask(elements, { heading, yes: heading, body: [...warning, ...rows.map(({ row }) => row), ...more], submit });
-    const first = /** @type {any} */ (rows.find(({ input }) => !input.readOnly)).input;
+    const first = rows.find(({ input }) => !input.readOnly).input;
     first.focus();
     first.select();
     await done;
@@ -140,14 +134,14 @@ export class Account {
 }
 
 /** Fail, with the index of its field, if a value is missing or was typed differently. */
-function check(/** @type {string[]} */ values, /** @type {number} */ again) {
+function check(values, again) {
   const empty = values.findIndex((value) => !value);
   if (empty >= 0) throw Object.assign(new Error("Fill in this field."), { index: empty });
   const differs = again >= 0 && values[again] !== values[again - 1];
   if (differs) throw Object.assign(new Error("The two passwords differ."), { index: again });
 }
 
-/** Return the index of the field that an error is about. @param {any} error @param {Field[]} fields */
+/** Return the index of the field that an error is about. */
 function fieldOf({ index, code, reason }, fields) {
   if (index !== undefined || reason === "nick-refused") return index ?? 0;
   const isNew = code === -32602; // the new password breaks the rule

@@ -1,4 +1,3 @@
-// @ts-check
 // What a screen reader says about new lines.
 
 const PAUSE_MS = 3000;
@@ -15,7 +14,6 @@ export class Announcer {
 
   /**
    * Announce a line, now or with the next ones.
-   * @param {any} line
    * @param {string} place The conversation, if it is not the one on the screen.
    */
   add(line, place) {

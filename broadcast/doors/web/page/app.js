@@ -1,4 +1,3 @@
-// @ts-check
 // The start of the page: makes the chat and its views, and shows the join form or the chat.
 
 import { Account } from "./account.js";

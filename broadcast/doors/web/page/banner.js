@@ -1,10 +1,8 @@
-// @ts-check
 // The state of the connection above the conversation.
 
 const GOOD_MS = 3000;
 
 export class Banner {
-  /** @param {any} chat @param {Record<string, any>} elements */
   constructor(chat, elements) {
     this.chat = chat;
     this.elements = elements;

@@ -1,4 +1,3 @@
-// @ts-check
 // The person's session with the server: what the views show, and what the person does.
 //
 // A page makes one `Chat`, adds its views, and calls `start`, which resumes the session of this tab
@@ -21,7 +20,6 @@
 //   unread        {key, unread, mentioned}
 //   problem       {method, code, reason, message, field, data}; `field` is "nick", "password",
 //                 "room" or ""
-//   login         {code} or {ended}: OpenID Connect
 //   account       {}: the session has logged in or out
 //   private       {}: the private conversations were removed, for another person may come
 //   form          {name}: a form for the account is asked for, see account.js
@@ -52,7 +50,6 @@ const FIELDS = {
  */
 
 export class Chat extends EventTarget {
-  /** @param {{url?: string, env?: any}} options */
   constructor({ env = browserEnvironment(), url = webSocketAddress(env.document.baseURI) } = {}) {
     super();
     /** What the chat uses of the browser. */
@@ -154,7 +151,6 @@ export class Chat extends EventTarget {
     this.connection.connect();
   }
 
-  /** @param {{nick: string, password?: string, login?: string, remember?: boolean, room?: string}} who */
   join({ nick, password = "", login = "", remember = false, room = "" }) {
     return this._promise("hello", (resolve, reject) => {
       if (this.state !== "start" && this.state !== "ended") {
@@ -266,7 +262,7 @@ export class Chat extends EventTarget {
     this.saveSoon();
   }
 
-  /** @param {string} key @param {string | null} text null or empty removes it */
+  /** @param {string | null} text null or empty removes it */
   setTopic(key, text) {
     return this.request("topic", { ...this._place(key), text: text || null });
   }
@@ -361,12 +357,7 @@ export class Chat extends EventTarget {
 
   // Requests
 
-  /**
-   * Call a method of the server. `take` gets the result before anything that the server sends next.
-   * @param {string} method
-   * @param {any} params
-   * @param {(result: any) => any} take
-   */
+  /** Call a method of the server. `take` gets the result before anything that the server sends next. */
   request(method, params, take = (result) => result) {
     return this._promise(method, (resolve, reject) => {
       if (this.connection.isOpen) {
@@ -381,10 +372,6 @@ export class Chat extends EventTarget {
     });
   }
 
-  /**
-   * @param {string} method
-   * @param {(resolve: (result?: any) => void, reject: (error: ChatError) => void) => void} begin
-   */
   _promise(method, begin) {
     const promise = new Promise((resolve, reject) => {
       begin(resolve, (error) => {
@@ -569,7 +556,7 @@ export class Chat extends EventTarget {
 
   rooms() {
     const rooms = [...this.conversations.values()].filter((one) => one.room !== null);
-    return /** @type {(Conversation & {room: string})[]} */ (rooms);
+    return rooms;
   }
 
   time() {

@@ -1,4 +1,3 @@
-// @ts-check
 // The commands that people type. The server answers those that are not here.
 
 /**
@@ -63,9 +62,7 @@ export const COMMAND_NAMES = Object.keys(COMMANDS).concat(
 
 /**
  * Do what a typed command says. Return the key of the conversation to show, if there is one.
- * @param {any} chat
  * @param {string} key The conversation in which it was typed.
- * @param {string} line
  */
 export async function run(chat, key, line) {
   const [, verb = "", text = ""] = /^\/(\S*)\s*(.*)$/s.exec(line) ?? [];

@@ -1,4 +1,3 @@
-// @ts-check
 // The box in which messages are typed: sending, suggestions, drafts and earlier messages.
 
 import { COMMAND_NAMES, run } from "./commands.js";

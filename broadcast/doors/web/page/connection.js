@@ -1,4 +1,3 @@
-// @ts-check
 // A JSON-RPC connection over a WebSocket that comes back by itself.
 
 const SUBPROTOCOL = "broadcast.v1";
@@ -14,7 +13,6 @@ const PROBE_MS = 8000;
 
 /** The failure of a request. `reason` is the server's word for it; `lost` if there is no answer. */
 export class ChatError extends Error {
-  /** @param {{code?: number, reason?: string, message: string, data?: any, method?: string}} error */
   constructor({ code = 0, reason = "", message, data = {}, method = "" }) {
     super(message);
     this.code = code;
@@ -127,12 +125,7 @@ export class Connection {
     this._end(reason);
   }
 
-  /**
-   * Send a request. `done` is called in the order of the server's messages, or with a `lost` error.
-   * @param {string} method
-   * @param {any} params
-   * @param {(error: ChatError | null, result: any) => void} done
-   */
+  /** Send a request. `done` is called in the order of the server's messages, or with a `lost` error. */
   send(method, params, done) {
     if (this._socket === null || this._socket.readyState !== 1) {
       done(new ChatError({ reason: "lost", message: "There is no connection.", method }), null);

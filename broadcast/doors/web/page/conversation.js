@@ -1,12 +1,13 @@
-// @ts-check
 // The lines of the conversation on the screen.
 
 import { Announcer } from "./announcer.js";
 import { drawRow, make } from "./drawing.js";
 import { keyOf, rowsOf } from "./rows.js";
 
-/** Number of lines that are drawn while the newest one is in sight. */
-const FOLLOWED_LINES = 150;
+/** Minimum number of lines that are drawn while the newest one is in sight. The time of a drawing depends on it. */
+const FOLLOWED_LINES = 80;
+/** Number of those lines for each pixel of the screen's height. A line has about 24 pixels. */
+const LINES_PER_PIXEL = 0.1;
 /** Maximum number of lines that are drawn. */
 const MAX_DRAWN_LINES = 500;
 /** Number of lines that are drawn or loaded at a time while the reader scrolls. */
@@ -25,11 +26,6 @@ const COUNTED = new Set(["said", "emoted", "told", "shared", "announced"]);
  * row at the top of the screen (the anchor) stays where it is, whatever is drawn above it.
  */
 export class ConversationView {
-  /**
-   * @param {import("./chat.js").Chat} chat
-   * @param {Record<string, any>} elements
-   * @param {import("./current.js").Current} current
-   */
   constructor(chat, elements, current) {
     this.chat = chat;
     this.current = current;
@@ -62,8 +58,8 @@ export class ConversationView {
     this.drawnAt = 0;
     this.isLoading = false;
 
-    current.addEventListener("show", (/** @type {any} */ event) => this.show(event.detail));
-    chat.addEventListener("lines", (/** @type {any} */ event) => this.receive(event.detail));
+    current.addEventListener("show", (event) => this.show(event.detail));
+    chat.addEventListener("lines", (event) => this.receive(event.detail));
     chat.addEventListener("state", () => this.extend()); // what a lost connection has not loaded
     this.log.addEventListener("scroll", () => this.scrolled(), { passive: true });
     this.log.addEventListener("wheel", (event) => this.wheeled(event), { passive: true });
@@ -102,7 +98,7 @@ export class ConversationView {
     else requestAnimationFrame(draw);
   }
 
-  /** Show another conversation, or a place in this one. @param {{before: ?string, seq: ?number}} place */
+  /** Show another conversation, or a place in this one. */
   show({ before, seq }) {
     if (before !== this.key) {
       for (const { element } of this.drawn.values()) element.remove();
@@ -129,10 +125,7 @@ export class ConversationView {
     this.drawButton();
   }
 
-  /**
-   * Take in that lines have been added, changed or removed.
-   * @param {{key: string, added: any[], atStart: boolean}} change
-   */
+  /** Take in that lines have been added, changed or removed. */
   receive({ key, added, atStart }) {
     const isHere = key === this.key;
     for (const line of atStart ? [] : added) {
@@ -157,7 +150,9 @@ export class ConversationView {
     const { lines, log, drawn } = this;
     this.isDue = false;
     this.drawnAt = performance.now();
-    const found = this.first === null ? lines.length - FOLLOWED_LINES : lines.findIndex((line) => keyOf(line) === this.first);
+    const followed = Math.max(FOLLOWED_LINES, Math.ceil(this.height * LINES_PER_PIXEL));
+    const isFirst = (line) => keyOf(line) === this.first;
+    const found = this.first === null ? lines.length - followed : lines.findIndex(isFirst);
     this.total = lines.length;
     this.start = Math.max(0, found);
     this.end = Math.min(lines.length, this.start + MAX_DRAWN_LINES);
@@ -354,7 +349,7 @@ export class ConversationView {
     return top - this.log.scrollTop - this.log.clientHeight / 2;
   }
 
-  /** Load something, but only one thing at a time. @param {() => Promise<any>} action */
+  /** Load something, but only one thing at a time. */
   async load(action) {
     if (this.isLoading) return;
     this.isLoading = true;

@@ -1,4 +1,3 @@
-// @ts-check
 // Which conversation the page shows.
 
 /** The conversation on the screen. Dispatches `show` when another one, or a place in it, is asked for. */
@@ -8,7 +7,6 @@ export class Current extends EventTarget {
 
   /**
    * Show a conversation.
-   * @param {string} key
    * @param {?number} seq The line to scroll to. Without it, the conversation opens where it was left.
    */
   show(key, seq = null) {

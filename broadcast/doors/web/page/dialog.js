@@ -1,4 +1,3 @@
-// @ts-check
 // The dialog that asks a question, or for one line of text.
 
 import { make } from "./drawing.js";
@@ -12,7 +11,6 @@ export function showError(field, note, text) {
 
 /**
  * Ask, and return whether the person has confirmed. With a `label`, the dialog has a field for one line of text.
- * @param {any} elements
  * @param {{heading: string, yes: string, body?: (string|Node)[], label?: string, value?: string, submit?: (text:
  *   string) => any}} question `submit` runs before the dialog closes. Its error stands in the dialog.
  */

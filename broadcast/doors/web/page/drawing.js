@@ -1,4 +1,3 @@
-// @ts-check
 // Elements for the rows of a conversation. All text goes in as text, never as markup.
 
 import { clockOf, colourOf, initialsOf, momentOf, sizeOf, splitLinks } from "./text.js";
@@ -9,7 +8,6 @@ const THUMBNAIL_HEIGHT = 240;
 
 /**
  * Make an element.
- * @param {string} tag
  * @param {string} [classes]
  * @param {...(string|Node)} content Strings become text.
  * @returns {any}
@@ -107,7 +105,7 @@ function contentOf(line) {
   return [make("span", `nick nick-${colourOf(line.nick)}`, line.nick), " ", ...text];
 }
 
-/** Draw a line that a person said, or a file that they shared. @param {any} line @param {Context} context */
+/** Draw a line that a person said, or a file that they shared. */
 function drawSpoken(line, context) {
   const colour = `nick-${colourOf(line.nick)}`;
   const face = make("span", `face ${colour}`, initialsOf(line.nick));
@@ -117,7 +115,7 @@ function drawSpoken(line, context) {
   const who = make("div", "who", ...name, timeOf(line));
   const text = make("div", "text", ...contentOf(line));
   const row = make("div", `row spoken ${line.kind} ${line.status}`, face, who, text);
-  if (line.mentions) {
+  if (line.mentions && line.kind !== "told") {
     row.classList.add("mention");
     text.append(spoken(" (mentions you)"));
   }
@@ -158,7 +156,7 @@ function drawGap(line, context) {
  * @typedef {{retry: (line: any) => void, discard: (line: any) => void, fill: (line: any) => Promise<any>}} Context
  */
 
-/** Return a new element for a row. @param {import("./rows.js").Row} row @param {Context} context */
+/** Return a new element for a row. */
 export function drawRow({ kind, line, text }, context) {
   switch (kind) {
     case "day":

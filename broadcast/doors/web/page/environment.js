@@ -1,8 +1,7 @@
-// @ts-check
 // What the chat uses of the browser. Tests pass another object with the same members.
 
 /** Return a storage area, or a substitute in memory where the browser denies it. */
-function storage(/** @type {"localStorage" | "sessionStorage"} */ name) {
+function storage(name) {
   try {
     window[name].getItem("");
     return window[name];

@@ -1,4 +1,3 @@
-// @ts-check
 // The request `hello`: what it asks for, and what follows an answer or a refusal.
 
 import { ChatError } from "./connection.js";
@@ -17,7 +16,7 @@ export function sendHello(chat) {
   const rooms = chat.rooms();
   const names = new Set(rooms.map((one) => one.room));
   if (chat.firstRoom) names.add(chat.firstRoom);
-  const params = /** @type {any} */ ({ protocol: 1, client: "broadcast-page/1", replay: REPLAY });
+  const params = { protocol: 1, client: "broadcast-page/1", replay: REPLAY };
   const login = password ? "" : chat.login || loginOf(chat.env, account ?? nick);
   params.nick = ((password || login) && account) || nick;
   if (password) Object.assign(params, { password, remember: chat.remember });
@@ -40,7 +39,7 @@ export function sendHello(chat) {
   });
 }
 
-/** @param {Chat} chat @param {ChatError} error @param {any} params What was asked for. */
+/** Go on after a refusal of the request with these parameters. */
 function refused(chat, error, params) {
   const { reason, data } = error;
   if (params.login && reason === "wrong-password") {

@@ -1,14 +1,14 @@
-// @ts-check
 // The form with which a person joins, and the room in the page's address.
 
 import { ask, showError } from "./dialog.js";
 import { make } from "./drawing.js";
 import { comeBack, leave } from "./login.js";
-import { loggedIn, setLogin } from "./logins.js";
+import { endLogin, loggedIn } from "./logins.js";
 
 const SETTLED = ["open", "start", "ended"];
+const FORGOTTEN = "This browser has forgotten the login, but it did not reach the server, which accepts it for 30 days.";
 
-/** Return the room in the fragment of an address, such as `#kitchen`, or null. @param {string} hash */
+/** Return the room in the fragment of an address, such as `#kitchen`, or null. */
 export function roomOf(hash) {
   let room = hash.replace(/^#/, "");
   try {
@@ -20,7 +20,6 @@ export function roomOf(hash) {
 }
 
 export class JoinForm {
-  /** @param {any} chat @param {any} elements @param {import("./current.js").Current} current */
   constructor(chat, elements, current) {
     this.chat = chat;
     this.elements = elements;
@@ -70,10 +69,11 @@ export class JoinForm {
     const rows = loggedIn(chat.env).map((nick) => {
       const button = Object.assign(make("button", "small", "Log out"), { type: "button" });
       button.ariaLabel = `Log out of ${nick}`;
-      button.addEventListener("click", () => {
-        setLogin(chat.env, nick, "");
+      button.addEventListener("click", async () => {
+        const ending = endLogin(chat.env, nick);
         this.showLogins();
         elements.nickname.focus();
+        if (!(await ending)) this.show("join", `${FORGOTTEN} Log in as ${nick} and change the password to end it.`);
       });
       return make("li", "", make("span", "", `This browser is logged in as ${nick}.`), button);
     });
@@ -81,7 +81,7 @@ export class JoinForm {
     elements.logins.hidden = !rows.length;
   }
 
-  /** Go on after a login with the provider. @param {{login?: string, error?: string, remember?: boolean}} result */
+  /** Go on after a login with the provider. */
   async goOn({ login = "", error = "", remember = false }) {
     const { chat, elements, room } = this;
     while (!SETTLED.includes(chat.state)) await new Promise((resolve) => chat.addEventListener("state", resolve, { once: true }));
@@ -121,14 +121,14 @@ export class JoinForm {
     }
   }
 
-  /** Show a refusal beside its field. @param {{field: string, message: string}} problem */
+  /** Show a refusal beside its field. */
   fail({ field, message }) {
     if (field === "password") this.askPassword(true);
     if (field === "room") this.room = null;
     this.show(field, field === "room" ? `${message} Press Join to enter the first room.` : message);
   }
 
-  /** Show an error beside its field and move there, or remove it. @param {string} field @param {string} text */
+  /** Show an error beside its field and move there, or remove it. */
   show(field, text) {
     const id = { nick: "nickname", password: "password" }[field] ?? "join";
     const input = this.elements[id === "join" ? "join-button" : id];
@@ -138,7 +138,7 @@ export class JoinForm {
     input.select?.();
   }
 
-  /** Show the field for the password, or empty and hide it. @param {boolean} isAsked */
+  /** Show the field for the password, or empty and hide it. */
   askPassword(isAsked) {
     const { elements } = this;
     elements["password-field"].hidden = !isAsked;
@@ -149,7 +149,6 @@ export class JoinForm {
     this.show("password", "");
   }
 
-  /** @param {boolean} isJoining */
   setJoining(isJoining) {
     this.isJoining = isJoining;
     this.elements["join-button"].textContent = isJoining ? "Joining…" : "Join";
@@ -157,7 +156,7 @@ export class JoinForm {
 
   // The address
 
-  /** Go to the room of the address. @param {?string} room */
+  /** Go to the room of the address. */
   async follow(room) {
     const { chat, current } = this;
     this.room = room;

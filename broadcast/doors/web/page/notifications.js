@@ -1,4 +1,3 @@
-// @ts-check
 // Notifications of the system, the unread count in the title and on the icon, and the sound.
 
 import { make } from "./drawing.js";
@@ -12,10 +11,7 @@ export function titleOf(unread, key, server) {
   return `${unread ? `(${unread}) ` : ""}${key ? `${key} - ` : ""}${server}`;
 }
 
-/**
- * Return why there can be no notifications, or an empty text.
- * @param {{isSecure: boolean, hasApi: boolean, permission: string}} browser
- */
+/** Return why there can be no notifications, or an empty text. */
 export function reasonAgainst({ isSecure, hasApi, permission }) {
   if (!isSecure) return "Notifications need HTTPS. The page's title shows how many lines are unread.";
   if (!hasApi) return "This browser has no notifications. The page's title shows how many lines are unread.";
@@ -62,7 +58,6 @@ export class Notifications {
     this.choose({ notify: isWanted });
   }
 
-  /** @param {{notify?: boolean, sound?: boolean}} choice */
   choose(choice) {
     Object.assign(this.choices, choice);
     store(this.chat.env.local, CHOICES, this.choices);

@@ -1,4 +1,3 @@
-// @ts-check
 // The own lines that the server has not confirmed yet. Each is sent until it is answered, with the
 // same uid.
 
@@ -10,10 +9,7 @@ const MAX_UNANSWERED = 64;
  */
 
 export class Outbox {
-  /**
-   * @param {import("./connection.js").Connection["send"]} send
-   * @param {(item: Item, error: ChatError | null, result: any) => void} onEnd called once an item has an answer
-   */
+  /** @param {(item: Item, error: ChatError | null, result: any) => void} onEnd called once an item has an answer */
   constructor(send, onEnd) {
     this._send = send;
     this._onEnd = onEnd;
@@ -31,7 +27,6 @@ export class Outbox {
   /**
    * Send all items again that have no answer. A session that was not resumed has forgotten the uids of private
    * messages. `lost` gets those that may have been delivered, and they are not sent.
-   * @param {{resumed: boolean, linesPerSecond: number | null, lost: (item: Item) => void}} options
    */
   open({ resumed, linesPerSecond, lost }) {
     // With a rate limit, more lines would wait in front of the connection's own checks.

@@ -1,4 +1,3 @@
-// @ts-check
 // What the server says by itself.
 
 import { ChatError } from "./connection.js";
@@ -15,7 +14,7 @@ const RESUMED =
 export function take(chat, method, params) {
   const handler = TAKE[method]; // `ping`, and notifications of later versions, have none
   const isOfRoom = typeof params.room === "string";
-  const conversation = /** @type {any} */ (isOfRoom ? chat.conversations.get(params.room) : null);
+  const conversation = isOfRoom ? chat.conversations.get(params.room) : null;
   if (handler && (conversation || !isOfRoom)) handler(chat, params, conversation, method);
 }
 
@@ -51,7 +50,7 @@ const TAKE = {
   told(chat, { id, at, nick, session, text }) {
     if (id <= chat.told) return;
     chat.told = id;
-    const conversation = /** @type {Conversation} */ (chat.find(chat.openPrivate(nick)));
+    const conversation = chat.find(chat.openPrivate(nick));
     const line = makeLine({ kind: "told", at, nick, session, text, mentions: true });
     chat.emitLines(conversation, conversation.addNotice(line));
     chat.saveSoon();
@@ -61,14 +60,6 @@ const TAKE = {
     const rooms = chat.rooms();
     const place = conversation ?? rooms.find((one) => one.isReading) ?? rooms[0];
     if (place) chat.notice(place, { kind: "announced", text });
-  },
-
-  login_code: (chat, params) => chat.emit("login", { code: params }),
-
-  login_ended(chat, params) {
-    chat.account = params.account;
-    chat.takeNick(params.nick);
-    chat.emit("login", { ended: params });
   },
 
   goodbye(chat, { reason, reconnect, after }) {

@@ -1,4 +1,3 @@
-// @ts-check
 // A pure function from the lines of a conversation to the rows on the screen.
 
 import { dayName, dayOf } from "./text.js";
@@ -24,7 +23,6 @@ export function keyOf(line) {
 
 /**
  * Return the names as a phrase: `ann, bob and 3 others`.
- * @param {string[]} names
  * @param {number} others People without a name.
  */
 function phrase(names, others) {
@@ -60,7 +58,7 @@ export function foldText(lines) {
   const parts = new Map();
   const partOf = (verb) => {
     if (!parts.has(verb)) parts.set(verb, { nicks: [], others: 0, reason: "" });
-    return /** @type {any} */ (parts.get(verb));
+    return parts.get(verb);
   };
   for (const { line, first } of people.values()) {
     if (line.kind === "crowd") {

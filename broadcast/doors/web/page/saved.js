@@ -1,4 +1,3 @@
-// @ts-check
 // What a reload of this tab needs, in sessionStorage. A duplicated tab has a copy of it.
 
 import { load, store } from "./environment.js";
@@ -10,7 +9,7 @@ const PRIVATE_LINES = 100; // the most lines of a private conversation
 /** @typedef {import("./chat.js").Chat} Chat */
 
 export class SavedSession {
-  /** @param {any} env @param {string} path distinguishes the servers of one origin */
+  /** @param {string} path distinguishes the servers of one origin */
   constructor(env, path) {
     this._env = env;
     this._key = `broadcast:${path}`;
@@ -21,7 +20,7 @@ export class SavedSession {
     // Locks exist in secure contexts only.
     this._channel = !env.locks && env.BroadcastChannel ? new env.BroadcastChannel(this._key) : null;
     if (!this._channel) return;
-    this._channel.onmessage = (/** @type {{data: any}} */ { data }) => {
+    this._channel.onmessage = ({ data }) => {
       if (data.ask && data.ask === this._held) this._channel.postMessage({ held: data.ask });
       if (data.held && data.held === this._asked) this._onAnswer();
     };
@@ -65,7 +64,7 @@ export class SavedSession {
     if (!isInUse) return false;
     if (locks) {
       const { held } = await locks.query();
-      return held.some((/** @type {any} */ { name }) => name === this._lockOf(session));
+      return held.some(({ name }) => name === this._lockOf(session));
     }
     if (!this._channel) return false;
     return new Promise((resolve) => {
@@ -82,7 +81,7 @@ function describe(chat) {
   const { token, journal, session, attempt, nick, account, told, away } = chat;
   const all = [...chat.conversations.values()];
   const wasSent = new Set(chat.outbox.items.filter((item) => item.wasSent).map((item) => item.uid));
-  const isStored = (/** @type {import("./model.js").Line} */ line) => line.status === "stored";
+  const isStored = (line) => line.status === "stored";
   return {
     ...{ token, journal, session, attempt, nick, account, told, away },
     sessions: [...chat.ownSessions].slice(-20),

@@ -1,4 +1,3 @@
-// @ts-check
 // The search in the current conversation, and its results.
 
 import { make } from "./drawing.js";

@@ -1,4 +1,3 @@
-// @ts-check
 // Sharing files: chosen with a button, dropped on the conversation, or pasted into the message.
 
 import { ask } from "./dialog.js";
@@ -17,7 +16,7 @@ async function withoutMetadata(file) {
   const canvas = document.createElement("canvas");
   canvas.width = picture.width;
   canvas.height = picture.height;
-  /** @type {any} */ (canvas.getContext("2d")).drawImage(picture, 0, 0);
+  canvas.getContext("2d").drawImage(picture, 0, 0);
   return new Promise((resolve, reject) => {
     const take = (blob) =>
       blob ? resolve(blob) : reject(new Error("This picture cannot be read. Share it as it is."));
@@ -110,11 +109,6 @@ class Upload {
 }
 
 export class Sharing {
-  /**
-   * @param {import("./chat.js").Chat} chat
-   * @param {Record<string, any>} elements
-   * @param {import("./current.js").Current} current
-   */
   constructor(chat, elements, current) {
     this.chat = chat;
     this.elements = elements;
@@ -212,10 +206,6 @@ export class Sharing {
 
   /**
    * Share a file with a room.
-   * @param {string} room
-   * @param {string} name
-   * @param {string} type
-   * @param {Blob} content
    * @param {string} caption A line to say after it, if it is not empty.
    */
   async share(room, name, type, content, caption) {

@@ -1,4 +1,3 @@
-// @ts-check
 // The lists of rooms and people, the heading of the conversation, and the buttons that change them.
 
 import { ask } from "./dialog.js";
@@ -14,7 +13,6 @@ const compare = new Intl.Collator("en", { sensitivity: "base", numeric: true }).
 
 /**
  * Return what stands behind a nickname.
- * @param {{away: ?string, since: number}} member
  * @param {number} now Seconds since the epoch.
  */
 export function stateOf({ away, since }, now) {
@@ -24,10 +22,7 @@ export function stateOf({ away, since }, now) {
   return minutes < 60 ? `idle ${minutes} min` : `idle ${Math.floor(minutes / 60)} h`;
 }
 
-/**
- * Return the conversations as they are listed: the rooms, then the private ones.
- * @param {Iterable<any>} conversations
- */
+/** Return the conversations as they are listed: the rooms, then the private ones. */
 export function inOrder(conversations) {
   return [...conversations].sort((a, b) => Number(a.room === null) - Number(b.room === null) || compare(a.key, b.key));
 }
@@ -39,6 +34,7 @@ export class Sidebar {
     this.current = current;
     /** The rows of both lists, by list and id. @type {Map<string, any>} */
     this.rows = new Map();
+    this.listed = null; // the key of the conversation whose row was scrolled into view
     this.isDue = false;
     this.peopleTimer = 0;
 
@@ -68,7 +64,7 @@ export class Sidebar {
     return this.chat.conversations.get(this.current.key);
   }
 
-  /** Draw before the next frame. @param {{from?: string, key?: string}} detail */
+  /** Draw before the next frame. */
   schedule({ from, key }) {
     if (from && from === this.current.key) this.current.show(key ?? from); // the other person has a new nickname
     if (this.isDue) return;
@@ -98,6 +94,8 @@ export class Sidebar {
       classes: mentioned ? "has-unread for-you" : unread ? "has-unread" : "",
     }));
     this.fill(elements.rooms, items, current.key);
+    if (this.listed !== current.key) this.rows.get(`rooms ${current.key}`)?.scrollIntoView({ block: "nearest" });
+    this.listed = current.key;
     elements["room-name"].textContent = shown?.room ?? shown?.nick ?? "";
     elements.topic.textContent = elements.topic.title = shown?.room === null ? "Private messages" : (shown?.topic ?? "");
     elements["set-topic"].hidden = elements["people-section"].hidden = !shown?.room;
@@ -131,8 +129,6 @@ export class Sidebar {
 
   /**
    * Show items as a list of buttons. Only rows that differ are touched.
-   * @param {any} list
-   * @param {{id: string, name: string, note: string, spoken: string, classes: string}[]} items
    * @param {?string} current The id of the marked one.
    */
   fill(list, items, current) {
@@ -182,7 +178,7 @@ export class Sidebar {
     const hint = make("p", "quiet", "A new name opens a new room.");
     ask(elements, { heading: "Join a room", label: "Room", yes: "Join", body: [hint, list], submit });
     list.addEventListener("click", ({ target }) => {
-      const { room } = /** @type {any} */ (target).closest("button")?.dataset ?? {};
+      const { room } = target.closest("button")?.dataset ?? {};
       if (!room) return;
       elements["confirm-body"].querySelector("input").value = room;
       elements["confirm-yes"].click();
@@ -219,7 +215,7 @@ export class Sidebar {
     const { chat } = this;
     if (chat.away !== null) return chat.setAway(null);
     const submit = (text) => chat.setAway(text);
-    return ask(this.elements, { heading: "You are away", label: "Why (can be empty)", yes: "Away", submit });
+    return ask(this.elements, { heading: "You are away", label: "Reason (optional)", yes: "Away", submit });
   }
 
   async quit() {

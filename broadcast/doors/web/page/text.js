@@ -1,4 +1,3 @@
-// @ts-check
 // Pure functions that make texts for people: links, sizes, times, and the colours and initials of nicknames.
 
 /** The number of colour classes `nick-N` in style.css. */

@@ -1,4 +1,3 @@
-// @ts-check
 // What typed text means: its lines, its size, and the suggestions for the word before the caret.
 
 const MOST_SUGGESTIONS = 8;
@@ -40,10 +39,7 @@ export function parse(text) {
  * Return the words that can complete the word before the caret, and where it begins; or null.
  *
  * A nickname is suggested from its second letter on, and after `@` from the first on.
- * @param {string} text
- * @param {number} caret
  * @param {Iterable<string>} nicks The other people, the likeliest first.
- * @param {string[]} commands
  */
 export function suggest(text, caret, nicks, commands) {
   const word = /\S*$/.exec(text.slice(Math.max(0, caret - LONGEST_WORD), caret))?.[0] ?? "";
@@ -61,11 +57,7 @@ export function suggest(text, caret, nicks, commands) {
   return words.length ? { from, words } : null;
 }
 
-/**
- * Return the nicknames of the others in a conversation, those first who spoke last.
- * @param {{members: Map<string, {nick: string}>, lines: {nick: string}[], nick: string}} conversation
- * @param {string} own
- */
+/** Return the nicknames of the others in a conversation, those first who spoke last. */
 export function nicknamesOf({ members, lines, nick }, own) {
   const present = new Set(nick ? [nick] : []);
   for (const member of members.values()) present.add(member.nick);

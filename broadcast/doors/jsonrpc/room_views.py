@@ -44,7 +44,7 @@ class _PageKey(NamedTuple):
     max_bytes: int
 
 
-class Directory:
+class RoomViews:
     """The encoders and the members of all rooms.
 
     *now* returns monotonic seconds, *wall_clock* the time of day in seconds since the epoch. *call_soon* runs a

@@ -1,0 +1,404 @@
+"""The people on the other nodes of a cluster: their members here, and the calls to and from these nodes.
+
+No database, no network: ``Directory`` hides them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from broadcast.core import nicknames
+from broadcast.core.accounts import DROPPED, PASSWORD_CHANGED, Account, Accounts, Authenticator
+from broadcast.core.directory import (
+    Decision,
+    Directory,
+    Expulsion,
+    Handover,
+    NodeListener,
+    NodeMessage,
+    OnDirectory,
+    Person,
+    Return,
+    SharedSessions,
+)
+from broadcast.core.errors import NicknameRejected, NotHere, RejectedError
+from broadcast.core.events import Gap, PrivateMessage, ReplayLine
+from broadcast.core.interfaces import Callback
+from broadcast.core.membership import Member, MemberListener
+from broadcast.core.moderation import Moderation, reaches
+from broadcast.core.people import People
+from broadcast.core.private_lines import PrivateLines
+from broadcast.core.private_messages import PrivateMessages
+from broadcast.core.records import (
+    AddPrivate,
+    ChangeAccount,
+    DeleteAccount,
+    DeleteBan,
+    MarkDelivered,
+    PrivateLine,
+    RecordChange,
+    SaveAccount,
+    SaveBan,
+    StoredRecords,
+)
+from broadcast.core.room import Room
+from broadcast.core.rooms import Rooms, call_after_barriers
+from broadcast.core.source import Source
+
+
+class LocalHub(Protocol):
+    """The parts of the hub of this node that a call of another node can change."""
+
+    accounts: Accounts
+    authenticator: Authenticator
+    moderation: Moderation
+    people: People
+    private_lines: PrivateLines
+    private_messages: PrivateMessages
+    rooms: Rooms
+
+    def check_address(self, host: str | None) -> None:
+        """Raise ``Banned`` if the IP address *host* is banned now."""
+
+    def carry_out(self, decision: Decision) -> bool:
+        """Carry out *decision* on this node. Return whether a mute has ended."""
+
+    def expel(self, member: Member, action: str, operator: str, why: str) -> None:
+        """End the session of *member*; see ``Hub.expel``."""
+
+    def rename(self, member: Member, name: str, *, unasked: bool) -> bool:
+        """Give *member* another nickname; see ``Hub.rename``."""
+
+    def leave_accounts(self, account: Account, reason: str, notice: str) -> None:
+        """End the sessions of *account* on this node; see ``Hub.leave_accounts``."""
+
+    def announce_role(self, account: Account) -> None:
+        """Send the sessions of *account* on this node what its new role means to them."""
+
+    def leave_registered_name(self, member: Member, *, unasked: bool) -> bool:
+        """Give *member* a free nickname if it must not have its own; see ``Hub.leave_registered_name``."""
+
+
+class OtherNodes:
+    """The way from *hub* to the other nodes, and the calls of *directory* about them.
+
+    A server that is alone has no directory. It alone decides whether a nickname is free.
+    """
+
+    def __init__(self, directory: Directory | None, hub: LocalHub) -> None:
+        self.count = 0
+        """Number of members that are on other nodes."""
+        self._directory = directory
+        self._hub = hub
+        self._people = hub.people
+        self._releasing: dict[str, list[Callback]] = {}
+        """The calls that take nicknames, by key, that a member has given up and that are not free yet."""
+        self._remote: WeakValueDictionary[int, Member] = WeakValueDictionary()
+        """The members on other nodes by session id, as long as the directory or the stream of a room has them."""
+
+    def watch(self) -> None:
+        """Receive the people and messages of the other nodes from now on."""
+        if self._directory is not None:
+            self._directory.watch(self)
+
+    def forget_all(self) -> None:
+        """Forget all people. ``watch`` receives them again."""
+        self.count = 0
+        self._releasing.clear()
+        self._remote.clear()
+
+    # Calls to the other nodes
+
+    def take(self, member: Member, nick: str, on_taken: OnDirectory) -> None:
+        """Take *nick*, which is free here, for *member*, and call *on_taken* with the result.
+
+        A server that is alone calls it at once. In a cluster, the directory answers later. The nickname may have been
+        registered or banned meanwhile, so it is validated again.
+        """
+        directory = self._directory
+        if directory is None:
+            on_taken(None)
+            return
+
+        def check(error: RejectedError | None) -> None:
+            if error is None:
+                try:
+                    self._hub.check_address(member.source.address)
+                    self._people.validate(nick, member, member.link, member.account)
+                except RejectedError as rejection:
+                    error = rejection
+                    directory.release(member.id, nick, member.generation)
+            on_taken(error)
+
+        take = partial(directory.take, _describe(member, nick), check)
+        releasing = self._releasing.get(nicknames.casefold_key(nick))
+        if releasing is None:
+            take()
+        else:
+            releasing.append(take)
+
+    def free(self, member: Member, nick: str, rooms: Iterable[Room]) -> None:
+        """Free *nick* on all nodes after the events of *rooms*, so that its next owner joins after them."""
+        directory, key = self._directory, nicknames.casefold_key(nick)
+        if directory is None:
+            return
+
+        def free() -> None:
+            directory.release(member.id, nick, member.generation)
+            for take in self._releasing.pop(key):
+                take()
+
+        self._releasing[key] = []
+        call_after_barriers([*rooms], free)
+
+    def release(self, member: Member, nick: str) -> None:
+        """Free *nick* of *member* on all nodes at once. There must be a directory."""
+        self._existing_directory.release(member.id, nick, member.generation)
+
+    def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
+        """Send *message* to the other node on which its recipient is; see ``Directory.send``."""
+        self._existing_directory.send(message, on_taken)
+
+    def update(self, member: Member) -> None:
+        """Publish the account of *member*, and whether it is away, to the other nodes."""
+        if self._directory is not None:
+            self._directory.update(_describe(member, member.nick))
+
+    def publish(self, decision: Decision) -> None:
+        """Let all other nodes carry out *decision*."""
+        if self._directory is not None:
+            self._directory.publish(decision)
+
+    def find_remote(self, session: int, nick: str) -> Member:
+        """Return the member *session*, which is on another node. *nick* is its nickname in the stream of a room.
+
+        The stream of a room and the directory can be ahead of each other. The one that comes first creates the member.
+        """
+        member = self._remote.get(session)
+        if member is None:
+            listener = RemoteListener(self._existing_directory, session)
+            member = self._remote[session] = Member(session, nick, listener, receives_own=True, is_remote=True)
+            member.last_active = self._hub.authenticator.time_of_day
+        return member
+
+    @property
+    def sessions(self) -> SharedSessions | None:
+        """The sessions of all nodes that a token can resume; None if the server is alone."""
+        return None if self._directory is None else self._directory.sessions
+
+    def adopt(self, person: Person, generation: int, listener: MemberListener, source: Source) -> Member:
+        """Return the member *person*, which is on this node from now on. All its rooms are open.
+
+        Other people do not notice.
+        """
+        member = self._people.members[person.session]
+        self._move(member, is_remote=False)
+        del self._remote[member.id]
+        member.generation, member.listener, member.source = generation, listener, source
+        return member
+
+    def give_away(self, member: Member) -> None:
+        """Note that *member* has moved from this node to another one, or is parked."""
+        member.listener, member.link, member.resumable = RemoteListener(self._existing_directory, member.id), None, None
+        self._remote[member.id] = member
+        self._move(member, is_remote=True)
+
+    def _move(self, member: Member, *, is_remote: bool) -> None:
+        member.is_remote = is_remote
+        self.count += 1 if is_remote else -1
+        for name in member.memberships:
+            self._hub.rooms[name].move_member(is_remote=is_remote)
+
+    @property
+    def _existing_directory(self) -> Directory:
+        """The directory. It exists if a member is on another node, or was there."""
+        assert self._directory is not None
+        return self._directory
+
+    # Calls of the other nodes; see ``NodeListener``
+
+    def person_changed(self, person: Person) -> None:
+        """Note that *person* is on another node, or has changed; see ``NodeListener``."""
+        own = self._people.members.get(person.session)
+        if own is not None and not own.is_remote:
+            if own.resumable is not None and person.generation > own.generation:
+                own.resumable.lose()
+            else:
+                return  # this news is older than the claim of the session
+        member = self.find_remote(person.session, person.nick)
+        if person.session not in self._people.members:
+            self._people.members[person.session] = member
+            self.count += 1
+        if person.nick != member.nick:
+            self._people.follow_rename(member, person.nick)
+            member.nick = person.nick
+        self._people.claim(member)
+        member.account, member.source = self._hub.accounts.get(person.account), Source(person.address, is_local=False)
+        member.away, member.away_reason = person.away, person.away_reason
+        member.generation = person.generation
+        member.arrived = True
+
+    def person_left(self, session: int, nick: str) -> None:
+        """Note that *session* of another node no longer has the nickname *nick*; see ``NodeListener``."""
+        member = self._people.members.get(session)
+        if member is None or not member.is_remote:
+            return
+        self._people.release(member, nick)
+        if nicknames.casefold_key(nick) == nicknames.casefold_key(member.nick):
+            del self._people.members[session]
+            self.count -= 1
+            self._hub.moderation.forget(member)
+
+    def receive(self, message: NodeMessage, on_taken: OnDirectory) -> None:
+        """Handle *message* of another node; see ``NodeListener``."""
+        member = self._people.member_by_session(message.to)
+        if member is None:
+            on_taken(NotHere("the recipient is not here any more."))
+            return
+        if member.is_remote:
+            self._receive_for_other(message, on_taken)
+            return
+        match message:
+            case Handover() | Return():
+                self._receive_request(message, member, on_taken)
+                return
+            case Expulsion():
+                member.removed_by = message.by
+                member.listener.disconnect(message.reason, message.notice)
+            case PrivateMessage(line=line) if line is not None and self._hub.private_lines.was_sent(line):
+                pass  # the recipient has just logged in, and the line was among those that waited
+            case _:  # any other private message
+                try:
+                    self._hub.private_messages.check_reading(member)
+                except RejectedError as error:
+                    on_taken(error)
+                    return
+                self._hub.private_messages.deliver(message, member, self._people.members.get(message.session))
+        on_taken(None)
+
+    def _receive_request(self, request: Handover | Return, member: Member, on_taken: OnDirectory) -> None:
+        """Handle *request* of another node, to which the user of *member* has come back."""
+        link = member.link
+        if isinstance(request, Handover) and member.resumable is not None:
+            member.resumable.hand_over(on_taken)
+        elif isinstance(request, Return) and link is not None and link.is_replaced_from(request.address):
+            rooms = [self._hub.rooms[name] for name in member.memberships]
+            link.end()
+            call_after_barriers(rooms, partial(on_taken, None))  # the nickname is free by then
+        else:
+            on_taken(NicknameRejected(f"{member.nick} is taken.", "taken"))
+
+    def _receive_for_other(self, message: NodeMessage, on_taken: OnDirectory) -> None:
+        """Handle *message* to a session that has moved to another node, or is parked."""
+        match message:
+            case Handover():
+                on_taken(None)
+            case Return():
+                on_taken(NotHere("the recipient is not here any more."))
+            case _:
+                self._existing_directory.send(message, on_taken)
+
+    def carry_out(self, decision: Decision) -> None:
+        """Carry out *decision* of an operator on another node."""
+        self._hub.carry_out(decision)
+
+    def records_changed(self, changes: Sequence[RecordChange]) -> None:
+        """Take over *changes* that another node has stored; see ``NodeListener``."""
+        for change in changes:
+            match change:
+                case SaveAccount(account=record):
+                    self._take_over_account(change, record.id)
+                case ChangeAccount() | DeleteAccount():
+                    self._take_over_account(change, change.id)
+                case SaveBan(ban=ban):
+                    self._hub.moderation.take_over(change)
+                    for member in [member for member in self._people.own_members() if reaches(ban, member)]:
+                        self._hub.expel(member, "banned", ban.by, ban.reason)
+                case DeleteBan():
+                    self._hub.moderation.take_over(change)
+                case AddPrivate() | MarkDelivered():
+                    self._hub.private_lines.take_over(change)
+                case _:  # the audit trail is not in memory
+                    pass
+
+    def records_reloaded(self, stored: StoredRecords) -> None:
+        """Take over *stored*, because changes of other nodes were missed; see ``NodeListener``."""
+        self.records_changed([*self._hub.accounts.compare(stored), *self._hub.moderation.compare(stored)])
+        self._hub.private_lines.load(stored)
+
+    def _take_over_account(self, change: SaveAccount | ChangeAccount | DeleteAccount, number: int) -> None:
+        """Take over *change* of the account *number*, and let its sessions on this node follow."""
+        hub = self._hub
+        account = hub.accounts.get(number)
+        before = None if account is None else account.record
+        hub.accounts.take_over(change)
+        after = hub.accounts.get(number)
+        if after is not None and (before is None or before.name != after.name):
+            self._follow_account_name(after, "" if before is None else before.name)
+        if account is None or before is None:
+            return
+        if after is None:
+            hub.leave_accounts(account, DROPPED, f"The account {account.name} was deleted.")
+        elif before.role != after.record.role:
+            hub.announce_role(after)
+        elif isinstance(change, ChangeAccount) and change.values.keys() >= {"password_hash", "logins"}:
+            hub.leave_accounts(after, PASSWORD_CHANGED, "Your password was changed: log in again.")
+
+    def _follow_account_name(self, account: Account, before: str) -> None:
+        """Let the sessions on this node follow the new name of *account*. *before* is its old name, or empty."""
+        owner = self._people.owner_of(account.name)
+        if owner is not None:
+            self._hub.leave_registered_name(owner, unasked=True)
+        for member in [member for member in self._people.own_members() if member.account is account]:
+            if nicknames.casefold_key(member.nick) == nicknames.casefold_key(before):
+                with suppress(RejectedError):  # somebody who is here has a nickname that looks like it
+                    self._hub.rename(member, account.name, unasked=True)
+
+
+def _describe(member: Member, nick: str) -> Person:
+    """Return *member* with the nickname *nick*, as other nodes know it."""
+    account = 0 if member.account is None else member.account.id
+    address = member.source.address
+    return Person(member.id, nick, account, member.away, member.away_reason, address, member.generation)
+
+
+class RemoteListener:
+    """The listener of a member that is on another node. It passes the calls on to that node."""
+
+    congested = False
+    """Always false, because the other node checks that before it accepts a private message."""
+
+    def __init__(self, directory: Directory, session: int) -> None:
+        self._directory = directory
+        self._session = session
+
+    def joined(self, room: str, replay: Iterator[ReplayLine | Gap]) -> None:
+        """Do nothing: the other node does it."""
+
+    def leave_delivered(self, room: str) -> None:
+        """Do nothing: the other node does it."""
+
+    def receive_private(self, message: PrivateMessage) -> None:
+        """Pass *message* on, and do not wait for the result."""
+        self._directory.send(message, ignore_outcome)
+
+    def private_sent(self, line: PrivateLine) -> None:
+        """Do nothing: the other node does it."""
+
+    def notify(self, text: str) -> None:
+        """Do nothing: each node notifies its own members."""
+
+    def disconnect(self, reason: str, notice: str) -> None:
+        """Ask the other node to end the session. The hub removes the member once that is done."""
+        self._directory.send(Expulsion(self._session, reason, notice), ignore_outcome)
+
+
+def ignore_outcome(_error: RejectedError | None) -> None:
+    """Do nothing: if a message cannot be passed on, its recipient is not here any more."""
+
+
+_conforms: tuple[type[NodeListener], type[MemberListener]] = (OtherNodes, RemoteListener)

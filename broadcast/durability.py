@@ -1,0 +1,44 @@
+"""Durability: writing files and the entries of folders to the disk, with what each system offers for it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_UNSUPPORTED: Final = frozenset({errno.ENOTSUP, errno.EINVAL, errno.ENOTTY})
+"""Errors of ``F_FULLFSYNC`` on a file system that lacks it, such as that of a network. ``fsync`` is all there is."""
+
+if sys.platform == "win32":  # pragma: no cover - coverage is measured on Linux
+
+    def sync_file(descriptor: int) -> None:
+        """Write the file *descriptor* to the disk, with ``FlushFileBuffers``. Raises ``OSError``."""
+        os.fsync(descriptor)
+
+    def sync_folder(folder: Path) -> None:
+        """Do nothing: Windows cannot open a folder like a file. NTFS logs changes of entries by itself."""
+
+else:
+    import fcntl
+
+    def sync_file(descriptor: int) -> None:
+        """Write the file or folder *descriptor* to the disk. Raises ``OSError``."""
+        os.fsync(descriptor)
+        if sys.platform == "darwin":  # there, fsync leaves the data in the cache of the drive
+            try:
+                fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            except OSError as error:
+                if error.errno not in _UNSUPPORTED:
+                    raise
+
+    def sync_folder(folder: Path) -> None:
+        """Make the entries of *folder* durable across a crash of the machine. Raises ``OSError``."""
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            sync_file(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,66 @@
+"""A nickname whose connection has stopped answering can be taken back from the same address, on whatever node."""
+
+from __future__ import annotations
+
+import pytest
+
+from broadcast.doors.line.protocol import GHOST_SECONDS
+from tests.cluster.nodes import Cluster
+from tests.harness import PASSWORD
+from tests.scenarios.conftest import is_aborted
+from tests.scenarios.test_ghosts import HOME, comes_back, ghost
+
+
+def test_nickname_is_taken_back_from_another_node(cluster: Cluster) -> None:
+    here, there = cluster.nodes
+    old = ghost(there)
+    (bob,) = here.join("bob")
+    old.read()
+    new = comes_back(here)
+    assert new.lines() == [" * You are ann. 1 other is here: bob. /help lists the commands, quit leaves."]
+    assert bob.lines() == [" * ann left: connection lost", " * ann joined."]
+    assert is_aborted(old)
+    assert cluster.people() == [{"ann", "bob"}] * 2
+
+
+@pytest.mark.parametrize("seconds", [0.0, GHOST_SECONDS - 0.1])
+def test_nickname_stays_taken_while_the_connection_may_live(cluster: Cluster, seconds: float) -> None:
+    here, there = cluster.nodes
+    old = ghost(there, seconds=seconds)
+    new = comes_back(here)
+    assert "ann is taken." in new.read()
+    assert not is_aborted(old)
+
+
+def test_nickname_of_a_program_stays_taken(cluster: Cluster) -> None:
+    here, there = cluster.nodes
+    there.open_program(HOME).hello("ann")
+    assert "ann is taken." in comes_back(here).read()
+
+
+def test_registered_nickname_needs_its_password_all_the_same(cluster: Cluster) -> None:
+    here, there = cluster.nodes
+    old = ghost(there)
+    there.register(old)
+    new = comes_back(here)
+    assert "Password: " in new.read()
+    assert not is_aborted(old)
+    new.say(PASSWORD)
+    assert "You are ann." in new.read()
+
+
+def test_nickname_that_is_banned_meanwhile_is_refused(cluster: Cluster) -> None:
+    here, there = cluster.nodes
+    ghost(there)
+    new = here.connect(HOME)
+    new.put("ann\r\n")
+    here.hub.moderation.ban("nickname", "ann", "ann", "", "olga", 0.0, None)
+    cluster.settle()
+    assert "the nickname ann is banned" in new.read()
+
+
+def test_nickname_stays_taken_while_the_other_node_does_not_answer(cluster: Cluster) -> None:
+    here, there = cluster.nodes
+    ghost(there)
+    cluster.database.people.clear()  # as if the other node had just been removed, and this one did not know it yet
+    assert "ann is taken." in comes_back(here).read()

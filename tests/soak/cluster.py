@@ -1,0 +1,202 @@
+"""A soak of several servers with one database: servers are killed in turn, and the database is restarted twice."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.browser.people import Program as Probe
+from tests.postgres import SHARED, PostgresServer, find_programs
+from tests.real.cluster import Node
+from tests.real.cluster_world import LEASE_SECONDS, Balancer, Servers
+from tests.soak.model import Unexplained
+from tests.soak.people import World
+from tests.soak.programs import GRACE, MEAN_BYTES, ROOMS, Crew, Row
+from tests.soak.run import PATIENCE, SoakError, percentile
+
+FAULT_SECONDS = 15.0
+"""Time from one fault to the next one."""
+SETTLED_SECONDS = 15.0
+"""Time after which all servers must show the same people, once nobody comes or goes."""
+_ROWS = """
+SELECT name, seq, kind, nick, text, to_hex(session), uid
+FROM broadcast.lines JOIN broadcast.rooms ON rooms.id = lines.room ORDER BY name, seq
+"""
+_PROBLEM = re.compile(r"Traceback|Unhandled|Exception|never retrieved|Fatal|#critical")
+
+
+class ClusterSoak:
+    """One run of *nodes* servers with so many *programs*, in *folder*. It reports its progress on stderr."""
+
+    def __init__(self, nodes: int, programs: int, seconds: float, seed: int, folder: Path) -> None:
+        installed = find_programs()
+        if installed is None:
+            raise SoakError("PostgreSQL is not installed")
+        self._seconds = seconds
+        self._random = Random(seed)  # noqa: S311 -- their choices are no secret
+        self._postgres = PostgresServer(installed)
+        self._balancer = Balancer(self._random, MEAN_BYTES)
+        names = " ".join(f"node{number}" for number in range(1, nodes + 1))
+        self._servers = Servers(folder, self._balancer, self._postgres, names, "--grace", str(GRACE))
+        self._world = World(self._random, 0)
+        self._crew = Crew(self._world, programs, self._balancer)
+        self._problem: BaseException | None = None
+        self._gaps: dict[str, list[float]] = {}
+        """Seconds from each fault until the next line was confirmed, by its kind."""
+        self.rows: dict[str, str] = {}
+        """The measurements, by their names."""
+
+    async def run(self) -> list[str]:
+        """Run everything. Return what is wrong; the first entry is the first difference."""
+        world, crew = self._world, self._crew
+        world.loop.set_exception_handler(self._fail)
+        wrong: list[str] = []
+        try:
+            await self._servers.start()
+            self._progress(f"{len(self._servers.nodes)} servers run")
+            await crew.arrive(5.0)
+            await self._fail_in_turn()
+            self._progress("winding down")
+            crew.begin_to_leave()
+            await self._wait(lambda: crew.at_rest, "some programs have not read everything")
+            await self._compare_people()
+            await crew.leave()
+            await self._servers.end(signal.SIGTERM)
+        except (Unexplained, SoakError) as error:
+            wrong.append(str(error))
+        finally:
+            await self._servers.end(signal.SIGKILL)
+            rows = [Row(*row) for row in self._postgres.execute(_ROWS, database=SHARED)]
+            self._postgres.close()
+        if not wrong and (difference := crew.ledger.compare(rows)):
+            wrong.append(difference)
+        for node in self._servers.nodes:
+            lines = enumerate(node.output().splitlines(), 1)
+            wrong += [f"line {at} of the log of {node.name}: {line}" for at, line in lines if _PROBLEM.search(line)]
+        counts = {name: f"{count:,}" for name, count in sorted(world.counts.items())}
+        self.rows = {"lines in the journal": f"{len(rows):,}", **counts, **self.rows}
+        for kind, seconds in self._gaps.items():
+            shown = f"median {percentile(seconds, 0.5):.1f} s, worst {max(seconds):.1f} s, of {len(seconds)}"
+            self.rows[f"time without a confirmed line after: {kind}"] = shown
+        return wrong
+
+    def log_tail(self) -> str:
+        """Return the ends of the logs of all servers."""
+        return "\n".join(
+            f"{node.name}: {line}" for node in self._servers.nodes for line in node.output().splitlines()[-10:]
+        )
+
+    async def _fail_in_turn(self) -> None:
+        """Let one server after the other fail, each time in another way, and the database twice."""
+        servers, loop = self._servers, self._world.loop
+        end = loop.time() + self._seconds
+        restarts = [end - 2 * self._seconds / 3, end - self._seconds / 3]
+        number = 0
+        while loop.time() < end - FAULT_SECONDS / 2:
+            await self._pause(min(FAULT_SECONDS, self._seconds / 4))
+            node = servers.nodes[number % len(servers.nodes)]
+            if restarts and loop.time() >= restarts[0]:
+                restarts.pop(0)
+                if restarts:
+                    await self._measure("restart of the database", servers.restart_database(1.0))
+                else:
+                    await self._measure("kill -9 of the database", servers.kill_database(1.0))
+            elif number // len(servers.nodes) % 3 == 0:
+                await self._measure("kill -9 of a server", servers.restart(node, signal.SIGKILL, 2.0))
+                number += 1
+            elif number // len(servers.nodes) % 3 == 1:
+                await self._measure("restart of a server", servers.restart(node, signal.SIGTERM))
+                number += 1
+            else:
+                await self._measure("a server that stands still", servers.suspend(node, LEASE_SECONDS + 4))
+                number += 1
+        await self._pause(max(end - loop.time(), FAULT_SECONDS))
+
+    async def _measure(self, kind: str, fault: Any) -> None:  # noqa: ANN401 -- a coroutine
+        """Wait for *fault*, and note for how long no line was confirmed."""
+        ledger, loop = self._crew.ledger, self._world.loop
+        self._progress(kind)
+        happening = asyncio.ensure_future(fault)
+        began = last = loop.time()
+        longest, seen = 0.0, sum(ledger.last.values())
+        try:
+            while not happening.done() or last == began or loop.time() - began < 5:
+                await asyncio.sleep(0.02)
+                self._check()
+                if (now := sum(ledger.last.values())) != seen:
+                    longest, last, seen = max(longest, loop.time() - last), loop.time(), now
+                elif loop.time() - last > PATIENCE:
+                    raise SoakError(f"nothing is confirmed any more after: {kind}")
+        finally:
+            await happening  # the database must run at the end
+        self._gaps.setdefault(kind, []).append(longest)
+
+    async def _compare_people(self) -> None:
+        """Compare the people of all rooms on all servers."""
+        end = self._world.loop.time() + SETTLED_SECONDS
+        began = self._world.loop.time()
+        while True:
+            shown = [await asyncio.to_thread(list_people, node) for node in self._servers.nodes]
+            if all(each == shown[0] and each for each in shown):
+                break
+            if self._world.loop.time() > end:
+                raise SoakError(f"the servers show different people: {explain(shown)}")
+            await asyncio.sleep(0.5)
+        people = sum(map(len, shown[0].values()))
+        took = self._world.loop.time() - began
+        self.rows["people of all rooms that are the same on all servers"] = f"{people:,}, after {took:.1f} s"
+
+    async def _pause(self, seconds: float) -> None:
+        end = self._world.loop.time() + seconds
+        await self._wait(lambda: self._world.loop.time() >= end)
+
+    async def _wait(self, done: Any, problem: str = "") -> None:  # noqa: ANN401 -- a function
+        """Wait until *done*; if there is a *problem* to raise instead, at most for ``PATIENCE``."""
+        end = self._world.loop.time() + PATIENCE
+        while not done():
+            self._check()
+            if problem and self._world.loop.time() > end:
+                raise SoakError(problem)
+            await asyncio.sleep(0.05)
+
+    def _check(self) -> None:
+        if self._problem is not None:
+            raise self._problem
+
+    def _fail(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Note the first error of a callback."""
+        self._problem = self._problem or context.get("exception") or SoakError(context["message"])
+
+    def _progress(self, text: str) -> None:
+        counts = self._world.counts
+        sys.stderr.write(f"soak: {text}; {counts['lines confirmed to programs']:,} lines are confirmed\n")
+        sys.stderr.flush()
+
+
+def list_people(node: Node) -> dict[str, list[str]]:
+    """Return the nicknames in each room, as *node* shows them; nothing if it takes nobody at the moment."""
+    people = {}
+    with suppress(AssertionError, OSError), closing(Probe(node.port, f"probe-{node.name}", "probes")) as probe:
+        for room in ROOMS:
+            probe.call("join", room=room, replay=0)
+            members = probe.call("members", room=room, count=1000)["members"]
+            people[room] = sorted(each["nick"] for each in members if not each["nick"].startswith("probe-"))
+        probe.call("quit")
+        return people
+    return {}
+
+
+def explain(shown: Sequence[dict[str, list[str]]]) -> str:
+    """Return the first room in which the servers show different people."""
+    for room in ROOMS:
+        lists = [each.get(room) for each in shown]
+        if any(each != lists[0] for each in lists):
+            return f"{room} has {lists}"
+    return "there are none"
