@@ -55,7 +55,7 @@ def database() -> Iterator[PostgresServer]:
     programs = find_programs()
     if programs is None:
         raise BenchmarkError("PostgreSQL is not installed")
-    server = PostgresServer(programs, **SETTINGS)
+    server = PostgresServer(programs, None, **SETTINGS)
     try:
         yield server
     finally:

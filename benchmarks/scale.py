@@ -134,7 +134,7 @@ def _measure_tail(database: PostgresServer, lines: int) -> float:
     with _backend(database) as (db, processor):
         row = db.execute("SELECT last, place FROM rooms WHERE name = 'scale'").fetchone()
         assert row is not None
-        values = (["scale"], [row[0] - lines], [row[1]])
+        values = ("scale", ["scale"], [row[0] - lines], [row[1]])
         before = processor()
         for _ in range(CALLS):
             assert len(db.execute(READ.encode(), values).fetchall()) == lines
@@ -184,11 +184,11 @@ def _measure_people() -> tuple[float, float]:
     """Return the CPU time and the memory that a person of another server takes."""
     from tests.cluster.nodes import Cluster  # noqa: PLC0415 - only this needs the tests
 
-    hub = Cluster(1).nodes[0].hub
+    nodes = Cluster(1).nodes[0].hub.other_nodes
     people = [Person(number, f"person{number}", address="192.0.2.1") for number in range(PEOPLE)]
     memory, began = _memory(), process_time()
     for person in people:
-        hub.person_changed(person)
+        nodes.person_changed(person)
     return (process_time() - began) / PEOPLE * 1e6, (_memory() - memory) / PEOPLE
 
 
