@@ -149,7 +149,7 @@ class _Room:
         node.free_at = max(node.free_at, self._now) + cost / 1000
         self._waits += [node.free_at - at for at in new]
         node.read_to = end
-        self._read(node)
+        self.schedule(node.free_at, partial(self._read, node))  # lines that come meanwhile are delivered together
 
     def _work(self, microseconds: float, done: Callable[[], None]) -> None:
         """Let the database work so long, then call *done*."""
