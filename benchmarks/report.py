@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
 
+from benchmarks.cluster import NODES, WINDOW
 from benchmarks.peers import LIMITED, OURS, Peer
 from benchmarks.results import GOALS, Results, Summary
 from benchmarks.scenarios import (
@@ -52,9 +53,9 @@ def text(results: Results) -> str:
     parts += results.notes
     goals = _goals(results)
     if len(goals) > 1:
-        parts.append(_grid(goals))
+        parts.append(grid(goals))
     parts.append("Each cell: the median, and in brackets the lowest and the highest of the runs.")
-    parts += [_grid(rows) for rows in _tables(results)]
+    parts += [grid(rows) for rows in _tables(results)]
     parts += _remarks(results)
     return "\n\n".join(parts) + "\n"
 
@@ -216,6 +217,19 @@ def _own(plan: Plan) -> list[Row]:
         ("resume alone p99 ms", "resume", f"{RESUME_PEOPLE} people in another room, {RATE} lines/s, before: p99 ms"),
         ("resume p99 ms", "resume", "the same meanwhile: p99 ms"),
         ("resume ratio", "resume", "the second by the first, run by run"),
+        (
+            "cluster file CPU µs",
+            "cluster",
+            f"{plan.people} people, {OUTSTANDING} outstanding, SQLite: CPU µs for a line",
+        ),
+        ("cluster one CPU µs", "cluster", "the same with PostgreSQL: CPU µs for a line, without the database"),
+        ("cluster one ratio", "cluster", "the second by the first, run by run"),
+        ("cluster lines/s", "cluster", f"{NODES} servers, {WINDOW} lines outstanding at each, one room: lines/s"),
+        ("cluster lines", "cluster", "lines in a batch (mean)"),
+        ("cluster alone lines/s", "cluster", "pgbench with such batches, and no server: lines/s"),
+        ("cluster share", "cluster", "the first by this, run by run"),
+        ("cluster p50 ms", "cluster", f"{NODES} servers, {RATE} lines/s in all, until another one delivers: p50 ms"),
+        ("cluster p99 ms", "cluster", "the same: p99 ms"),
         ("disk p99 ms", "disk", f"{plan.disk} people at {RATE} lines/s: p99 ms"),
         ("in memory p99 ms", "disk", "the same with --ephemeral: p99 ms"),
         ("disk ratio", "disk", "the first by the second, run by run"),
@@ -261,6 +275,9 @@ _NO_RATIO = (
     "rate ratio",
     "resume ratio",
     "resume server",
+    "one ratio",
+    "cluster lines",
+    "cluster share",
 )
 """Ends of names whose ratio means nothing: shares, differences near zero, and ratios."""
 
@@ -336,7 +353,7 @@ def _spread(summary: Summary) -> str:
     return f"{_number(summary.median)} ({_number(min(summary.values))} - {_number(max(summary.values))})"
 
 
-def _grid(rows: Sequence[Sequence[str]]) -> str:
+def grid(rows: Sequence[Sequence[str]]) -> str:
     """Return *rows* as a simple table of reStructuredText. The first row is the header."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     rule = "  ".join("=" * width for width in widths)

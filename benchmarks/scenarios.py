@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -13,6 +14,7 @@ from statistics import median
 from time import monotonic, sleep, time
 from typing import Any, Literal, TypeVar
 
+from benchmarks import cluster as shared
 from benchmarks.generator import Generator, Measured, generate, resume_programs, shake_hands
 from benchmarks.logins import PASSWORD, account_name, log_in, refused, register
 from benchmarks.peers import Peer, Started, started
@@ -121,7 +123,7 @@ class Bench:
 Figures = Mapping[str, float]
 
 
-def _talk(bench: Bench, peer: Peer, **settings: float) -> Measured:
+def talk(bench: Bench, peer: Peer, **settings: float) -> Measured:
     """Measure *peer* once with the plan's values, overridden by *settings* of the load generator."""
     plan = bench.plan
     folder = bench.fresh()
@@ -150,24 +152,24 @@ def _figures(name: str, measured: Measured) -> Figures:
 
 def unloaded(bench: Bench, peer: Peer) -> Figures:
     """Measure with one line outstanding: the next is sent when all clients have the last."""
-    return _figures("unloaded", _talk(bench, peer, window=1))
+    return _figures("unloaded", talk(bench, peer, window=1))
 
 
 def loaded(bench: Bench, peer: Peer) -> Figures:
     """Measure with so many lines outstanding that the server is never idle."""
-    return _figures("loaded", _talk(bench, peer, window=OUTSTANDING))
+    return _figures("loaded", talk(bench, peer, window=OUTSTANDING))
 
 
 def latency(bench: Bench, peer: Peer) -> Figures:
     """Measure the latency with a constant rate of lines (open loop)."""
-    return _figures("steady", _talk(bench, peer, rate=RATE, seconds=bench.plan.open_seconds))
+    return _figures("steady", talk(bench, peer, rate=RATE, seconds=bench.plan.open_seconds))
 
 
 def small(bench: Bench, peer: Peer) -> Figures:
     """Measure the CPU time of a line, with its commit and all its deliveries, in small rooms with many senders."""
     figures = {}
     for people, senders, window in bench.plan.rooms:
-        measured = _talk(bench, peer, people=people, senders=senders, window=window)
+        measured = talk(bench, peer, people=people, senders=senders, window=window)
         name = room_name(people, senders)
         figures[f"{name} CPU µs"] = measured.server_cpu / measured.lines * 1e6
         figures[f"{name} lines/s"] = measured.lines / measured.seconds
@@ -200,7 +202,7 @@ def rooms(bench: Bench, peer: Peer) -> Figures:
     runs = [("many rooms", plan.many_rooms, OUTSTANDING), *((one_room_name(w), 1, w) for w in one_room_windows(plan))]
     for name, number, window in runs:
         people = number * ROOM_PEOPLE
-        measured = _talk(bench, peer, people=people, senders=people, rooms=number, window=window)
+        measured = talk(bench, peer, people=people, senders=people, rooms=number, window=window)
         figures[f"{name} CPU µs"] = measured.server_cpu / measured.lines * 1e6
         figures[f"{name} lines/s"] = measured.lines / measured.seconds
         figures[f"{name} load"] = measured.load_share
@@ -224,8 +226,8 @@ def json(bench: Bench, peer: Peer) -> Figures:
 
     Programs send their lines as notifications, and receive their own lines like those of others.
     """
-    programs = _talk(bench, _for_programs(bench, peer), window=OUTSTANDING)
-    people = _talk(bench, peer, window=OUTSTANDING)
+    programs = talk(bench, _for_programs(bench, peer), window=OUTSTANDING)
+    people = talk(bench, peer, window=OUTSTANDING)
     figures = {**_figures("json", programs), **_figures("json line", people)}
     return figures | {"json ratio": programs.cpu / people.cpu}
 
@@ -236,8 +238,8 @@ def uid(bench: Bench, peer: Peer) -> Figures:
     A uid has 32 hexadecimal digits, so each delivery is 41 bytes longer.
     """
     programs = _for_programs(bench, peer)
-    without = _talk(bench, programs, window=OUTSTANDING)
-    with_uid = _talk(bench, programs, window=OUTSTANDING, uid=1)
+    without = talk(bench, programs, window=OUTSTANDING)
+    with_uid = talk(bench, programs, window=OUTSTANDING, uid=1)
     figures = {**_figures("uid", with_uid), **_figures("uid none", without)}
     return figures | {"uid ratio": with_uid.cpu / without.cpu, "uid rate ratio": without.rate / with_uid.rate}
 
@@ -255,15 +257,15 @@ def websocket(bench: Bench, peer: Peer) -> Figures:
     The other servers pass each message on to all clients, as 64 bytes. Ours are longer: they say who has spoken.
     """
     if not peer.ours:
-        return _figures("websocket", _talk(bench, peer, window=OUTSTANDING))
+        return _figures("websocket", talk(bench, peer, window=OUTSTANDING))
     programs = _for_programs(bench, peer)
     web = replace(
         programs,
         command=lambda folder, port: [*peer.command(folder, free_port()), "--web", _local(port)],
         websocket=True,
     )
-    over_websockets = _talk(bench, web, window=OUTSTANDING)
-    on_lines = _talk(bench, programs, window=OUTSTANDING)
+    over_websockets = talk(bench, web, window=OUTSTANDING)
+    on_lines = talk(bench, programs, window=OUTSTANDING)
     figures = {**_figures("websocket", over_websockets), **_figures("websocket lines", on_lines)}
     return figures | {"websocket ratio": over_websockets.cpu / on_lines.cpu}
 
@@ -338,7 +340,7 @@ def tls(bench: Bench, peer: Peer) -> Figures:
     secure = replace(peer, command=lambda folder, port: [*peer.command(folder, free_port()), "--tls", _local(port)])
     figures: dict[str, float] = {}
     for name, window in (("unloaded", 1), ("loaded", OUTSTANDING)):
-        plain, encrypted = _talk(bench, peer, window=window), _talk(bench, secure, window=window, tls=1)
+        plain, encrypted = talk(bench, peer, window=window), talk(bench, secure, window=window, tls=1)
         figures |= {**_figures(f"tls {name}", encrypted), **_figures(f"tls {name} plain", plain)}
         figures[f"tls {name} ratio"] = encrypted.cpu / plain.cpu
     return figures
@@ -432,6 +434,32 @@ def upload(bench: Bench, peer: Peer) -> Figures:
     }
 
 
+def cluster(bench: Bench, peer: Peer) -> Figures:
+    """Measure one server with its journal in PostgreSQL and with SQLite, and four servers that share a database."""
+    plan = bench.plan
+    with ExitStack() as stack:
+        database = stack.enter_context(shared.database())
+        file = talk(bench, peer, window=OUTSTANDING)
+        one = talk(bench, shared.on_database(peer, database.url(), "one"), window=OUTSTANDING)
+        database.empty()
+        nodes = stack.enter_context(shared.started_nodes(peer, database.url(), bench.fresh))
+        rate = shared.busy_room(nodes, plan.warm, plan.seconds)
+        lines = max(1, round(shared.lines_per_batch(database)))
+        alone = shared.database_alone(database, lines, plan.seconds, bench.fresh())
+        times = shared.latencies(nodes, plan.open_seconds)
+    return {
+        "cluster one CPU µs": one.server_cpu / one.lines * 1e6,
+        "cluster file CPU µs": file.server_cpu / file.lines * 1e6,
+        "cluster one ratio": one.server_cpu / one.lines / (file.server_cpu / file.lines),
+        "cluster lines/s": rate,
+        "cluster lines": lines,
+        "cluster alone lines/s": alone,
+        "cluster share": rate / alone,
+        "cluster p50 ms": median(times),
+        "cluster p99 ms": shared.percentile_99(times),
+    }
+
+
 def _write_accounts(path: Path, number: int) -> None:
     """Make the journal *path* with *number* accounts."""
     from argon2 import PasswordHasher  # noqa: PLC0415 - the other scenarios do without it
@@ -489,7 +517,7 @@ def disk(bench: Bench, peer: Peer) -> Figures:
         "people": people, "senders": min(bench.plan.senders, people // 2), "rate": RATE,
         "seconds": bench.plan.open_seconds,
     }  # fmt: skip
-    on_disk, in_memory = (_talk(bench, variant, **settings).p99 for variant in (peer, peer.in_memory))
+    on_disk, in_memory = (talk(bench, variant, **settings).p99 for variant in (peer, peer.in_memory))
     return {"disk p99 ms": on_disk, "in memory p99 ms": in_memory, "disk ratio": on_disk / in_memory}
 
 
@@ -500,7 +528,7 @@ def growth(bench: Bench, peer: Peer) -> Figures:
         rate = min(RATE, 200_000 / people)
         senders = min(bench.plan.senders, people // 2)
         seconds = bench.plan.open_seconds / 2
-        measured = _talk(bench, peer, people=people, senders=senders, rate=rate, seconds=seconds)
+        measured = talk(bench, peer, people=people, senders=senders, rate=rate, seconds=seconds)
         figures[f"growth {people} p99 ms"] = measured.p99
     return figures
 
@@ -529,8 +557,8 @@ def stalled(bench: Bench, peer: Peer) -> Figures:
         "people": plan.hearers, "senders": min(plan.senders, plan.hearers // 2), "fill": plan.fill, "rate": RATE,
         "seconds": plan.open_seconds,
     }  # fmt: skip
-    alone = _talk(bench, peer, **settings)
-    among = _talk(bench, peer, stalled=plan.stalled, **settings)
+    alone = talk(bench, peer, **settings)
+    among = talk(bench, peer, stalled=plan.stalled, **settings)
     if plan is not TINY and among.stalled_took < 0:
         raise BenchmarkError("whether the sockets of those who never read were full is known to load.c only")
     if plan is not TINY and among.stalled_took > FULL_ENOUGH:
@@ -680,6 +708,7 @@ SCENARIOS = (
     Scenario("refusals", refusals, "never"),
     Scenario("upload", upload, "never"),
     Scenario("resume", resume, "never"),
+    Scenario("cluster", cluster, "never"),
     Scenario("latency", latency, "always"),
     Scenario("disk", disk, "never"),
     Scenario("crowd", crowd, "seldom"),

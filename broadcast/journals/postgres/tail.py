@@ -38,7 +38,7 @@ MAX_EVENTS = 1000
 MAX_ROOMS = 200
 """Maximum number of rooms that are read at once."""
 
-_READ = f"""
+READ = f"""
 SELECT index, (SELECT epoch FROM writers WHERE writers.node = %s),
     coalesce(rooms.last, 0), coalesce(rooms.place, 0), event.*
 FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) WITH ORDINALITY AS wanted (name, seq, place, index)
@@ -190,7 +190,7 @@ class Tail:
         positions = [log.stream.read_to for log in logs]
         own = to_text(self._database.node)
         names, lasts, places = [to_text(log.name) for log in logs], *map(list, zip(*positions, strict=True))
-        rows = db.execute(_READ.encode(), (own, names, lasts, places)).fetchall()
+        rows = db.execute(READ.encode(), (own, names, lasts, places)).fetchall()
         for index, group in groupby(rows, itemgetter(0)):
             log, before, found = logs[index - 1], positions[index - 1], [*group]
             _, epoch, last, place, *_ = found[0]
