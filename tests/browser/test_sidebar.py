@@ -112,6 +112,7 @@ def test_unread_private_messages_are_in_sight_below_many_rooms(pages: Pages, bob
     for number in range(10, 35):
         message.fill(f"/join room{number}")
         message.press("Enter")
+        expect(ann.get_by_role("heading", name=f"room{number}")).to_be_visible()
     for last in ("room34", "room10"):
         expect(ann.get_by_role("heading", name="room34")).to_be_visible()
         rooms(ann).get_by_role("button", name=last).click()
