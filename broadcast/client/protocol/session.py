@@ -36,7 +36,6 @@ from broadcast.client.protocol.framing import (
     Message,
     decode_message,
     encodable,
-    encode_notification,
     encode_request,
 )
 from broadcast.client.protocol.inbox import MAX_EVENTS, Inbox, RoomStream
@@ -191,15 +190,6 @@ class Session:
         """Return a new identifier for a line. ``is_own`` knows it."""
         self._last_uid += 1
         return f"{self._uid_prefix}-{self._last_uid}"
-
-    def notify(self, request: requests.Request[Any]) -> bool:
-        """Send a request without asking for an answer. Return False if there is no connection.
-
-        It is not repeated. If it fails, a ``Refused`` follows.
-        """
-        if self.state is State.ONLINE:
-            self._out.append(encode_notification(request.method, request))
-        return self.state is State.ONLINE
 
     def forget(self, number: int) -> None:
         """Do not repeat a call, and give no answer to it. A request that was sent may still be executed."""
