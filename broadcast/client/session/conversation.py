@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from broadcast.client.protocol import errors, events, requests
+from broadcast.client.protocol.errors import ChatError
 from broadcast.client.session import commands, received
 from broadcast.client.session.entries import Entry, Notice, Problem, Refused, Typed
-from broadcast.client.session.outbox import Item, Outbox, UsageError
+from broadcast.client.session.interfaces import Choices, Server
+from broadcast.client.session.outbox import Command, Item, Outbox, UsageError
 from broadcast.client.session.questions import (
     COMMAND,
     END_HINT,
@@ -25,11 +27,6 @@ from broadcast.client.session.questions import (
 from broadcast.client.session.talk import Talk
 from broadcast.client.session.views import View
 from broadcast.client.status import LOST
-
-if TYPE_CHECKING:
-    from broadcast.client.protocol.errors import ChatError
-    from broadcast.client.session.interfaces import Choices, Server
-    from broadcast.client.session.outbox import Command
 
 MAX_UNANSWERED: Final = 64
 """The most lines that are sent and not answered."""

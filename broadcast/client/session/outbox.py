@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
+from broadcast.client.protocol.errors import ChatError
 from broadcast.client.protocol.requests import Emote, Request, Say
 from broadcast.client.session.entries import Entry, Line
-
-if TYPE_CHECKING:
-    from broadcast.client.protocol.errors import ChatError
-    from broadcast.client.session.talk import Talk
-    from broadcast.client.session.views import View
+from broadcast.client.session.talk import Talk
+from broadcast.client.session.views import View
 
 Execution: TypeAlias = Generator[Request[Any], Any, Sequence[Entry]]
 """The execution of a command: it yields at most one request, takes its result, and returns entries for the end."""

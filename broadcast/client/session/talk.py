@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from broadcast.client.protocol import requests
-from broadcast.client.protocol.errors import Ended
+from broadcast.client.protocol.errors import ChatError, Ended
 from broadcast.client.session.entries import Entry, Notice, Problem
+from broadcast.client.session.interfaces import Choices, Front, Server
 from broadcast.client.session.views import View
-
-if TYPE_CHECKING:
-    from broadcast.client.protocol.errors import ChatError
-    from broadcast.client.session.interfaces import Choices, Front, Server
 
 
 class Upload:

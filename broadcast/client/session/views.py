@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from broadcast.client.protocol.requests import Person
-    from broadcast.client.session.entries import Entry
+from broadcast.client.protocol.requests import Person
+from broadcast.client.session.entries import Entry
 
 ENTRIES: Final = 2_000
 """The number of newest entries that a view keeps."""

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import Any, Final, TextIO
 
 from prompt_toolkit.formatted_text.utils import fragment_list_to_text
 
@@ -22,15 +22,14 @@ from broadcast.client.text import printable
 if sys.platform != "win32":
     import termios
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from collections.abc import Iterable
 
-    from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.formatted_text import StyleAndTextTuples
 
-    from broadcast.client.session.conversation import Conversation
-    from broadcast.client.session.entries import Entry
-    from broadcast.client.session.views import View
-    from broadcast.client.terminal.rendering import Renderer
+from broadcast.client.session.conversation import Conversation
+from broadcast.client.session.entries import Entry
+from broadcast.client.session.views import View
+from broadcast.client.terminal.rendering import Renderer
 
 LEAVE_SECONDS: Final = 3.0
 """The time for the second Ctrl-C, which leaves."""

@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from wcwidth import iter_graphemes
 
-from broadcast.client.session.conversation import State
+from broadcast.client.session.conversation import Conversation, State
+from broadcast.client.session.views import View
 from broadcast.client.terminal.graphemes import width
 from broadcast.client.text import printable, progress_bar, sign
-
-if TYPE_CHECKING:
-    from broadcast.client.session.conversation import Conversation
-    from broadcast.client.session.views import View
 
 SLOW_SECONDS: Final = 1.0
 """The least round-trip time that is shown."""
