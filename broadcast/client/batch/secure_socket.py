@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 HANDSHAKE_SECONDS: Final = 30.0
-"""The time limit of a handshake."""
 
 
 class SecureSocket(ssl.SSLSocket):

@@ -29,7 +29,6 @@ class LineReader:
         self._size = 0
         self._is_started = False
         self.greeting = Greeting()
-        """The lines before the first message."""
 
     def explain_end(self, reason: str) -> str:
         """Return why the input has ended before the first message. *reason* holds unless the greeting says more."""

@@ -41,7 +41,6 @@ from broadcast.client.protocol.framing import (
 from broadcast.client.protocol.inbox import MAX_EVENTS, Inbox, RoomStream
 
 GREETING_SECONDS: Final = 30.0
-"""A server that has not answered ``hello`` by then is lost."""
 MAX_ATTEMPT: Final = 2**48
 """An attempt to resume a session that is stale although its number is so high is given up.
 
@@ -65,9 +64,7 @@ class Backoff:
     """Delays that double, with full jitter: clients that lost their connection together do not come back together."""
 
     first: float = 1.0
-    """The longest first delay, in seconds."""
     longest: float = 30.0
-    """The longest delay of all, in seconds."""
 
     def delay(self, failures: int, jitter: float) -> float:
         """Return the delay after *failures* in a row, at least one. *jitter* is a random number from 0 to 1."""
@@ -128,17 +125,13 @@ class Session:
         """The own nickname. Between two connections, the caller may set the one for the next attempt."""
         self.state = State.OFFLINE
         self.welcome: requests.Welcome | None = None
-        """The latest answer to ``hello``."""
         self.ended: errors.ChatError | None = None
         """The error of all later calls, or None until the session is over."""
         self.has_quit = False
-        """Whether the program has ended the session."""
         self.must_close = False
-        """Whether the caller has to close the connection."""
         self.has_fallback = False
         """Whether the session enters the server's first room if a reconnect is refused because of its last room."""
         self.retry_after = 0.0
-        """The delay before the next attempt to connect, in seconds."""
         self.asks_password = False
         """Whether the caller calls ``enter_password`` when there is a ``password_refusal``."""
         self._credentials = Credentials(password)

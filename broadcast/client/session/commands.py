@@ -295,7 +295,6 @@ COMMANDS: Final = (
     Command("unignore", "NAME", _unignore, is_local=True),
     Command("set", "[NAME [on/off]]", _set, is_local=True, help="shows the choices of this client, or changes one"),
 )
-"""The commands of the client."""
 BY_NAME: Final = {verb: command for command in COMMANDS for verb in (command.name, *command.aliases)}
 _QUERY: Final = Command("msg", "NAME [TEXT]", _query, is_local=True, is_move=True)
 _ASK: Final = Command("", "", _ask_server)

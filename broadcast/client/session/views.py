@@ -23,7 +23,6 @@ class View:
         self.is_private = is_private
         self.entries: deque[Entry] = deque(maxlen=ENTRIES)
         self.unread = 0
-        """The number of lines that the user has not seen."""
         self.mentions = 0
         """The number of those that name the user."""
         self.new_entries = 0

@@ -23,7 +23,6 @@ from broadcast.client.text import printable
 PATIENCE: Final = 1.0
 """The most time that Tab waits for an answer of the server, in seconds."""
 MOST_PATHS: Final = 200
-"""The most files of a folder that are offered."""
 _HELP: Final = re.compile(r"/(\S+)((?: ?\S+)*?)(?:\s{2,}(.*))?")
 
 

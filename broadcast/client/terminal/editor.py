@@ -130,7 +130,6 @@ class Editor:
         self._pasted = False
         """True while the draft is a long paste that the user has neither changed nor accepted."""
         self._hides = False
-        """True while the buffer holds a password."""
         self._draft = Document()
         """The draft, while the buffer holds a password."""
         self.buffer = GraphemeBuffer(

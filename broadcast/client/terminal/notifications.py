@@ -14,7 +14,6 @@ from broadcast.client.text import printable
 PAUSE: Final = 1.0
 """The least time between two alerts, in seconds. Nobody else can make the terminal ring all the time."""
 _LENGTH: Final = 200
-"""The most characters of a notification."""
 
 
 class Alerts:

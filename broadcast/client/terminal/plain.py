@@ -61,7 +61,6 @@ class PlainScreen:
         self._prompt = ""
         """The prompt that the user has not answered yet."""
         self._hides = False
-        """Whether a password is asked for."""
         self._modes: list[Any] | None = None
         """The modes of the terminal from before that, or None."""
         self._leaves_until = 0.0

@@ -46,7 +46,6 @@ STYLES: Final[Mapping[str, str]] = {
     "error": "bold #d70000",
     "waiting": "#808080",
 }
-"""The styles of the pieces of a row, for prompt_toolkit."""
 
 
 class Renderer:

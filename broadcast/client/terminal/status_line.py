@@ -19,7 +19,6 @@ SLOW_SECONDS: Final = 1.0
 SILENCE_SECONDS: Final = 3.0
 """The least silence of the server that is shown."""
 LONGEST_NAME: Final = 24
-"""The most columns of the name of an uploaded file."""
 
 
 def shorten(text: str, columns: int, end: str = "…") -> str:
