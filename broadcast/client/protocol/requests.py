@@ -37,12 +37,6 @@ class Delivered(msgspec.Struct, frozen=True):
     kept: bool = False
 
 
-class Nickname(msgspec.Struct, frozen=True):
-    """The own nickname, in the server's spelling."""
-
-    nick: str
-
-
 class Person(msgspec.Struct, frozen=True):
     """A person in a room. *away* is a reason or None; *idle* is in seconds."""
 
@@ -279,8 +273,8 @@ class Topic(Request[Nothing], frozen=True):
     text: str | None
 
 
-@_request("nick", Nickname)
-class Nick(Request[Nickname], frozen=True):
+@_request("nick", Account)
+class Nick(Request[Account], frozen=True):
     """Change the own nickname."""
 
     nick: str
