@@ -171,10 +171,14 @@ def _request(method: str, result: Any) -> Callable[[type[T]], type[T]]:  # noqa:
 
 
 class _SecretRequest(Request[R], Generic[R], frozen=True, omit_defaults=True):
-    """A request with a password, which its ``repr`` does not show."""
+    """A request that may have a password, which its ``repr`` does not show."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
+
+
+class AccountRequest(_SecretRequest[R], Generic[R], frozen=True, omit_defaults=True):
+    """A request that changes the account of the session."""
 
 
 @_request("hello", Welcome)
@@ -281,14 +285,14 @@ class Nick(Request[Account], frozen=True):
 
 
 @_request("register", Account)
-class Register(_SecretRequest[Account], frozen=True):
+class Register(AccountRequest[Account], frozen=True):
     """Register the own nickname, and log in."""
 
     password: str
 
 
 @_request("login", Account)
-class Login(_SecretRequest[Account], frozen=True):
+class Login(AccountRequest[Account], frozen=True):
     """Log in, and take the registered nickname *nick*, by default the own one."""
 
     password: str
@@ -301,12 +305,12 @@ class Oidc(Request[Nothing], frozen=True):
 
 
 @_request("logout", Account)
-class Logout(Request[Account], frozen=True):
+class Logout(AccountRequest[Account], frozen=True):
     """Log out, and get another nickname."""
 
 
 @_request("set_password", Nothing)
-class SetPassword(_SecretRequest[Nothing], frozen=True):
+class SetPassword(AccountRequest[Nothing], frozen=True):
     """Change the password. All other sessions of the account end."""
 
     old: str
@@ -314,7 +318,7 @@ class SetPassword(_SecretRequest[Nothing], frozen=True):
 
 
 @_request("drop", Account)
-class Drop(_SecretRequest[Account], frozen=True):
+class Drop(AccountRequest[Account], frozen=True):
     """Delete the account."""
 
     password: str
