@@ -30,54 +30,9 @@ from msgspec.structs import replace
 
 from broadcast.client.address import PORT, TLS_PORT, UNIX
 from broadcast.client.certificates import CertificateError, parse_fingerprint
-from broadcast.client.protocol import requests
-from broadcast.client.protocol.errors import (
-    Banned,
-    Busy,
-    ChatError,
-    Ended,
-    FileRejected,
-    Muted,
-    NickRejected,
-    NotHere,
-    NotInRoom,
-    NotPermitted,
-    NotStored,
-    PasswordNeeded,
-    RegistrationClosed,
-    Rejected,
-    RoomRejected,
-    TooLong,
-    TooManyTries,
-    UidReused,
-    Unconfirmed,
-    Unreachable,
-    Untrusted,
-    UploadFailed,
-    WrongPassword,
-)
-from broadcast.client.protocol.events import (
-    Announced,
-    AwayChanged,
-    Crowd,
-    Disconnected,
-    Emoted,
-    Event,
-    File,
-    Gap,
-    Goodbye,
-    Joined,
-    Left,
-    Line,
-    Reconnected,
-    Refused,
-    Renamed,
-    Said,
-    Shared,
-    Skipped,
-    Told,
-    TopicChanged,
-)
+from broadcast.client.protocol import errors, events, requests
+from broadcast.client.protocol.errors import *
+from broadcast.client.protocol.events import *
 from broadcast.client.protocol.framing import encodable
 from broadcast.client.protocol.greeting import TLS_HINT
 from broadcast.client.protocol.requests import Account, Person, Resume, Room, RoomSummary
@@ -85,14 +40,9 @@ from broadcast.client.protocol.session import Answer, Session, State
 from broadcast.client.streams import describe_failure, open_stream
 from broadcast.client.tls import Trust
 
-__all__ = [
-    "Account", "Announced", "AwayChanged", "Banned", "Busy", "Chat", "ChatError", "Crowd", "Disconnected", "Emoted",
-    "Ended", "Event", "File", "FileRejected", "Gap", "Goodbye", "Joined", "Left", "Line", "Muted", "NickRejected",
-    "NotHere", "NotInRoom", "NotPermitted", "NotStored", "PasswordNeeded", "Person", "Reconnected", "Refused",
-    "RegistrationClosed", "Rejected", "Renamed", "Resume", "Room", "RoomRejected", "RoomSummary", "Said", "Shared",
-    "Skipped", "Told", "TooLong", "TooManyTries", "TopicChanged", "UidReused", "Unconfirmed", "Unreachable",
-    "Untrusted", "UploadFailed", "WrongPassword", "connect",
-]  # fmt: skip
+__all__ = ["Account", "Chat", "Person", "Resume", "Room", "RoomSummary", "connect"]
+__all__ += errors.__all__
+__all__ += events.__all__
 
 R = TypeVar("R")
 

@@ -25,6 +25,12 @@ from typing import Any, Final
 
 import msgspec
 
+__all__ = [
+    "Banned", "Busy", "ChatError", "Ended", "FileRejected", "Muted", "NickRejected", "NotHere", "NotInRoom",
+    "NotPermitted", "NotStored", "PasswordNeeded", "RegistrationClosed", "Rejected", "RoomRejected", "TooLong",
+    "TooManyTries", "UidReused", "Unconfirmed", "Unreachable", "Untrusted", "UploadFailed", "WrongPassword",
+]  # fmt: skip
+
 
 class ChatError(Exception):
     """The base of all errors of the library."""

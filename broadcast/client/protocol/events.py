@@ -7,6 +7,11 @@ from typing import Final
 
 import msgspec
 
+__all__ = [
+    "Announced", "AwayChanged", "Crowd", "Disconnected", "Emoted", "Event", "File", "Gap", "Goodbye", "Joined",
+    "Left", "Line", "Reconnected", "Refused", "Renamed", "Said", "Shared", "Skipped", "Told", "TopicChanged",
+]  # fmt: skip
+
 
 class Event(msgspec.Struct, frozen=True):
     """A notification of the server, or an event of the library: ``Disconnected``, ``Reconnected`` or ``Skipped``."""
