@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
 PACKAGES: Final = ("msgspec", "prompt_toolkit")
-"""Packages that the client needs in one of its ways."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -50,9 +50,7 @@ AskPassword: TypeAlias = Callable[[], str | Awaitable[str]]
 """Returns a password, when the server asks for one. A coroutine function may take its time."""
 
 CONNECT_SECONDS: Final = 30.0
-"""The time limit of an attempt to connect."""
 QUIT_SECONDS: Final = 3.0
-"""The time limit of the server's answer to ``quit``."""
 _READ_BYTES: Final = 65536
 _PAGE_OF_MEMBERS: Final = 1000
 _UPLOAD_TRIES: Final = 3
@@ -150,7 +148,6 @@ class Chat:
         self._ssl = ssl
         self._room = room
         self._known = known
-        """The fingerprints of the server's key, if the caller knows any."""
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._sent: dict[int, float] = {}
         """The times at which the unanswered requests were sent, oldest first."""

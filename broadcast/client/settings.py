@@ -28,9 +28,7 @@ CHOICES: Final = {
     "notify": "notify of them, too, if the terminal can",
     "quiet": "hide who comes and goes",
 }
-"""The choices of ``/set`` and their meanings. Each is true or false."""
 _FLAG, _TEXT, _LIST = "true or false", "a text in quotes", 'a list such as ["kitchen", "hall"]'
-"""The forms of values."""
 SERVER_KEYS: Final = {
     "address": _TEXT,
     "nick": _TEXT,
@@ -39,7 +37,6 @@ SERVER_KEYS: Final = {
     "tls": _FLAG,
     "fingerprint": _TEXT,
 }
-"""The keys of a server and the forms of their values."""
 
 
 class Settings:
@@ -48,7 +45,6 @@ class Settings:
     def __init__(self, path: str) -> None:
         self.path = path
         self.choices: dict[str, bool] = {}
-        """The choices that the file makes, by their names."""
         self.servers: dict[str, dict[str, Any]] = {}
         """The servers by their names. Each has the fields of ``Options`` that the file sets."""
 

@@ -30,7 +30,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 STOP_SECONDS: Final = 2 * aio.QUIT_SECONDS
-"""The time for cancelled calls to end."""
 
 
 @contextmanager

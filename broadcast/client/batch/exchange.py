@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     Message = dict[str, Any]
 
 CONNECT_SECONDS: Final = 30.0
-"""The time limit of an attempt to connect."""
 NEXT_ADDRESS_SECONDS: Final = 3.0
 """The time limit of an attempt if the host has other addresses."""
 REQUEST_BYTES: Final = 16_384

@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 65536
 CONNECT_SECONDS: Final = 30.0
-"""The time limit of the attempt to connect."""
 PROMPT_SECONDS: Final = 30.0
 """The time limit of a server to ask for a nickname, and then to accept or refuse it."""
 KEEPALIVE: Final = (60, 15, 4)
@@ -99,7 +98,6 @@ class Visit:
         self.is_ready = False
         """Whether the input can be sent. Before, the server would take a line for a nickname, or say it elsewhere."""
         self.is_over = False
-        """Whether the client closes the connection."""
         self._server = server
         self._nicks = nicks
         self._room = room
@@ -111,7 +109,6 @@ class Visit:
         self._proposed = self._is_joining = False
         self._refusal = self._notice = ""
         self._has_line_end = True
-        """Whether the input so far ends with a line end."""
 
     def receive(self, data: bytes) -> None:
         """Take the server's output."""

@@ -45,15 +45,12 @@ if TYPE_CHECKING:
 WINDOW: Final = 256
 """The most lines that are sent ahead of their confirmations, if the server does not limit their rate."""
 GREETING_SECONDS: Final = 30.0
-"""The time limit of the answer to ``hello``."""
 ANSWER_SECONDS: Final = 20.0
 """A server that sends nothing for so long although lines are unconfirmed is lost."""
 SILENCE_SECONDS: Final = 100.0
 """A server that sends nothing for so long is lost: it sends a ``ping`` after 60 s."""
 LEAVE_SECONDS: Final = 5.0
-"""The time limit of the answer to ``quit``. All lines are stored before."""
 LONGEST_PAUSE: Final = 8.0
-"""The longest pause between two attempts, in seconds."""
 SHORTEST_ATTEMPT: Final = 0.25
 """With less time than this, in seconds, no other attempt is made."""
 
@@ -115,9 +112,7 @@ class Input:
 
     def __init__(self) -> None:
         self.is_open = True
-        """Whether more lines may come."""
         self.lines: deque[Line] = deque()
-        """The lines that are not sent yet."""
         self.count = 0
         """The number of all lines so far, without blank ones."""
         self.problem: tuple[int, str] | None = None

@@ -22,7 +22,6 @@ MAX_EVENTS: Final = 1000
 MAX_EXTRA_TOLD: Final = 200
 """The most private messages that wait in addition."""
 PAGE: Final = 1000
-"""The most lines that one request asks for."""
 
 
 class RoomStream:
@@ -55,7 +54,6 @@ class Inbox:
 
     def __init__(self, ask: Callable[[RoomStream], None], max_events: int, *, fill_gaps: bool) -> None:
         self.streams: dict[str, RoomStream] = {}
-        """The rooms of the session by name."""
         self.told = 0
         """The id of the last private message that is in the queue, or was there."""
         self.told_taken = 0

@@ -14,7 +14,6 @@ R = TypeVar("R")
 T = TypeVar("T", bound="Request[Any]")
 
 VERSION: Final = 1
-"""The version of the program protocol that this client speaks."""
 
 
 class Nothing(msgspec.Struct, frozen=True):
@@ -126,7 +125,6 @@ class Limits(msgspec.Struct, frozen=True):
     line_bytes: int = 4096
     lines_at_once: float = 0
     lines_per_second: float | None = None
-    """None if there is no limit."""
 
 
 class Welcome(msgspec.Struct, frozen=True):
@@ -137,7 +135,6 @@ class Welcome(msgspec.Struct, frozen=True):
     token: str
     journal: str
     account: str | None = None
-    """The registered nickname of the account to which the session is logged in, or None."""
     passwords: str = "safe"
     """``safe``; or ``readable`` if others may read a password on its way; or ``refused`` if the server takes none."""
     resumed: bool = False

@@ -36,13 +36,11 @@ from broadcast.client.protocol.framing import (
     Message,
     decode_message,
     encodable,
-    encode_notification,
     encode_request,
 )
 from broadcast.client.protocol.inbox import MAX_EVENTS, Inbox, RoomStream
 
 GREETING_SECONDS: Final = 30.0
-"""A server that has not answered ``hello`` by then is lost."""
 MAX_ATTEMPT: Final = 2**48
 """An attempt to resume a session that is stale although its number is so high is given up.
 
@@ -66,9 +64,7 @@ class Backoff:
     """Delays that double, with full jitter: clients that lost their connection together do not come back together."""
 
     first: float = 1.0
-    """The longest first delay, in seconds."""
     longest: float = 30.0
-    """The longest delay of all, in seconds."""
 
     def delay(self, failures: int, jitter: float) -> float:
         """Return the delay after *failures* in a row, at least one. *jitter* is a random number from 0 to 1."""
@@ -129,17 +125,13 @@ class Session:
         """The own nickname. Between two connections, the caller may set the one for the next attempt."""
         self.state = State.OFFLINE
         self.welcome: requests.Welcome | None = None
-        """The latest answer to ``hello``."""
         self.ended: errors.ChatError | None = None
         """The error of all later calls, or None until the session is over."""
         self.has_quit = False
-        """Whether the program has ended the session."""
         self.must_close = False
-        """Whether the caller has to close the connection."""
         self.has_fallback = False
         """Whether the session enters the server's first room if a reconnect is refused because of its last room."""
         self.retry_after = 0.0
-        """The delay before the next attempt to connect, in seconds."""
         self.asks_password = False
         """Whether the caller calls ``enter_password`` when there is a ``password_refusal``."""
         self._credentials = Credentials(password)
@@ -191,15 +183,6 @@ class Session:
         """Return a new identifier for a line. ``is_own`` knows it."""
         self._last_uid += 1
         return f"{self._uid_prefix}-{self._last_uid}"
-
-    def notify(self, request: requests.Request[Any]) -> bool:
-        """Send a request without asking for an answer. Return False if there is no connection.
-
-        It is not repeated. If it fails, a ``Refused`` follows.
-        """
-        if self.state is State.ONLINE:
-            self._out.append(encode_notification(request.method, request))
-        return self.state is State.ONLINE
 
     def forget(self, number: int) -> None:
         """Do not repeat a call, and give no answer to it. A request that was sent may still be executed."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from broadcast.client.protocol import errors, events, requests
+from broadcast.client.protocol.errors import ChatError
 from broadcast.client.session import commands, received
 from broadcast.client.session.entries import Entry, Notice, Problem, Refused, Typed
-from broadcast.client.session.outbox import Item, Outbox, UsageError
+from broadcast.client.session.interfaces import Choices, Server
+from broadcast.client.session.outbox import Command, Item, Outbox, UsageError
 from broadcast.client.session.questions import (
     COMMAND,
     END_HINT,
@@ -26,15 +28,9 @@ from broadcast.client.session.talk import Talk
 from broadcast.client.session.views import View
 from broadcast.client.status import LOST
 
-if TYPE_CHECKING:
-    from broadcast.client.protocol.errors import ChatError
-    from broadcast.client.session.interfaces import Choices, Server
-    from broadcast.client.session.outbox import Command
-
 MAX_UNANSWERED: Final = 64
 """The most lines that are sent and not answered."""
 OLDER_LINES: Final = 200
-"""The most older lines that the client asks for at once."""
 FIRST_ROOM: Final = "lobby"
 """The name of the first room, until the server says another one."""
 
@@ -72,7 +68,6 @@ class Conversation(Talk):
         super().__init__(server, choices, rooms or (FIRST_ROOM,))
         self.state = State.CONNECTING
         self.question: Question | None = None
-        """The question that the next submitted line answers, or None."""
         self.retry_at: float | None = None
         """The time of the next attempt to connect, on the clock of the caller of ``lost``, or None."""
         self.silence = 0.0
@@ -80,20 +75,15 @@ class Conversation(Talk):
         self.round_trip = 0.0
         """The latest round-trip time, in seconds. The application sets it."""
         self.line_bytes = requests.Limits().line_bytes
-        """The most bytes of a line."""
         self.status = 0
-        """The exit status."""
         self._make_uid = make_uid
         self._now = now
         self._on_end = on_end
         self._take_answer: Callable[[str], None] = self._take_nick
-        """Takes the answer to the question."""
         self._on_nick: Callable[[str], None] = lambda _nick: None
         self._dialogue = Dialogue(())
-        """The questions for passwords that the user is asked."""
         self._on_passwords: Callable[[Sequence[str]], None] = lambda _passwords: None
         self._last_password = ""
-        """The last answer to such a question."""
         self._passwords = "safe"
         """Whether a password is safe on its way: see ``requests.Welcome.passwords``."""
         self._outbox = Outbox(self._send, self._show)

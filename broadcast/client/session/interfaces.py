@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-if TYPE_CHECKING:
-    from broadcast.client.protocol.errors import ChatError
-    from broadcast.client.protocol.events import Line
-    from broadcast.client.protocol.requests import Request
-    from broadcast.client.session.entries import Entry
-    from broadcast.client.session.views import View
+from broadcast.client.protocol.errors import ChatError
+from broadcast.client.protocol.events import Line
+from broadcast.client.protocol.requests import Request
+from broadcast.client.session.entries import Entry
+from broadcast.client.session.views import View
 
 Choices: TypeAlias = MutableMapping[str, bool]
 """The choices of the user that outlast the client, such as ``times`` and ``quiet``. The front reads them too.

@@ -39,7 +39,6 @@ class Question:
     """Similar nicknames for a nickname that was refused. One key takes one."""
     prompt: str = "Nickname"
     is_secret: bool = False
-    """Whether the answer is a password, which must not be visible."""
 
 
 class Dialogue:

@@ -57,7 +57,6 @@ NICK_TRIES: Final = 3
 LEAVE_SECONDS: Final = 12.0
 """The time limit for leaving after the terminal has gone."""
 QUIT_SECONDS: Final = 0.3
-"""The time limit for leaving at once."""
 SMALLEST: Final = (10, 3)
 """A terminal of fewer columns or rows than these gets lines, and no editor."""
 
@@ -122,7 +121,6 @@ class App:
         self._password = password
         self._chat: Chat | None = None
         self._known_keys = known_keys(options)
-        """The fingerprints of the keys that the server may have, if any are known."""
         self._ended = asyncio.Event()
         self._status_of_signal = 0
         self._failure: BaseException | None = None

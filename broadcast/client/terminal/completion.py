@@ -7,25 +7,22 @@ import os
 import re
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
 from broadcast.client.protocol import requests
+from broadcast.client.protocol.errors import ChatError
 from broadcast.client.session import commands
 from broadcast.client.session.conversation import Conversation, State
 from broadcast.client.session.entries import Line
+from broadcast.client.session.interfaces import Server
 from broadcast.client.text import printable
-
-if TYPE_CHECKING:
-    from broadcast.client.protocol.errors import ChatError
-    from broadcast.client.session.interfaces import Server
 
 PATIENCE: Final = 1.0
 """The most time that Tab waits for an answer of the server, in seconds."""
 MOST_PATHS: Final = 200
-"""The most files of a folder that are offered."""
 _HELP: Final = re.compile(r"/(\S+)((?: ?\S+)*?)(?:\s{2,}(.*))?")
 
 

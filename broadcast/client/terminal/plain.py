@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import Any, Final, TextIO
 
 from prompt_toolkit.formatted_text.utils import fragment_list_to_text
 
@@ -22,15 +22,14 @@ from broadcast.client.text import printable
 if sys.platform != "win32":
     import termios
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from collections.abc import Iterable
 
-    from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.formatted_text import StyleAndTextTuples
 
-    from broadcast.client.session.conversation import Conversation
-    from broadcast.client.session.entries import Entry
-    from broadcast.client.session.views import View
-    from broadcast.client.terminal.rendering import Renderer
+from broadcast.client.session.conversation import Conversation
+from broadcast.client.session.entries import Entry
+from broadcast.client.session.views import View
+from broadcast.client.terminal.rendering import Renderer
 
 LEAVE_SECONDS: Final = 3.0
 """The time for the second Ctrl-C, which leaves."""
@@ -62,7 +61,6 @@ class PlainScreen:
         self._prompt = ""
         """The prompt that the user has not answered yet."""
         self._hides = False
-        """Whether a password is asked for."""
         self._modes: list[Any] | None = None
         """The modes of the terminal from before that, or None."""
         self._leaves_until = 0.0

@@ -5,17 +5,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+from prompt_toolkit.formatted_text import StyleAndTextTuples
 
 from broadcast.client.session.entries import Entry, Line, Notice, Output, PrivateLine, Problem, Refused, Typed
+from broadcast.client.session.views import View
 from broadcast.client.terminal import links
 from broadcast.client.text import printable, sign
-
-if TYPE_CHECKING:
-    from prompt_toolkit.formatted_text import StyleAndTextTuples
-
-    from broadcast.client.session.views import View
-
 
 PALETTE: Final = (
     "#d75f00",
@@ -49,7 +46,6 @@ STYLES: Final[Mapping[str, str]] = {
     "error": "bold #d70000",
     "waiting": "#808080",
 }
-"""The styles of the pieces of a row, for prompt_toolkit."""
 
 
 class Renderer:

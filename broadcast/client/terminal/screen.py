@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from prompt_toolkit.completion import Completer
 from prompt_toolkit.filters import Condition, has_completions, is_done
@@ -24,7 +24,9 @@ from prompt_toolkit.layout.menus import CompletionsMenu
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.styles import Style
 
-from broadcast.client.session.conversation import State
+from broadcast.client.session.conversation import Conversation, State
+from broadcast.client.session.entries import Entry
+from broadcast.client.session.views import View
 from broadcast.client.terminal.bottom import Bottom
 from broadcast.client.terminal.editor import Editor
 from broadcast.client.terminal.graphemes import cells, write_graphemes
@@ -34,11 +36,6 @@ from broadcast.client.terminal.rendering import STYLES, Renderer
 from broadcast.client.terminal.scrolling import Pager
 from broadcast.client.terminal.status_line import status, status_row, views_row
 from broadcast.client.text import printable
-
-if TYPE_CHECKING:
-    from broadcast.client.session.conversation import Conversation
-    from broadcast.client.session.entries import Entry
-    from broadcast.client.session.views import View
 
 LEAVE_SECONDS: Final = 3.0
 """The time for the second Ctrl-C on an empty line, which leaves."""

@@ -249,17 +249,6 @@ def test_all_other_requests_have_typed_results(link: Link) -> None:
     assert link.answered(requests.CheckConnection()) == requests.Nothing()
 
 
-def test_a_notification_has_no_answer_but_may_be_refused(link: Link) -> None:
-    assert link.session.notify(requests.Say("lobby", "hi"))
-    assert link.session.notify(requests.Say("kitchen", "hi"))
-    link.pump()
-    said, refused = link.events()
-    assert isinstance(said, events.Said)
-    assert refused == events.Refused("say", 1005, "This is refused: not-in-room.")
-    link.lose()
-    assert not link.session.notify(requests.Say("lobby", "hi"))
-
-
 def test_quit_ends_the_session_for_good(link: Link) -> None:
     assert link.answered(requests.Quit("bye")) == requests.Nothing()
     assert isinstance(link.session.ended, errors.Ended)
