@@ -68,7 +68,6 @@ async def connect(  # noqa: PLR0913 -- all but the first two are for special cas
     fingerprint: str = "",
     replay: int = 0,
     resume: Resume | None = None,
-    fill_gaps: bool = True,
     grace: float | None = None,
     password: str | AskPassword = "",
 ) -> AsyncIterator[Chat]:
@@ -79,10 +78,9 @@ async def connect(  # noqa: PLR0913 -- all but the first two are for special cas
     name, and a context has its own rules. *fingerprint* is ``SHA256:`` and the digits of the server's public key: with
     it, only that key counts.
 
-    Each room begins with the *replay* last lines. After a lost connection, the session reads missing lines from the
-    server's history before newer ones; without *fill_gaps* the program gets a ``Gap`` instead. *resume* is
-    ``Chat.resume`` of an earlier program, to continue exactly where it has ended. After a lost connection, the server
-    holds the session and its nickname for *grace* seconds, 0 at least, or for its default time.
+    Each room begins with the *replay* last lines. *resume* is ``Chat.resume`` of an earlier program, to continue
+    exactly where it has ended. After a lost connection, the server holds the session and its nickname for *grace*
+    seconds, 0 at least, or for its default time.
 
     *password* is the password of a registered nickname. The session uses it again after a restart of the server. It can
     be a function, which is called when the server needs a password, and again after a wrong one.
@@ -97,9 +95,7 @@ async def connect(  # noqa: PLR0913 -- all but the first two are for special cas
         # A program that begins again and again with the same state still makes later attempts than before.
         resume = replace(resume, attempt=max(resume.attempt, int(1000 * time())))
     text = password if isinstance(password, str) else ""
-    session = Session(
-        nick, rooms, _random(), replay=replay, resume=resume, fill_gaps=fill_gaps, grace=grace, password=text
-    )
+    session = Session(nick, rooms, _random(), replay=replay, resume=resume, grace=grace, password=text)
 
     async def ask(refusal: Rejected) -> str | None:
         if isinstance(password, str) or not isinstance(refusal, PasswordNeeded | WrongPassword):

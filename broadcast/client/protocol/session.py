@@ -41,11 +41,6 @@ from broadcast.client.protocol.framing import (
 from broadcast.client.protocol.inbox import MAX_EVENTS, Inbox, RoomStream
 
 GREETING_SECONDS: Final = 30.0
-MAX_ATTEMPT: Final = 2**48
-"""An attempt to resume a session that is stale although its number is so high is given up.
-
-The number may be a time in milliseconds, so it can still double seven times.
-"""
 SILENCE_SECONDS: Final = 100.0
 """A connection that brings nothing for so long is lost: the server sends a ``ping`` after 60 s."""
 
@@ -104,7 +99,6 @@ class Session:
         *,
         replay: int | None = 0,
         resume: requests.Resume | None = None,
-        fill_gaps: bool = True,
         grace: float | None = None,
         password: str = "",
         private: bool = True,
@@ -115,11 +109,9 @@ class Session:
         """Make a session that joins *rooms* as *nick*, or the server's first room for None.
 
         Each room begins with the *replay* last lines, or with the server's default number of lines for None. With
-        *resume*, the session begins where an earlier one has ended. With *fill_gaps*, the session reads missing lines
-        from the server's history before it goes on; otherwise the program gets a ``Gap``. The server holds a session
-        without a connection for *grace* seconds, or for its default time. *password* is that of a registered nickname.
-        Without *private*, private messages that wait for the account stay at the server.
-        *random* makes uids and varies delays.
+        *resume*, the session begins where an earlier one has ended. The server holds a session without a connection
+        for *grace* seconds, or for its default time. *password* is that of a registered nickname. Without *private*,
+        private messages that wait for the account stay at the server. *random* makes uids and varies delays.
         """
         self.nick = nick
         """The own nickname. Between two connections, the caller may set the one for the next attempt."""
@@ -153,7 +145,7 @@ class Session:
         self._calls: dict[int, _Call] = {}
         self._hello: int | None = None
         self._last_call = self._last_uid = 0
-        self._inbox = Inbox(self._ask, max_events, fill_gaps=fill_gaps)
+        self._inbox = Inbox(self._ask, max_events)
         if resume:
             self._inbox.told = self._inbox.told_taken = resume.told
             self._inbox.streams.update({name: RoomStream(name, seen) for name, seen in resume.rooms.items()})
@@ -407,10 +399,6 @@ class Session:
     def _refuse_hello(self, error: errors.Rejected) -> None:
         if error.code == errors.OTHER_JOURNAL and self._token:
             self._forget_numbers()
-            self._send_hello()
-        elif error.reason == "stale" and self._attempt < MAX_ATTEMPT:
-            # The state is old: since it was saved, the session was resumed more often than its number says.
-            self._attempt *= 2
             self._send_hello()
         elif self.welcome is not None and _is_temporary(error):
             self._nick_refusal = error.why if isinstance(error, errors.NickRejected) else ""

@@ -170,8 +170,7 @@ class Conversation(Talk):
 
     def ask_nick(self, question: Question, why: str, answer: Callable[[str], None]) -> None:
         """Ask the user for a nickname, and call *answer* with it. *why* is the reason why the last one was refused."""
-        if self.state is State.LEAVING:
-            self.ended(None)
+        if self._has_left():
             return
         if why:
             self.add(self.current, Problem(why))
@@ -182,8 +181,7 @@ class Conversation(Talk):
 
     def ask_password(self, refusal: errors.Rejected, answer: Callable[[str], None]) -> None:
         """Ask for a password after a *refusal*, and call *answer* with it: empty if the user wants another nickname."""
-        if self.state is State.LEAVING:
-            self.ended(None)
+        if self._has_left():
             return
         why = Notice if isinstance(refusal, errors.PasswordNeeded) else Problem
         self.add(self.current, why(f"{_sentence(refusal)} {NICKNAME_HINT}"))
@@ -193,8 +191,7 @@ class Conversation(Talk):
 
     def ask_trust(self, introduction: Sequence[str], answer: Callable[[bool], None]) -> None:
         """Ask the user whether to trust the key of the server, and call *answer* with the decision."""
-        if self.state is State.LEAVING:
-            self.ended(None)
+        if self._has_left():
             return
         self.add(self.current, *map(Notice, introduction))
 
@@ -210,6 +207,12 @@ class Conversation(Talk):
         self.question = Question(prompt="Trust this key? (yes or no)")
         self._take_answer = take
         self._set_state(State.ASKING)
+
+    def _has_left(self) -> bool:
+        """End the conversation, and return True, if the user has wanted to leave meanwhile."""
+        if self.state is State.LEAVING:
+            self.ended(None)
+        return self.state is State.ENDED
 
     def connected(self, welcome: requests.Welcome) -> None:
         """Continue after the server's answer to ``hello``: at first, and before each ``Reconnected``."""

@@ -561,24 +561,6 @@ def restart_without(link: Link, room: str) -> int:
     return number
 
 
-def test_an_old_state_resumes_a_session_that_was_resumed_more_often(link: Link) -> None:
-    saved = link.session.resume
-    for _ in range(30):
-        link.lose()
-        link.reconnect()
-    link.lose()
-    later = Link(link.server, resume=saved).start()
-    assert later.session.welcome
-    assert later.session.welcome.resumed
-
-
-def test_an_attempt_that_stays_stale_is_given_up(link: Link) -> None:
-    link.lose()
-    link.server.fails["hello"] = Refusal(1013, "stale")
-    link.reconnect()
-    assert isinstance(link.session.ended, errors.Rejected)
-
-
 def test_a_lasting_refusal_ends_the_session_and_its_calls(link: Link) -> None:
     link.lose()
     number = link.call(requests.Say("lobby", "hi"))
