@@ -75,17 +75,17 @@ class Answer(NamedTuple):
     error: errors.ChatError | None
 
 
+@dataclass(slots=True)
 class _Call:
     """A request that is not answered yet."""
 
-    __slots__ = ("data", "request", "room", "was_sent")
-
-    def __init__(self, request: requests.Request[Any], data: bytes, room: RoomStream | None) -> None:
-        self.request = request
-        self.data = data
-        self.room = room
-        """The room whose missing lines the session asks for by itself."""
-        self.was_sent = False
+    request: requests.Request[Any]
+    data: bytes
+    room: RoomStream | None
+    """The room whose missing lines the session asks for by itself."""
+    was_sent: bool = False
+    is_older: bool = False
+    """Whether it is older than the connection. ``hello`` may have had its effect."""
 
 
 class Session:
@@ -469,10 +469,9 @@ class Session:
         joins = {request.room.lower(): request for request in requested if isinstance(request, requests.Join)}
         for name, snapshot in welcome.rooms.items():
             self._inbox.enter(name, snapshot, joins.get(name))
-        changing: set[str] = set()
         for number, call in calls:
             if not (call.was_sent and self._end_account_call(number, call.request)):
-                self._repeat(number, call, welcome, changing)
+                self._repeat(number, call, welcome)
 
     def _end_account_call(self, number: int, request: requests.Request[Any]) -> bool:
         """End a call about the account that was sent, if the server's state answers it. Return whether it does."""
@@ -484,21 +483,9 @@ class Session:
             self._answer(number, outcome)
         return outcome is not None
 
-    def _repeat(self, number: int, call: _Call, welcome: requests.Welcome, changing: set[str]) -> None:
-        """Send a call that the last connection has left unanswered, unless the server's state answers it.
-
-        *changing* holds the rooms that repeated calls join or leave. The state does not answer later calls about them.
-        """
+    def _repeat(self, number: int, call: _Call, welcome: requests.Welcome) -> None:
+        """Send a call that the last connection has left unanswered, unless the server's state answers it."""
         match call.request:
-            case requests.Join(room=room) | requests.Leave(room=room) if room.lower() in changing:
-                self._send_call(call)
-            case requests.Join(room=room) if call.was_sent and room.lower() in welcome.rooms:
-                self._answer(number, welcome.rooms[room.lower()].as_room)
-            case requests.Leave(room=room) if room.lower() not in welcome.rooms:
-                self._answer(number, requests.Nothing())
-            case requests.Join(room=room) | requests.Leave(room=room):
-                changing.add(room.lower())
-                self._send_call(call)
             case requests.Tell() if call.was_sent and not welcome.resumed:
                 message = "the server has lost the session before it confirmed the private message"
                 self._answer(number, None, errors.Unconfirmed(message))
@@ -510,6 +497,7 @@ class Session:
             case requests.Quit() if call.was_sent:
                 pass
             case _:
+                call.is_older = True
                 self._send_call(call)
 
     # Messages from the server
@@ -537,7 +525,11 @@ class Session:
             self._inbox.fill(call.room, page)
             return
         if message.error is not None:
-            self._answer(number, None, message.error.as_exception())
+            error = message.error.as_exception()
+            is_done = (
+                call.is_older and isinstance(call.request, requests.Leave) and isinstance(error, errors.NotInRoom)
+            )
+            self._answer(number, requests.Nothing() if is_done else None, None if is_done else error)
             return
         result = msgspec.json.decode(message.result, type=call.request.result)
         self._credentials.take(call.request, result)
