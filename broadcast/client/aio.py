@@ -257,15 +257,18 @@ class Chat:
         try:
             sha256 = await asyncio.to_thread(file.hash)
             request = requests.Upload(room, encodable(file.name), file.size, file.type, sha256 or UNSET, uid)
+            sentence = ""
             for _ in range(_UPLOAD_TRIES + 1):
                 slot = await self.call(request)
                 if slot.file is not None:
                     return Shared(room.lower(), slot.seq, slot.at, self.nickname, slot.file, self.welcome.session, uid)
-                with suppress(uploading.SlotGone):
+                try:
                     await uploading.Sender(slot, file, self._trust, progress).send()
+                except uploading.SlotGone as error:
+                    sentence = str(error)
         finally:
             file.close()
-        raise UploadFailed("the server has forgotten the upload again and again")
+        raise UploadFailed(f"the server has not taken the file: {sentence}")
 
     async def join(self, room: str, *, replay: int = 0) -> Room:
         """Join a room. Its *replay* last lines are its first events."""
