@@ -526,9 +526,7 @@ class Session:
             return
         if message.error is not None:
             error = message.error.as_exception()
-            is_done = (
-                call.is_older and isinstance(call.request, requests.Leave) and isinstance(error, errors.NotInRoom)
-            )
+            is_done = call.is_older and isinstance(call.request, requests.Leave) and isinstance(error, errors.NotInRoom)
             self._answer(number, requests.Nothing() if is_done else None, None if is_done else error)
             return
         result = msgspec.json.decode(message.result, type=call.request.result)
