@@ -5,7 +5,7 @@ No database, no network: ``Directory`` hides them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Protocol
@@ -13,8 +13,8 @@ from weakref import WeakValueDictionary
 
 from broadcast.core import nicknames
 from broadcast.core.accounts import DROPPED, PASSWORD_CHANGED, Account, Accounts, Authenticator
+from broadcast.core.decisions import Decision, LastingDecision
 from broadcast.core.directory import (
-    Decision,
     Directory,
     Expulsion,
     Handover,
@@ -25,8 +25,21 @@ from broadcast.core.directory import (
     Return,
     SharedSessions,
 )
-from broadcast.core.errors import NicknameRejected, NotHere, RejectedError
-from broadcast.core.events import Gap, PrivateMessage, ReplayLine
+from broadcast.core.errors import Banned, NicknameRejected, NotHere, RejectedError
+from broadcast.core.events import (
+    STORED,
+    Announced,
+    AwayChanged,
+    Event,
+    Gap,
+    Joined,
+    Left,
+    PrivateMessage,
+    Renamed,
+    ReplayLine,
+    Stored,
+    TopicChanged,
+)
 from broadcast.core.interfaces import Callback
 from broadcast.core.membership import Member, MemberListener
 from broadcast.core.moderation import Moderation, reaches
@@ -48,6 +61,9 @@ from broadcast.core.records import (
 from broadcast.core.room import Room
 from broadcast.core.rooms import Rooms, call_after_barriers
 from broadcast.core.source import Source
+
+_BY_MEMBERS = (*STORED, Joined, Left, Renamed, AwayChanged, TopicChanged)
+"""The events of members."""
 
 
 class LocalHub(Protocol):
@@ -128,7 +144,7 @@ class OtherNodes:
             if error is None:
                 try:
                     self._hub.check_address(member.source.address)
-                    self._people.validate(nick, member, member.link, member.account)
+                    self._people.check_right(nick, member.account)
                 except RejectedError as rejection:
                     error = rejection
                     directory.release(member.id, nick, member.generation)
@@ -141,19 +157,23 @@ class OtherNodes:
         else:
             releasing.append(take)
 
-    def free(self, member: Member, nick: str, rooms: Iterable[Room]) -> None:
-        """Free *nick* on all nodes after the events of *rooms*, so that its next owner joins after them."""
+    def free(self, member: Member, nick: str, rooms: Sequence[Room]) -> None:
+        """Free *nick* on all nodes after the events of *rooms*, so that its next owner joins after them.
+
+        The journal does that together with the last of these events; see ``Directory``.
+        """
         directory, key = self._directory, nicknames.casefold_key(nick)
         if directory is None:
             return
 
-        def free() -> None:
-            directory.release(member.id, nick, member.generation)
+        def call_waiting() -> None:
+            if not rooms:
+                directory.release(member.id, nick, member.generation)
             for take in self._releasing.pop(key):
                 take()
 
         self._releasing[key] = []
-        call_after_barriers([*rooms], free)
+        call_after_barriers(rooms, call_waiting)
 
     def release(self, member: Member, nick: str) -> None:
         """Free *nick* of *member* on all nodes at once. There must be a directory."""
@@ -162,6 +182,64 @@ class OtherNodes:
     def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Send *message* to the other node on which its recipient is; see ``Directory.send``."""
         self._existing_directory.send(message, on_taken)
+
+    def is_certain(self, name: str) -> bool:
+        """Return whether the copy of the people says at least as much about *name* as users of this node have read.
+
+        It does so about the members of this node. About one of another node, it does if the streams of the rooms agree.
+        """
+        if self._directory is None:
+            return True
+        member = self._people.owner_of(name)
+        if member is None or not member.is_remote:
+            return member is not None
+        keys = {nicknames.casefold_key(membership.announced_nick) for membership in member.memberships.values()}
+        return keys == {nicknames.casefold_key(name.strip())}
+
+    def look_up(self, names: Sequence[str], call: Callback) -> None:
+        """Bring the copy of the people with the nicknames *names* up to date if possible, then call *call*."""
+
+        def looked_up(found: Collection[int] | RejectedError) -> None:
+            if not isinstance(found, RejectedError):
+                for name in names:
+                    owner = self._people.owner_of(name)
+                    if owner is not None and owner.is_remote and owner.id not in found:
+                        self.person_left(owner.id, name)
+            call()
+
+        self._existing_directory.look_up(names, looked_up)
+
+    def look_up_rivals(self, name: str, error: RejectedError, again: Callback) -> bool:
+        """If *error* rejects the nickname *name*, and the copy of the people may be the reason, call *again* later.
+
+        By then, the copy is up to date about those that have the nickname, and the bans are. Return whether *again* is
+        called. Without this, users could not take a nickname although they have read that its owner has given it up.
+        """
+        rivals = self._people.remote_rivals(name)
+        is_doubtful = isinstance(error, Banned) or (isinstance(error, NicknameRejected) and bool(rivals))
+        if self._directory is None or not is_doubtful:
+            return False
+        self.look_up([name, *rivals], again)
+        return True
+
+    def take_in(self, room: str, events: Iterable[Event]) -> None:
+        """Take over what *events* of other nodes, which will be in delivery in *room*, say about people."""
+        for event in events:
+            if isinstance(event, Announced):
+                for decision in event.decisions:
+                    self._hub.moderation.carry_out(decision)
+            elif isinstance(event, _BY_MEMBERS) and (member := self._people.members.get(event.session)) is not None:
+                if not member.is_remote and member.resumable is not None:
+                    member.resumable.lose()  # only the node that has the session appends its events
+                    self.look_up([member.nick], lambda: None)  # in case that it has left already
+                if isinstance(event, STORED):
+                    self._hub.moderation.note_line(member, room, event.at)
+
+    def note_recent(self, room: str, lines: Iterable[Stored]) -> None:
+        """Count the recent *lines* of *room* in slow mode. Any node may have stored them."""
+        for line in lines:
+            if (author := self._people.members.get(line.session)) is not None:
+                self._hub.moderation.note_line(author, room, line.at)
 
     def update(self, member: Member) -> None:
         """Publish the account of *member*, and whether it is away, to the other nodes."""
@@ -238,7 +316,8 @@ class OtherNodes:
             member.nick = person.nick
         self._people.claim(member)
         member.account, member.source = self._hub.accounts.get(person.account), Source(person.address, is_local=False)
-        member.away, member.away_reason = person.away, person.away_reason
+        if not member.memberships:  # otherwise the streams of these rooms tell it, which users of this node read
+            member.away, member.away_reason = person.away, person.away_reason
         member.generation = person.generation
         member.arrived = True
 
@@ -305,6 +384,12 @@ class OtherNodes:
     def carry_out(self, decision: Decision) -> None:
         """Carry out *decision* of an operator on another node."""
         self._hub.carry_out(decision)
+
+    def decisions_loaded(self, decisions: Sequence[LastingDecision]) -> None:
+        """Carry out *decisions*, which are all that hold; see ``NodeListener``."""
+        self._hub.moderation.load_decisions(decisions)
+        for room in self._hub.rooms.values():
+            self.note_recent(room.name, room.recent_lines)
 
     def records_changed(self, changes: Sequence[RecordChange]) -> None:
         """Take over *changes* that another node has stored; see ``NodeListener``."""

@@ -96,6 +96,10 @@ class RecentUids:
         pending = self._pending.pop(event.uid, ())
         return [partial(_compare, other, answer, [event]) for other, answer in pending if other is not event]
 
+    def is_pending(self, uid: str) -> bool:
+        """Return whether a line with *uid* waits until it is stored, or has failed."""
+        return uid in self._pending
+
     def forget(self, failure: StoreFailed, uid: str) -> list[Callback]:
         """Note that the line with *uid* was not stored. Return the calls for its repetitions. It may be sent again."""
         return [partial(answer, failure) for other, answer in self._pending.pop(uid) if other is not failure.event]

@@ -27,7 +27,7 @@ def nodes(database: Database) -> Iterator[tuple[Node, Node]]:
     assert one.take(ANN) is None
     append(one, "lobby", Joined(ANN.session, "Ann"))
     append(one, "attic", Joined(ANN.session, "Ann"))
-    one.directory.sessions.keep(KEPT)
+    one.directory.sessions.keep(KEPT, print)
     find(one)  # after that, the session is stored
     two.until(lambda: two.people == {ANN.session: ANN})
     yield nodes
@@ -87,6 +87,42 @@ def streamed(db: Connection, kind: str) -> list[list[Any]]:
     return [event for (event,) in rows]
 
 
+def nicks(db: Connection) -> list[str]:
+    """Return the nicknames that are taken."""
+    return [nick for (nick,) in db.execute("SELECT nick FROM people ORDER BY nick")]
+
+
+def test_nickname_is_free_with_the_last_event_that_announces_it(db: Connection, nodes: tuple[Node, Node]) -> None:
+    one, two = nodes
+    assert one.take(Person(ANN.session, "anna", 7)) is None
+    append(one, "lobby", Renamed(ANN.session, "Ann", "anna"))
+    assert nicks(db) == ["Ann", "anna"]
+    append(one, "attic", Renamed(ANN.session, "Ann", "anna"))
+    assert nicks(db) == ["anna"]
+    assert two.take(Person(5, "ann")) is None
+    append(one, "attic", Left(ANN.session, "anna", "to lobby"))
+    assert nicks(db) == ["ann", "anna"]
+    append(one, "lobby", Left(ANN.session, "anna", ends_session=True))
+    assert nicks(db) == ["ann"]
+    two.until(lambda: not two.people)
+
+
+def test_both_nicknames_are_free_if_the_session_ends_during_a_rename(db: Connection, nodes: tuple[Node, Node]) -> None:
+    one, _ = nodes
+    assert one.take(Person(ANN.session, "anna", 7)) is None
+    for room in ("lobby", "attic"):
+        append(one, room, Left(ANN.session, "Ann", ends_session=True))
+    assert nicks(db) == []
+
+
+def test_nickname_stays_taken_when_its_case_changes(db: Connection, nodes: tuple[Node, Node]) -> None:
+    one, _ = nodes
+    assert one.take(Person(ANN.session, "ANN", 7)) is None
+    for room in ("lobby", "attic"):
+        append(one, room, Renamed(ANN.session, "Ann", "ANN"))
+    assert nicks(db) == ["ANN"]
+
+
 def test_session_that_is_parked_can_be_claimed_by_one_server(db: Connection, nodes: tuple[Node, Node]) -> None:
     one, two = nodes
     found = found_by(two)
@@ -115,7 +151,7 @@ def test_former_server_changes_nothing_any_more(db: Connection, nodes: tuple[Nod
     assert park(one) is None
     assert claim(two, found_by(two)) == 2
     sessions = one.directory.sessions
-    sessions.keep(KEPT)
+    sessions.keep(KEPT, print)
     sessions.end(ANN.session)
     assert isinstance(park(one), NotHere)
     one.directory.update(ANN)
@@ -198,7 +234,7 @@ def test_session_that_nobody_claims_leaves(db: Connection, nodes: tuple[Node, No
 
 def test_grace_that_has_begun_goes_on_when_the_server_dies(db: Connection, nodes: tuple[Node, Node]) -> None:
     one, two = nodes
-    one.directory.sessions.keep(KeptSession(ANN.session, "hash", 3, 0.0, waits=True))
+    one.directory.sessions.keep(KeptSession(ANN.session, "hash", 3, 0.0, waits=True), print)
     find(one)
     db.execute("SELECT end_lease('one', 1)")
     assert find(two) is None
