@@ -163,9 +163,14 @@ class Database:
     def decide(self, decision: Decision) -> None:
         """Store *decision*, if it holds until another one ends it."""
         if isinstance(decision, SlowMode):
-            self.decisions[decision.room] = decision
+            self._keep(decision.room, decision, ends=decision.seconds == 0)
         elif isinstance(decision, Mute):
-            self.decisions[decision.session, decision.account] = decision
+            self._keep((decision.session, decision.account), decision, ends=decision.until == 0)
+
+    def _keep(self, key: object, decision: LastingDecision, *, ends: bool) -> None:
+        self.decisions.pop(key, None)
+        if not ends:
+            self.decisions[key] = decision
 
     def release(self, session: int, nick: str, generation: int) -> None:
         """Free *nick*, if *session* has it in this *generation*."""
