@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Final
 
-PACKAGES: Final = ("msgspec", "prompt_toolkit", "twisted")
-"""Packages that the client needs in one of its ways."""
+PACKAGES: Final = ("msgspec", "prompt_toolkit")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +30,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status, why = USAGE, str(error)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        # In a clone, the folder twisted/ makes any Python find a package of that name, but nothing in it.
         if package not in PACKAGES:
             raise
         status, why = USAGE, f"this Python has no {package}: start .venv/bin/broadcast-client, or pip install {package}"
@@ -63,11 +61,9 @@ def _run(options: Options) -> tuple[int, str]:
         from broadcast.client.terminal import app  # noqa: PLC0415
 
         return app.run(options), ""
-    from twisted.internet import reactor  # noqa: PLC0415
-
     from broadcast.client.batch import pipe  # noqa: PLC0415
 
-    return pipe.run(options, reactor)
+    return pipe.run(options)
 
 
 def _complain(why: str) -> None:

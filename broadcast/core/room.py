@@ -162,9 +162,12 @@ class Room:
         )
 
     def close(self) -> None:
-        """Release what the journal holds for this room. Only while it is unused, and as the last call."""
+        """Release what the journal holds for this room. This is the last call.
+
+        The room is unused, or the node starts anew. Then the notice of a member who has left may not have come back.
+        """
         for membership in self.members.values():
-            del membership.member.memberships[self.name]
+            membership.member.memberships.pop(self.name, None)
         self._log.close()
 
     def move_member(self, *, is_remote: bool) -> None:
@@ -398,19 +401,15 @@ class Room:
             elif isinstance(event, Repeated):
                 answers.extend(self._uids.repeat(event))
             elif isinstance(event, StoreFailed):
-                answers.extend(self._answer_failure(event))
+                answers.extend(self._take_answers_to_failure(event))
         return answers
 
-    def _answer_failure(self, failure: StoreFailed) -> Iterator[Callback]:
-        """Yield the calls that tell authors that a line or a topic is not stored."""
-        event = failure.event
-        uid = event.uid if isinstance(event, STORED) else ""
-        if uid and not self._uids.is_pending(uid):
-            return  # another node of a cluster has stored the line with this uid meanwhile, and that was the answer
-        if event.on_stored is not None:
-            yield partial(event.on_stored, failure)
-        if uid:
-            yield from self._uids.forget(failure, uid)
+    def _take_answers_to_failure(self, failure: StoreFailed) -> list[Callback]:
+        lost = failure.event
+        repetitions = self._uids.forget(failure, lost.uid) if isinstance(lost, STORED) and lost.uid else []
+        if repetitions is None:
+            return []
+        return [partial(lost.on_stored, failure), *repetitions] if lost.on_stored is not None else repetitions
 
     def _apply_before_delivery(self, events: Sequence[Transient], batch: Batch) -> None:
         """Update the state that a member can act on as soon as it has received the batch.

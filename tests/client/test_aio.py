@@ -20,7 +20,6 @@ from broadcast.client import aio
 from broadcast.client.aio import (
     Disconnected,
     Ended,
-    Gap,
     NickRejected,
     Reconnected,
     Rejected,
@@ -604,14 +603,6 @@ async def test_a_private_message_arrives(port: Port) -> None:
         port.server.tell("bot", "psst")
         port.flush()
         assert (await next_of(chat, Told)).text == "psst"
-
-
-@with_port
-async def test_gaps_instead_of_old_lines(port: Port) -> None:
-    async with bot(port, fill_gaps=False) as chat:
-        port.server.hide("one", "two")
-        port.flush()
-        assert await next_of(chat, Gap) == Gap("lobby", 1, 2)
 
 
 # Passwords

@@ -171,7 +171,12 @@ class NodeJournal:
         if changes:
             for node in self.database.nodes:
                 node.shared.wake()
-        for log in list(self._logs.values()) if self.reads else ():
+        if self.reads:
+            self.read_tails()
+
+    def read_tails(self) -> None:
+        """Return what was committed since the last time, in all rooms."""
+        for log in list(self._logs.values()):
             log.read_tail()
 
 

@@ -410,25 +410,6 @@ def test_client_that_goes_while_its_numbers_are_looked_up_is_forgotten(
     assert "zoe" not in cluster.people()[0]
 
 
-# A line that is sent to two nodes
-
-
-def test_line_that_could_not_be_stored_is_answered_once_if_another_node_has_stored_its_uid(
-    cluster: Cluster, there: Node, ann: Program, bob: Program
-) -> None:
-    bob.call("say", room="lobby", text="before", uid="u0")  # the uids of the room are known from now on
-    cluster.cut(there)
-    requests = [bob.put("say", {"room": "lobby", "text": "x", "uid": "u1"}) for _ in range(2)]
-    while there.turn_alone():
-        pass
-    assert ann.call("say", room="lobby", text="x", uid="u1")["seq"] == 2
-    there.shared._logs["lobby"].read_tail()  # the line of the other node comes first
-    there.shared.is_cut, there.shared.is_lost = False, True
-    there.shared.wake()
-    cluster.settle()
-    assert [bob.response(request)["error"]["data"]["reason"] for request in requests] == ["uid-reused"] * 2
-
-
 # Private messages
 
 

@@ -18,7 +18,7 @@ from tests.real.programs import PATIENCE, found
 HAPROXY = Path(__file__).parents[2] / "contrib/haproxy/haproxy.cfg"
 PEOPLE = "SELECT nick FROM broadcast.people ORDER BY nick"
 GONE_SECONDS = 15
-"""Maximum number of seconds until all people of a dead server are gone."""
+"""Maximum number of seconds until all people of a dead server are gone, those with a token after their grace."""
 
 
 class Node(Server):

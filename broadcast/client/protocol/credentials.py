@@ -18,7 +18,6 @@ class Credentials:
 
     def __init__(self, password: str) -> None:
         self.account: str | None = None
-        """The registered nickname, or None."""
         self.password = password
         self.refusal: errors.Rejected | None = None
         """The reason why the next ``hello`` needs another password, or None."""

@@ -25,6 +25,12 @@ from typing import Any, Final
 
 import msgspec
 
+__all__ = [
+    "Banned", "Busy", "ChatError", "Ended", "FileRejected", "Muted", "NickRejected", "NotHere", "NotInRoom",
+    "NotPermitted", "NotStored", "PasswordNeeded", "RegistrationClosed", "Rejected", "RoomRejected", "TooLong",
+    "TooManyTries", "UidReused", "Unconfirmed", "Unreachable", "Untrusted", "UploadFailed", "WrongPassword",
+]  # fmt: skip
+
 
 class ChatError(Exception):
     """The base of all errors of the library."""
@@ -139,27 +145,22 @@ class NotPermitted(Rejected):
     """The session may not do this."""
 
 
-class Muted(Rejected):
+class _Sanction(Rejected):
+    """A moderator has decided so, until *until*."""
+
+    @property
+    def until(self) -> float | None:
+        """The end, in seconds since the epoch; None for no end."""
+        until = self.data.get("until")
+        return float(until) if isinstance(until, int | float) else None
+
+
+class Muted(_Sanction):
     """Others must not read texts of the session, or the room is in slow mode, until *until*."""
 
-    @property
-    def until(self) -> float | None:
-        """The end, in seconds since the epoch; None for no end."""
-        return _find_until(self.data)
 
-
-class Banned(Rejected):
+class Banned(_Sanction):
     """The account, the nickname or the address is banned until *until*."""
-
-    @property
-    def until(self) -> float | None:
-        """The end, in seconds since the epoch; None for no end."""
-        return _find_until(self.data)
-
-
-def _find_until(data: Mapping[str, Any]) -> float | None:
-    until = data.get("until")
-    return float(until) if isinstance(until, int | float) else None
 
 
 class FileRejected(Rejected):

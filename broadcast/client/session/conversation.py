@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from broadcast.client.protocol import errors, events, requests
+from broadcast.client.protocol.errors import ChatError
 from broadcast.client.session import commands, received
 from broadcast.client.session.entries import Entry, Notice, Problem, Refused, Typed
-from broadcast.client.session.outbox import Item, Outbox, UsageError
+from broadcast.client.session.interfaces import Choices, Server
+from broadcast.client.session.outbox import Command, Item, Outbox, UsageError
 from broadcast.client.session.questions import (
     COMMAND,
     END_HINT,
@@ -26,15 +28,9 @@ from broadcast.client.session.talk import Talk
 from broadcast.client.session.views import View
 from broadcast.client.status import LOST
 
-if TYPE_CHECKING:
-    from broadcast.client.protocol.errors import ChatError
-    from broadcast.client.session.interfaces import Choices, Server
-    from broadcast.client.session.outbox import Command
-
 MAX_UNANSWERED: Final = 64
 """The most lines that are sent and not answered."""
 OLDER_LINES: Final = 200
-"""The most older lines that the client asks for at once."""
 FIRST_ROOM: Final = "lobby"
 """The name of the first room, until the server says another one."""
 
@@ -72,7 +68,6 @@ class Conversation(Talk):
         super().__init__(server, choices, rooms or (FIRST_ROOM,))
         self.state = State.CONNECTING
         self.question: Question | None = None
-        """The question that the next submitted line answers, or None."""
         self.retry_at: float | None = None
         """The time of the next attempt to connect, on the clock of the caller of ``lost``, or None."""
         self.silence = 0.0
@@ -80,20 +75,15 @@ class Conversation(Talk):
         self.round_trip = 0.0
         """The latest round-trip time, in seconds. The application sets it."""
         self.line_bytes = requests.Limits().line_bytes
-        """The most bytes of a line."""
         self.status = 0
-        """The exit status."""
         self._make_uid = make_uid
         self._now = now
         self._on_end = on_end
         self._take_answer: Callable[[str], None] = self._take_nick
-        """Takes the answer to the question."""
         self._on_nick: Callable[[str], None] = lambda _nick: None
         self._dialogue = Dialogue(())
-        """The questions for passwords that the user is asked."""
         self._on_passwords: Callable[[Sequence[str]], None] = lambda _passwords: None
         self._last_password = ""
-        """The last answer to such a question."""
         self._passwords = "safe"
         """Whether a password is safe on its way: see ``requests.Welcome.passwords``."""
         self._outbox = Outbox(self._send, self._show)
@@ -180,8 +170,7 @@ class Conversation(Talk):
 
     def ask_nick(self, question: Question, why: str, answer: Callable[[str], None]) -> None:
         """Ask the user for a nickname, and call *answer* with it. *why* is the reason why the last one was refused."""
-        if self.state is State.LEAVING:
-            self.ended(None)
+        if self._has_left():
             return
         if why:
             self.add(self.current, Problem(why))
@@ -192,8 +181,7 @@ class Conversation(Talk):
 
     def ask_password(self, refusal: errors.Rejected, answer: Callable[[str], None]) -> None:
         """Ask for a password after a *refusal*, and call *answer* with it: empty if the user wants another nickname."""
-        if self.state is State.LEAVING:
-            self.ended(None)
+        if self._has_left():
             return
         why = Notice if isinstance(refusal, errors.PasswordNeeded) else Problem
         self.add(self.current, why(f"{_sentence(refusal)} {NICKNAME_HINT}"))
@@ -203,8 +191,7 @@ class Conversation(Talk):
 
     def ask_trust(self, introduction: Sequence[str], answer: Callable[[bool], None]) -> None:
         """Ask the user whether to trust the key of the server, and call *answer* with the decision."""
-        if self.state is State.LEAVING:
-            self.ended(None)
+        if self._has_left():
             return
         self.add(self.current, *map(Notice, introduction))
 
@@ -220,6 +207,12 @@ class Conversation(Talk):
         self.question = Question(prompt="Trust this key? (yes or no)")
         self._take_answer = take
         self._set_state(State.ASKING)
+
+    def _has_left(self) -> bool:
+        """End the conversation, and return True, if the user has wanted to leave meanwhile."""
+        if self.state is State.LEAVING:
+            self.ended(None)
+        return self.state is State.ENDED
 
     def connected(self, welcome: requests.Welcome) -> None:
         """Continue after the server's answer to ``hello``: at first, and before each ``Reconnected``."""

@@ -6,16 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
-from unicodedata import normalize
 
 PASSWORD: Final = "Password"  # noqa: S105 -- a prompt
 OLD: Final = "Old password"
 NEW: Final = "New password"
 AGAIN: Final = "Once more"
 """The prompts for passwords. The answer to the last one equals the answer before."""
-SHORTEST: Final = 8
-LONGEST: Final = 256
-"""The least and the most bytes of a password."""
 END_HINT: Final = "An empty line ends this."
 NICKNAME_HINT: Final = "An empty line goes back to the nickname."
 COMMAND: Final = "No command works here. If this was a password that begins with /, enter it once more."
@@ -39,7 +35,6 @@ class Question:
     """Similar nicknames for a nickname that was refused. One key takes one."""
     prompt: str = "Nickname"
     is_secret: bool = False
-    """Whether the answer is a password, which must not be visible."""
 
 
 class Dialogue:
@@ -71,10 +66,5 @@ class Dialogue:
         if self._prompts[at] == AGAIN and answer != self.answers[-1]:
             self.answers.pop()
             return "The two passwords differ."
-        if (
-            AGAIN in self._prompts[at + 1 : at + 2]
-            and not SHORTEST <= len(normalize("NFC", answer).encode()) <= LONGEST
-        ):
-            return f"A password has {SHORTEST} to {LONGEST} bytes."
         self.answers.append(answer)
         return ""
