@@ -29,16 +29,13 @@ from broadcast.core.errors import Banned, NicknameRejected, NotHere, RejectedErr
 from broadcast.core.events import (
     STORED,
     Announced,
-    AwayChanged,
     Event,
     Gap,
     Joined,
     Left,
     PrivateMessage,
-    Renamed,
     ReplayLine,
     Stored,
-    TopicChanged,
 )
 from broadcast.core.interfaces import Callback
 from broadcast.core.membership import Member, MemberListener
@@ -61,9 +58,6 @@ from broadcast.core.records import (
 from broadcast.core.room import Room
 from broadcast.core.rooms import Rooms, call_after_barriers
 from broadcast.core.source import Source
-
-_BY_MEMBERS = (*STORED, Joined, Left, Renamed, AwayChanged, TopicChanged)
-"""The events of members."""
 
 
 class LocalHub(Protocol):
@@ -228,12 +222,20 @@ class OtherNodes:
             if isinstance(event, Announced):
                 for decision in event.decisions:
                     self._hub.moderation.carry_out(decision)
-            elif isinstance(event, _BY_MEMBERS) and (member := self._people.members.get(event.session)) is not None:
-                if not member.is_remote and member.resumable is not None:
-                    member.resumable.lose()  # only the node that has the session appends its events
-                    self.look_up([member.nick], lambda: None)  # in case that it has left already
-                if isinstance(event, STORED):
-                    self._hub.moderation.note_line(member, room, event.at)
+            elif isinstance(event, Joined | Left):
+                self._lose_session(event.session)
+            elif isinstance(event, STORED):
+                self.note_recent(room, (event,))
+
+    def _lose_session(self, session: int) -> None:
+        """If *session* is one of this node, note that it is on another one, which has just let it join or leave a room.
+
+        The joins and leaves of earlier nodes come before this node can claim the session, so this is no old news.
+        """
+        member = self._people.members.get(session)
+        if member is not None and not member.is_remote and member.resumable is not None:
+            member.resumable.lose()
+            self.look_up([member.nick], lambda: None)  # in case that it has left already
 
     def note_recent(self, room: str, lines: Iterable[Stored]) -> None:
         """Count the recent *lines* of *room* in slow mode. Any node may have stored them."""

@@ -82,7 +82,7 @@ class RoomContext:
     on_foreign: Callable[[str, Sequence[Event]], None] = lambda _room, _events: None
     """Receives the name of a room, and events of other nodes that will be in delivery there.
 
-    A member that these are about is on another node after the call, if its session can be resumed there.
+    A member that joins or leaves with them is on another node after the call, if its session can be resumed there.
     """
 
 
