@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -85,6 +86,31 @@ def streamed(db: Connection, kind: str) -> list[list[Any]]:
     """Return the events of *kind* in the stream."""
     rows = db.execute("SELECT event FROM stream WHERE event ->> 0 = %s ORDER BY room, place", (kind,))
     return [event for (event,) in rows]
+
+
+def test_rush_of_sessions_is_stored_in_few_calls(
+    db: Connection, nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = nodes
+    calls: list[object] = []
+    execute = Connection.execute
+
+    def count(self: Connection, query: Any, *args: Any) -> Any:  # noqa: ANN401 - those of psycopg
+        calls.extend([query] * ("change_people_once" in str(query)))
+        return execute(self, query, *args)
+
+    monkeypatch.setattr(Connection, "execute", count)
+    kept: list[RejectedError | None] = []
+
+    def keep(number: int, _error: RejectedError | None) -> None:
+        one.directory.sessions.keep(KeptSession(number, f"hash {number}", 0, 60.0, waits=False), kept.append)
+
+    for number in range(1, 2001):
+        one.directory.take(Person(number, f"p{number}"), partial(keep, number))
+    one.until(lambda: len(kept) == 2000)
+    assert set(kept) == {None}
+    assert db.execute("SELECT count(*) FROM sessions WHERE node = 'one'").fetchall() == [(2001,)]
+    assert len(calls) < 200
 
 
 def nicks(db: Connection) -> list[str]:
