@@ -169,7 +169,7 @@ class Directory(Protocol):
     in their order. All that the database had stored before the answer to a call is known when the answer comes.
 
     The journal frees a nickname in the same transaction as the last event that announces it: ``Left`` of a session that
-    ends, or ``Renamed``. So whoever has read that event finds the nickname free.
+    ends, or ``Renamed``. So the nickname is free for everybody who has read that event.
 
     A server that is alone has no directory. Its hub alone decides whether a nickname is free.
     """

@@ -54,7 +54,7 @@ def answer(person: Person, line: str) -> str:
 
 
 @pytest.mark.parametrize("how", ["/nick anna", "quit"])
-def test_nickname_is_free_for_whoever_has_read_that_its_owner_gave_it_up(
+def test_nickname_is_free_for_somebody_who_has_read_that_its_owner_gave_it_up(
     there: Node, ann: Person, bob: Person, robot: Program, how: str
 ) -> None:
     there.directory.is_behind = True
@@ -130,7 +130,7 @@ def test_nickname_is_taken_while_a_room_still_has_it(cluster: Cluster, here: Nod
 
 
 @pytest.mark.parametrize("is_program", [False, True])
-def test_message_reaches_whoever_has_come_or_has_another_nickname(
+def test_message_reaches_somebody_who_has_come_or_has_another_nickname(
     here: Node, there: Node, ann: Person, bob: Person, robot: Program, is_program: bool
 ) -> None:
     there.directory.is_behind = True
@@ -206,7 +206,7 @@ def test_absence_of_somebody_in_another_room_is_known(here: Node, there: Node, a
     assert answer(bob, "/msg ann psst") == "-> sent to ann, who is away: lunch\r\n"
 
 
-def test_ignored_is_whoever_has_come(here: Node, there: Node, bob: Person) -> None:
+def test_ignored_is_somebody_who_has_come(here: Node, there: Node, bob: Person) -> None:
     there.directory.is_behind = True
     (carol,) = here.join("carol")
     assert "you ignore carol" in answer(bob, "/ignore carol")
@@ -223,7 +223,7 @@ def olga(there: Node) -> Person:
     return join_operator(there, "olga")
 
 
-def test_operator_acts_on_whoever_has_come(here: Node, there: Node, olga: Person) -> None:
+def test_operator_acts_on_somebody_who_has_come(here: Node, there: Node, olga: Person) -> None:
     there.directory.is_behind = True
     carol, dave, erin = here.join("carol", "dave", "erin")
     assert "carol is kicked" in answer(olga, "/kick carol")
@@ -244,7 +244,7 @@ def test_command_of_an_operator_who_leaves_meanwhile_is_not_run(here: Node, ther
     assert "kicked" not in carol.read()
 
 
-def test_command_for_operators_over_json_finds_whoever_has_come(here: Node, there: Node) -> None:
+def test_command_for_operators_over_json_finds_somebody_who_has_come(here: Node, there: Node) -> None:
     (program,) = there.programs("olga")
     give_account(there, "olga", OPERATOR)
     there.directory.is_behind = True
@@ -277,7 +277,7 @@ def test_person_who_has_read_that_they_are_muted_cannot_speak(
     assert "this room is in slow mode" in answer(ann, "two")
 
 
-def test_ban_is_in_force_for_whoever_has_read_of_it(here: Node, there: Node, ann: Person, olga: Person) -> None:
+def test_ban_is_in_force_for_somebody_who_has_read_of_it(here: Node, there: Node, ann: Person, olga: Person) -> None:
     here.directory.is_behind = True
     (carol,) = here.join("carol")
     there.directory.look_up(["carol"], lambda _error: None)
