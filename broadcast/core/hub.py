@@ -16,11 +16,12 @@ from broadcast.core.events import FileInfo, OnStored
 from broadcast.core.interfaces import CallLater, Journal, OpenedRoom, Publisher
 from broadcast.core.membership import Link, Member, MemberListener
 from broadcast.core.moderation import Moderation, check_operator, with_reason
-from broadcast.core.other_nodes import OtherNodes, ignore_outcome
+from broadcast.core.other_nodes import OtherNodes
 from broadcast.core.people import People
 from broadcast.core.private_lines import PrivateLines
 from broadcast.core.private_messages import PrivateMessages
 from broadcast.core.records import AuditEntry
+from broadcast.core.remote_listener import ignore_outcome
 from broadcast.core.room import Room
 from broadcast.core.rooms import OnRoom, Rooms, call_after_barriers
 from broadcast.core.settings import Settings

@@ -5,14 +5,13 @@ No database, no network: ``Directory`` hides them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Protocol
 from weakref import WeakValueDictionary
 
 from broadcast.core import nicknames
-from broadcast.core.accounts import DROPPED, PASSWORD_CHANGED, Account, Accounts, Authenticator
+from broadcast.core.accounts import Authenticator
 from broadcast.core.decisions import Decision, LastingDecision
 from broadcast.core.directory import (
     Directory,
@@ -30,44 +29,29 @@ from broadcast.core.events import (
     STORED,
     Announced,
     Event,
-    Gap,
     Joined,
     Left,
     PrivateMessage,
-    ReplayLine,
     Stored,
 )
 from broadcast.core.interfaces import Callback
 from broadcast.core.membership import Member, MemberListener
-from broadcast.core.moderation import Moderation, reaches
-from broadcast.core.people import People
-from broadcast.core.private_lines import PrivateLines
 from broadcast.core.private_messages import PrivateMessages
 from broadcast.core.records import (
-    AddPrivate,
-    ChangeAccount,
-    DeleteAccount,
-    DeleteBan,
-    MarkDelivered,
-    PrivateLine,
     RecordChange,
-    SaveAccount,
-    SaveBan,
     StoredRecords,
 )
+from broadcast.core.remote_listener import RemoteListener
 from broadcast.core.room import Room
 from broadcast.core.rooms import Rooms, call_after_barriers
+from broadcast.core.shared_records import RecordHub, SharedRecords
 from broadcast.core.source import Source
 
 
-class LocalHub(Protocol):
+class LocalHub(RecordHub, Protocol):
     """The parts of the hub of this node that a call of another node can change."""
 
-    accounts: Accounts
     authenticator: Authenticator
-    moderation: Moderation
-    people: People
-    private_lines: PrivateLines
     private_messages: PrivateMessages
     rooms: Rooms
 
@@ -76,21 +60,6 @@ class LocalHub(Protocol):
 
     def carry_out(self, decision: Decision) -> bool:
         """Carry out *decision* on this node. Return whether a mute has ended."""
-
-    def expel(self, member: Member, action: str, operator: str, why: str) -> None:
-        """End the session of *member*; see ``Hub.expel``."""
-
-    def rename(self, member: Member, name: str, *, unasked: bool) -> bool:
-        """Give *member* another nickname; see ``Hub.rename``."""
-
-    def leave_accounts(self, account: Account, reason: str, notice: str) -> None:
-        """End the sessions of *account* on this node; see ``Hub.leave_accounts``."""
-
-    def announce_role(self, account: Account) -> None:
-        """Send the sessions of *account* on this node what its new role means to them."""
-
-    def leave_registered_name(self, member: Member, *, unasked: bool) -> bool:
-        """Give *member* a free nickname if it must not have its own; see ``Hub.leave_registered_name``."""
 
 
 class OtherNodes:
@@ -105,6 +74,7 @@ class OtherNodes:
         self._directory = directory
         self._hub = hub
         self._people = hub.people
+        self._records = SharedRecords(hub)
         self._releasing: dict[str, list[Callback]] = {}
         """The calls that take nicknames, by key, that a member has given up and that are not free yet."""
         self._remote: WeakValueDictionary[int, Member] = WeakValueDictionary()
@@ -395,55 +365,11 @@ class OtherNodes:
 
     def records_changed(self, changes: Sequence[RecordChange]) -> None:
         """Take over *changes* that another node has stored; see ``NodeListener``."""
-        for change in changes:
-            match change:
-                case SaveAccount(account=record):
-                    self._take_over_account(change, record.id)
-                case ChangeAccount() | DeleteAccount():
-                    self._take_over_account(change, change.id)
-                case SaveBan(ban=ban):
-                    self._hub.moderation.take_over(change)
-                    for member in [member for member in self._people.own_members() if reaches(ban, member)]:
-                        self._hub.expel(member, "banned", ban.by, ban.reason)
-                case DeleteBan():
-                    self._hub.moderation.take_over(change)
-                case AddPrivate() | MarkDelivered():
-                    self._hub.private_lines.take_over(change)
-                case _:  # the audit trail is not in memory
-                    pass
+        self._records.take_over(changes)
 
     def records_reloaded(self, stored: StoredRecords) -> None:
         """Take over *stored*, because changes of other nodes were missed; see ``NodeListener``."""
-        self.records_changed([*self._hub.accounts.compare(stored), *self._hub.moderation.compare(stored)])
-        self._hub.private_lines.load(stored)
-
-    def _take_over_account(self, change: SaveAccount | ChangeAccount | DeleteAccount, number: int) -> None:
-        """Take over *change* of the account *number*, and let its sessions on this node follow."""
-        hub = self._hub
-        account = hub.accounts.get(number)
-        before = None if account is None else account.record
-        hub.accounts.take_over(change)
-        after = hub.accounts.get(number)
-        if after is not None and (before is None or before.name != after.name):
-            self._follow_account_name(after, "" if before is None else before.name)
-        if account is None or before is None:
-            return
-        if after is None:
-            hub.leave_accounts(account, DROPPED, f"The account {account.name} was deleted.")
-        elif before.role != after.record.role:
-            hub.announce_role(after)
-        elif isinstance(change, ChangeAccount) and change.values.keys() >= {"password_hash", "logins"}:
-            hub.leave_accounts(after, PASSWORD_CHANGED, "Your password was changed: log in again.")
-
-    def _follow_account_name(self, account: Account, before: str) -> None:
-        """Let the sessions on this node follow the new name of *account*. *before* is its old name, or empty."""
-        owner = self._people.owner_of(account.name)
-        if owner is not None:
-            self._hub.leave_registered_name(owner, unasked=True)
-        for member in [member for member in self._people.own_members() if member.account is account]:
-            if nicknames.casefold_key(member.nick) == nicknames.casefold_key(before):
-                with suppress(RejectedError):  # somebody who is here has a nickname that looks like it
-                    self._hub.rename(member, account.name, unasked=True)
+        self._records.reload(stored)
 
 
 def _describe(member: Member, nick: str) -> Person:
@@ -453,39 +379,4 @@ def _describe(member: Member, nick: str) -> Person:
     return Person(member.id, nick, account, member.away, member.away_reason, address, member.generation)
 
 
-class RemoteListener:
-    """The listener of a member that is on another node. It passes the calls on to that node."""
-
-    congested = False
-    """Always false, because the other node checks that before it accepts a private message."""
-
-    def __init__(self, directory: Directory, session: int) -> None:
-        self._directory = directory
-        self._session = session
-
-    def joined(self, room: str, replay: Iterator[ReplayLine | Gap]) -> None:
-        """Do nothing: the other node does it."""
-
-    def leave_delivered(self, room: str) -> None:
-        """Do nothing: the other node does it."""
-
-    def receive_private(self, message: PrivateMessage) -> None:
-        """Pass *message* on, and do not wait for the result."""
-        self._directory.send(message, ignore_outcome)
-
-    def private_sent(self, line: PrivateLine) -> None:
-        """Do nothing: the other node does it."""
-
-    def notify(self, text: str) -> None:
-        """Do nothing: each node notifies its own members."""
-
-    def disconnect(self, reason: str, notice: str) -> None:
-        """Ask the other node to end the session. The hub removes the member once that is done."""
-        self._directory.send(Expulsion(self._session, reason, notice), ignore_outcome)
-
-
-def ignore_outcome(_error: RejectedError | None) -> None:
-    """Do nothing: if a message cannot be passed on, its recipient is not here any more."""
-
-
-_conforms: tuple[type[NodeListener], type[MemberListener]] = (OtherNodes, RemoteListener)
+_conforms: type[NodeListener] = OtherNodes

@@ -28,8 +28,8 @@ from broadcast.core.events import (
 )
 from broadcast.core.interfaces import EventListener, Journal, OpenedRoom, ReadCallback, RoomLog, UidsCallback
 from broadcast.core.nicknames import casefold_key
-from broadcast.core.other_nodes import ignore_outcome
 from broadcast.core.records import RecordChange, SaveAccount, StoredRecords
+from broadcast.core.remote_listener import ignore_outcome
 from broadcast.core.stats import CommitStats
 from broadcast.journals.batch_queue import failed
 from broadcast.journals.memory_records import MemoryRecords

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from weakref import proxy
 
 from broadcast.core.errors import NotHere
-from broadcast.core.other_nodes import ignore_outcome
+from broadcast.core.remote_listener import ignore_outcome
 from broadcast.core.rooms import call_after_barriers, fold_room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.core.session import CONNECTION_LOST
