@@ -49,7 +49,6 @@ R = TypeVar("R")
 AskPassword: TypeAlias = Callable[[], str | Awaitable[str]]
 """Returns a password, when the server asks for one. A coroutine function may take its time."""
 
-CONNECT_SECONDS: Final = 30.0
 QUIT_SECONDS: Final = 3.0
 _READ_BYTES: Final = 65536
 _PAGE_OF_MEMBERS: Final = 1000
@@ -458,10 +457,7 @@ class Chat:
     async def _run_connection(self, greeted: asyncio.Future[None]) -> str:
         """Run one connection to its end, and return the reason of its end."""
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                reader, writer = await open_stream(self._host, self._port, self._trust(self._host))
-        except TimeoutError:
-            return f"no connection to {self._address}: the server does not answer"
+            reader, writer = await open_stream(self._host, self._port, self._trust(self._host))
         except OSError as error:
             return f"no connection to {self._address}: {describe_failure(error)}"
         self._writer = writer

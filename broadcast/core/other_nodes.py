@@ -61,6 +61,9 @@ class LocalHub(RecordHub, Protocol):
     def carry_out(self, decision: Decision) -> bool:
         """Carry out *decision* on this node. Return whether a mute has ended."""
 
+    def end_uploads(self, session: int) -> None:
+        """End the uploads of *session* that this node receives."""
+
 
 class OtherNodes:
     """The way from *hub* to the other nodes, and the calls of *directory* about them.
@@ -303,6 +306,7 @@ class OtherNodes:
             del self._people.members[session]
             self.count -= 1
             self._hub.moderation.forget(member)
+            self._hub.end_uploads(session)
 
     def receive(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Handle *message* of another node; see ``NodeListener``."""

@@ -23,7 +23,10 @@ from broadcast.core.events import (
     Stored,
     TopicChanged,
 )
+from broadcast.core.limits import Limits
 from broadcast.core.nicknames import casefold_key, skeleton
+from broadcast.core.slots import MemorySlots, UploadClock
+from tests.files import MemoryArchive
 
 CONNECTION_LOST = "connection lost"
 
@@ -121,6 +124,9 @@ class Database:
         """The mutes and slow modes, by what each is about."""
         self.now = 0.0
         self.nodes: list[ClusterNode] = []
+        self.files = MemoryArchive()
+        clock = UploadClock(lambda: self.now, lambda: self.now, lambda _seconds, _call: None)
+        self.slots = MemorySlots(self.files, Limits(), clock)
         self.records: Any = None
         """The records of the first node, whose values the others share."""
         self._unicode = unicode

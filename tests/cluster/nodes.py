@@ -27,6 +27,7 @@ from broadcast.core.events import (
     TopicChanged,
 )
 from broadcast.core.interfaces import EventListener, Journal, OpenedRoom, ReadCallback, RoomLog, UidsCallback
+from broadcast.core.limits import Limits
 from broadcast.core.nicknames import casefold_key
 from broadcast.core.records import RecordChange, SaveAccount, StoredRecords
 from broadcast.core.remote_listener import ignore_outcome
@@ -37,6 +38,7 @@ from broadcast.server.fresh_start import END_SECONDS, FreshStart
 from broadcast.server.visits import Visits
 from tests.cluster.database import Database, SharedRoom, copy_line
 from tests.cluster.sessions import NodeSessions
+from tests.cluster.slots import NodeSlots
 from tests.doors.jsonrpc.programs import ProgramWorld
 from tests.harness import PASSWORD, World
 
@@ -274,6 +276,10 @@ class NodeDirectory:
     @property
     def _database(self) -> Database:
         return self._node.cluster.database
+
+    def make_slots(self, _limits: Limits) -> NodeSlots:
+        """Return the slots of uploads, whose limits are those of the database."""
+        return NodeSlots(self._node)
 
     def watch(self, listener: NodeListener) -> None:
         """Call *listener*, at first with all people of other nodes."""

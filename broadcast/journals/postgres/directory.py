@@ -25,6 +25,7 @@ from psycopg import sql
 from broadcast.core.decisions import Decision
 from broadcast.core.directory import Directory, NodeListener, NodeMessage, OnDirectory, OnLookedUp, Person
 from broadcast.core.errors import Busy, DatabaseAway, NicknameRejected, RejectedError
+from broadcast.core.limits import Limits
 from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.postgres.database import Connection, Database, describe_error, is_lease_lost
@@ -34,6 +35,7 @@ from broadcast.journals.postgres.mail import Mail
 from broadcast.journals.postgres.people_copy import PeopleCopy, describe
 from broadcast.journals.postgres.record_feed import RecordFeed, RecordListener
 from broadcast.journals.postgres.shared_sessions import PostgresSessions, ignore_answer
+from broadcast.journals.postgres.shared_slots import PostgresSlots
 
 GIVE_UP_SECONDS: Final = 5.0
 """Time after which a change that was not made fails."""
@@ -46,7 +48,7 @@ MAX_WAITING: Final = 20_000
 
 _CHANGE = "SELECT change_people_once(%s, %s, %s, %s::jsonb), (SELECT id FROM last_ids WHERE kind = 'changes')"
 _DECISIONS = "SELECT body FROM decisions"
-_MUST_BE_MADE: Final = ("release", "end", "park", "publish")
+_MUST_BE_MADE: Final = ("release", "end", "park", "publish", "end_slot")
 """The kinds of changes that wait without a time-out until they are made."""
 
 
@@ -117,6 +119,10 @@ class PostgresDirectory:
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
+
+    def make_slots(self, limits: Limits) -> PostgresSlots:
+        """Return the slots of uploads."""
+        return PostgresSlots(self._add, limits)
 
     # Calls of the hub
 
