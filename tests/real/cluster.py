@@ -101,9 +101,8 @@ class Balancer:
         ports = {5555: self.port, 8080: self.web_port}
         for number, node in enumerate(nodes, 1):
             ports |= {6000 + number: node.proxied_port, 8000 + number: node.web_port, 9000 + number: node.health_port}
-        settings = re.sub(
-            r"(127\.0\.0\.1:| port )(\d+)", lambda m: f"{m[1]}{ports[int(m[2])]}", change(HAPROXY.read_text())
-        )
+        text = change(HAPROXY.read_text())
+        settings = re.sub(r"(127\.0\.0\.1:| port )(\d+)", lambda m: f"{m[1]}{ports[int(m[2])]}", text)
         (folder / "haproxy.cfg").write_text(settings)
         self._log = (folder / "haproxy.log").open("wb")
         self._process = subprocess.Popen(  # noqa: S603 -- found
