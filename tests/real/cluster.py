@@ -77,6 +77,15 @@ class Cluster:
         for node in self.nodes:
             node.stop(signal.SIGKILL)
 
+    def number(self, query: str) -> int:
+        """Return the number that *query* finds in the database."""
+        import psycopg  # noqa: PLC0415 -- it may be missing
+
+        with psycopg.connect(self.url, options="-c search_path=broadcast") as db:
+            row = db.execute(query.encode()).fetchone()
+        assert row is not None
+        return int(row[0])
+
     def problems(self) -> list[str]:
         """Return the lines of all logs that must not be there."""
         return [

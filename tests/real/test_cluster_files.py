@@ -65,25 +65,15 @@ def write_file(folder: Path, size: int) -> Path:
     return path
 
 
-def stored(cluster: Cluster, query: str) -> int:
-    """Return the number that *query* finds in the database."""
-    import psycopg  # noqa: PLC0415 -- it may be missing
-
-    with psycopg.connect(cluster.url, options="-c search_path=broadcast") as db:
-        row = db.execute(query.encode()).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
 def check_shared(cluster: Cluster, nick: str, path: Path, address: str) -> None:
     """Assert that *nick* has shared the file at *path* once, at *address*, and that both servers send it."""
     lines = f"SELECT count(*) FROM lines WHERE nick = '{nick}' AND kind = 'shared'"  # noqa: S608 -- constants
-    assert stored(cluster, lines) == 1
+    assert cluster.number(lines) == 1
     name = address.strip().partition("/files/")[2]
     for node in cluster.nodes:
         with urlopen(f"http://127.0.0.1:{node.web_port}/files/{name}", timeout=PATIENCE) as answer:
             assert answer.read() == path.read_bytes()
-    assert stored(cluster, "SELECT count(*) FROM slots WHERE state IN ('open', 'begun')") == 0
+    assert cluster.number("SELECT count(*) FROM slots WHERE state IN ('open', 'begun')") == 0
 
 
 class Alternating(Relay):
@@ -135,7 +125,7 @@ def test_server_is_killed_in_the_middle_of_an_upload_and_the_other_one_takes_the
     # All connections reach the second server, and the first one when it is dead.
     balancer = Balancer(tmp_path, cluster.nodes, lambda text: re.sub("(server one .*)", r"\1 backup", text), web_port)
     balancer.wait()
-    before = stored(cluster, "SELECT count(*) FROM chunks")
+    before = cluster.number("SELECT count(*) FROM chunks")
     port = balancer.port if has_session else one.port
     command = [str(CLIENT), f"127.0.0.1:{port}", "--nick", nick, "--upload", str(path)]
     try:
@@ -143,10 +133,10 @@ def test_server_is_killed_in_the_middle_of_an_upload_and_the_other_one_takes_the
             Person(one.port, f"bob-{nick}") as bob,
             subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client,  # noqa: S603 -- the installed client
         ):
-            wait_until(lambda: stored(cluster, "SELECT count(*) FROM chunks") > before + 8)
+            wait_until(lambda: cluster.number("SELECT count(*) FROM chunks") > before + 8)
             two.signal(signal.SIGSTOP)
             assert client.poll() is None, "the upload is not complete"
-            assert stored(cluster, "SELECT count(*) FROM slots WHERE state = 'begun'") == 1
+            assert cluster.number("SELECT count(*) FROM slots WHERE state = 'begun'") == 1
             two.stop(signal.SIGKILL)
             address, _ = client.communicate(timeout=PATIENCE)
             assert client.returncode == 0
