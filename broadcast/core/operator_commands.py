@@ -457,8 +457,25 @@ def _slow(context: CommandContext, argument: str, at: float) -> None:
 def _remove_file(context: CommandContext, argument: str, at: float) -> None:
     """Remove a shared file, and all others with the same content."""
     address, why = _split(argument)
-    name, reply = take_down(context.hub.require_uploads().archive, address)
-    _record(context, at, "remove-file", name, why, reply)
+    archive = context.hub.require_uploads().archive
+    is_done = is_late = False
+
+    def remove() -> None:
+        nonlocal is_done
+        is_done = True
+        try:
+            name, reply = take_down(archive, address)
+        except RejectedError as error:
+            if not is_late:
+                raise
+            end_wait(context, error)
+        else:
+            _record(context, at, "remove-file", name, why, reply)
+
+    archive.update(remove)
+    is_late = True
+    if not is_done:
+        context.pause()
 
 
 # The audit trail
