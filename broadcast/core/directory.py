@@ -10,6 +10,9 @@ from broadcast.core.errors import RejectedError
 from broadcast.core.events import PrivateMessage
 from broadcast.core.records import RecordChange, StoredRecords
 
+SERVER_STOPPED = "server stopped"
+"""The leave reason of a session whose node has stopped."""
+
 
 @dataclass(frozen=True, slots=True)
 class Person:

@@ -24,6 +24,7 @@ import psycopg
 from psycopg import sql
 
 from broadcast.core.directory import (
+    SERVER_STOPPED,
     Announcement,
     Decision,
     Directory,
@@ -269,7 +270,7 @@ class PostgresDirectory:
             with suppress(psycopg.Error):
                 while self._changes or self._in_flight:
                     self._make_changes(self._db)
-                self._db.execute("SELECT end_lease(%s, %s)", (self._database.node, self._epoch))
+                self._db.execute("SELECT end_lease(%s, %s, %s)", (self._database.node, self._epoch, SERVER_STOPPED))
         self._disconnect()
 
     def _handle_lost_lease(self) -> None:
