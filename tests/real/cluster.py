@@ -92,10 +92,15 @@ class Balancer:
 
     def __init__(self, folder: Path, nodes: Sequence[Node]) -> None:
         self.port, self.web_port = free_port(), free_port()
-        ports = {5555: self.port, 8080: self.web_port}
+        ports = {5555: self.port, 5556: free_port(), 8080: self.web_port}
         for number, node in enumerate(nodes, 1):
-            ports |= {6000 + number: node.proxied_port, 8000 + number: node.web_port, 9000 + number: node.health_port}
-        settings = re.sub(r"(127\.0\.0\.1:| port )(\d+)", lambda m: f"{m[1]}{ports[int(m[2])]}", HAPROXY.read_text())
+            ports |= {
+                6000 + number: node.proxied_port,
+                6100 + number: free_port(),
+                8000 + number: node.web_port,
+                9000 + number: node.health_port,
+            }
+        settings = re.sub(r"(127\.0\.0\.1}?:| port )(\d+)", lambda m: f"{m[1]}{ports[int(m[2])]}", HAPROXY.read_text())
         (folder / "haproxy.cfg").write_text(settings)
         self._log = (folder / "haproxy.log").open("wb")
         self._process = subprocess.Popen(  # noqa: S603 -- found
