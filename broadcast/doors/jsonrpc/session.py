@@ -120,11 +120,14 @@ class SessionRegistry(Protocol):
     def publish(self, session: ProgramSession) -> None:
         """Tell the other nodes of *session*, so that it can go on there."""
 
-    def park(self, session: ProgramSession, on_parked: OnDirectory) -> None:
-        """Give *session* up, for another node. Call *on_parked* once that has happened, or has failed."""
+    def park(self, session: ProgramSession, on_parked: OnDirectory, reason: str = RESUMED_ELSEWHERE) -> None:
+        """Give *session* up, for another node. Call *on_parked* once that has happened, or has failed.
 
-    def give_away(self, session: ProgramSession) -> None:
-        """Free *session*, which another node has now, and log that it has gone there."""
+        *reason* is for the log.
+        """
+
+    def give_away(self, session: ProgramSession, reason: str) -> None:
+        """Free *session*, which another node has now or can claim, and log that it leaves because of *reason*."""
 
 
 class ProgramSession:
