@@ -1,8 +1,9 @@
-"""How the client ends: its exit statuses, as ``--help`` lists them."""
+"""How the client ends: its exit statuses, as ``--help`` lists them, and the texts of errors."""
 
 from __future__ import annotations
 
 import errno
+import os
 import sys
 
 TYPE_CHECKING = False
@@ -38,7 +39,9 @@ STATUSES: Final = {
     CLOSED_OUTPUT: "nobody reads the standard output any more",
     TERMINATED: "SIGTERM",
 }
-"""The exit statuses and their meanings, for the help and the man page."""
+
+WSABASEERR: Final = 10000
+"""From this number on, errors are those of Windows' sockets, which ``os.strerror`` does not know."""
 
 
 def unwritten(error: OSError) -> tuple[int, str]:
@@ -52,3 +55,12 @@ def unwritten(error: OSError) -> tuple[int, str]:
 def unread(error: OSError) -> tuple[int, str]:
     """The status when reading the standard input failed with *error*, and why in one line."""
     return STREAM, f"the standard input cannot be read: {error.strerror or error}"
+
+
+def error_text(number: int) -> str:
+    """Return the system's text for the error *number*, without a full stop."""
+    if sys.platform == "win32" and number >= WSABASEERR:
+        import ctypes  # noqa: PLC0415 - takes long to import
+
+        return ctypes.FormatError(number).strip().rstrip(".")
+    return os.strerror(number)

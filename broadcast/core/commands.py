@@ -20,8 +20,8 @@ from broadcast.core.operator_commands import OPERATOR_COMMANDS, UsageError
 from broadcast.core.private_commands import show_found, show_history, show_inbox
 from broadcast.core.sanitize import sanitize
 from broadcast.core.search_query import parse_query
+from broadcast.core.slots import OPEN_SECONDS, FilePlan, Slot
 from broadcast.core.stats import Rejection
-from broadcast.core.uploads import OPEN_SECONDS
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -413,13 +413,21 @@ def _files(context: CommandContext, argument: str, at: float) -> None:
 
 def _upload_link(context: CommandContext, argument: str, at: float) -> None:
     uploads = context.hub.require_uploads()
-    slot = uploads.open_slot(context.member, context.room)
-    reply_lines(
-        context,
-        f"curl -T FILE -H 'Authorization: Bearer {slot.token}' {slot.url}",
-        f"This shares one file in {slot.room}, of at most {format_size(uploads.max_bytes)}. Begin within "
-        f"{OPEN_SECONDS // 60} minutes.",
-    )
+
+    def opened(slot: Slot | RejectedError) -> None:
+        if isinstance(slot, RejectedError):
+            end_wait(context, slot)
+            return
+        reply_lines(
+            context,
+            f"curl -T FILE -H 'Authorization: Bearer {slot.token}' {slot.url}",
+            f"This shares one file in {slot.room}, of at most {format_size(uploads.max_bytes)}. Begin within "
+            f"{OPEN_SECONDS // 60} minutes.",
+        )
+        end_wait(context, None)
+
+    if not uploads.open_slot(context.member, context.room, FilePlan(), opened):
+        context.pause()
 
 
 def _rooms(context: CommandContext, argument: str, at: float) -> None:

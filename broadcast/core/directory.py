@@ -8,7 +8,9 @@ from typing import Protocol, TypeAlias
 
 from broadcast.core.errors import RejectedError
 from broadcast.core.events import PrivateMessage
+from broadcast.core.limits import Limits
 from broadcast.core.records import RecordChange, StoredRecords
+from broadcast.core.slots import Slots
 
 SERVER_STOPPED = "server stopped"
 """The leave reason of a session whose node has stopped."""
@@ -197,6 +199,9 @@ class Directory(Protocol):
     @property
     def sessions(self) -> SharedSessions:
         """The sessions that a token can resume."""
+
+    def make_slots(self, limits: Limits) -> Slots:
+        """Return the slots of uploads to all nodes. *limits* are the same on each of them."""
 
     def watch(self, listener: NodeListener) -> None:
         """Call *listener* with all people of the other nodes, then with each change. Called once, first."""

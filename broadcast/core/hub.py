@@ -349,6 +349,7 @@ class Hub:
         """
         self.people.release(member, member.nick)
         self._end_requests(member)
+        self.end_uploads(member.id)
         del self.people.members[member.id]
         self.moderation.forget(member)
         rooms = list(self.rooms_of(member))
@@ -357,11 +358,9 @@ class Hub:
         self.other_nodes.free(member, member.nick, rooms)
 
     def _end_requests(self, member: Member) -> None:
-        """End what this node does for *member*: its login and its uploads, and what it ignores."""
+        """End what this node does for *member*: its login, and what it ignores."""
         if member.cancel_login is not None:
             member.cancel_login()
-        if self.uploads is not None:
-            self.uploads.end_session(member)
         self.people.ignoring.discard(member)
 
     def give_away(self, member: Member) -> None:
@@ -468,6 +467,11 @@ class Hub:
     def file_url(self, file: FileInfo) -> str:
         """Return the address of *file*, empty if it is no longer there."""
         return "" if self.uploads is None else self.uploads.file_url(file)
+
+    def end_uploads(self, session: int) -> None:
+        """End the uploads of *session*, which has ended here or on another node."""
+        if self.uploads is not None:
+            self.uploads.end_session(session)
 
     def require_uploads(self) -> Uploads:
         """Return the uploads of files. Raises ``FileRejected`` if the server takes no files."""

@@ -79,6 +79,9 @@ class LocalHub(Protocol):
     def announce_role(self, account: Account) -> None:
         """Send the sessions of *account* on this node what its new role means to them."""
 
+    def end_uploads(self, session: int) -> None:
+        """End the uploads of *session* that this node receives."""
+
     def leave_registered_name(self, member: Member, *, unasked: bool) -> bool:
         """Give *member* a free nickname if it must not have its own; see ``Hub.leave_registered_name``."""
 
@@ -252,6 +255,7 @@ class OtherNodes:
             del self._people.members[session]
             self.count -= 1
             self._hub.moderation.forget(member)
+            self._hub.end_uploads(session)
 
     def receive(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Handle *message* of another node; see ``NodeListener``."""

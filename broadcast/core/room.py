@@ -155,9 +155,12 @@ class Room:
         )
 
     def close(self) -> None:
-        """Release what the journal holds for this room. Only while it is unused, and as the last call."""
+        """Release what the journal holds for this room. This is the last call.
+
+        The room is unused, or the node starts anew. Then the notice of a member who has left may not have come back.
+        """
         for membership in self.members.values():
-            del membership.member.memberships[self.name]
+            membership.member.memberships.pop(self.name, None)
         self._log.close()
 
     def move_member(self, *, is_remote: bool) -> None:
@@ -378,11 +381,15 @@ class Room:
             elif isinstance(event, Repeated):
                 answers.extend(self._uids.repeat(event))
             elif isinstance(event, StoreFailed):
-                if event.event.on_stored is not None:
-                    answers.append(partial(event.event.on_stored, event))
-                if isinstance(event.event, STORED) and event.event.uid:
-                    answers.extend(self._uids.forget(event, event.event.uid))
+                answers.extend(self._take_answers_to_failure(event))
         return answers
+
+    def _take_answers_to_failure(self, failure: StoreFailed) -> list[Callback]:
+        lost = failure.event
+        repetitions = self._uids.forget(failure, lost.uid) if isinstance(lost, STORED) and lost.uid else []
+        if repetitions is None:
+            return []
+        return [partial(lost.on_stored, failure), *repetitions] if lost.on_stored is not None else repetitions
 
     def _apply_before_delivery(self, events: Sequence[Transient], batch: Batch) -> None:
         """Update the state that a member can act on as soon as it has received the batch.

@@ -161,7 +161,7 @@ class MetricsCollector(Collector):
         if hub.uploads is not None:
             used = hub.uploads.archive.used_bytes
             yield _gauge("files_bytes", "Size of all shared files, as --files-total counts it.", used)
-            yield _gauge("uploads", "Uploads that are announced or have begun.", len(hub.uploads))
+            yield _gauge("uploads", "Uploads that are announced or have begun.", len(hub.uploads.slots))
         rejections = CounterMetricFamily("broadcast_refusals", "Rejections, by kind.", labels=["kind"])
         for kind, count in hub.rejections.items():
             rejections.add_metric([kind.value], count)

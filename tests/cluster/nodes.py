@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from broadcast.core.directory import (
     Decision,
@@ -43,15 +43,18 @@ from broadcast.core.events import (
     TopicChanged,
 )
 from broadcast.core.interfaces import EventListener, Journal, OpenedRoom, ReadCallback, RoomLog, UidsCallback
+from broadcast.core.limits import Limits
 from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.other_nodes import ignore_outcome
 from broadcast.core.records import RecordChange, SaveAccount, StoredRecords
+from broadcast.core.slots import MemorySlots, OnBegun, OnFoundSlot, OnSlot, Slot, Slots, UploadClock, upload_ended
 from broadcast.core.stats import CommitStats
 from broadcast.journals.batch_queue import failed
 from broadcast.journals.memory_records import MemoryRecords
 from broadcast.server.fresh_start import END_SECONDS, FreshStart
 from broadcast.server.visits import Visits
 from tests.doors.jsonrpc.programs import ProgramWorld
+from tests.files import MemoryArchive
 from tests.harness import PASSWORD, World
 
 if TYPE_CHECKING:
@@ -128,6 +131,9 @@ class Database:
         """The messages to parked sessions."""
         self.now = 0.0
         self.nodes: list[Node] = []
+        self.files = MemoryArchive()
+        clock = UploadClock(lambda: self.now, lambda: self.now, lambda _seconds, _call: None)
+        self.slots = MemorySlots(self.files, Limits(), clock)
         self.records: NodeRecords | None = None
         """The records of the first node, whose values the others share."""
         self._unicode = unicode
@@ -378,7 +384,12 @@ class NodeJournal:
         if changes:
             for node in self.database.nodes:
                 node.shared.wake()
-        for log in list(self._logs.values()) if self.reads else ():
+        if self.reads:
+            self.read_tails()
+
+    def read_tails(self) -> None:
+        """Return what was committed since the last time, in all rooms."""
+        for log in list(self._logs.values()):
             log.read_tail()
 
 
@@ -519,6 +530,79 @@ class NodeSessions:
         self._enqueue(commit)
 
 
+class NodeSlots:
+    """The slots of uploads to all nodes, for one node. Each node has objects of its own."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._begun: dict[str, Slot] = {}
+
+    def __len__(self) -> int:
+        return len(self._begun)
+
+    def _change(self, commit: Callable[[MemorySlots], None], on_error: Callable[[RejectedError], None]) -> None:
+        def run() -> None:
+            try:
+                commit(self._node.cluster.database.slots)
+            except RejectedError as error:
+                refusal = error
+                self._node.soon(lambda: on_error(refusal))
+
+        self._node.shared.enqueue(run)
+
+    def open(self, slot: Slot, on_open: OnSlot) -> None:
+        """Open a slot in a later turn."""
+
+        def opened(stored: Slot | RejectedError) -> None:
+            assert isinstance(stored, Slot)
+            result = slot if stored.file_id == slot.file_id else replace(stored)
+            self._node.soon(lambda: on_open(result))
+
+        self._change(lambda slots: slots.open(replace(slot), opened), on_open)
+
+    def find(self, token: str, on_found: OnFoundSlot) -> None:
+        """Find a slot in a later turn."""
+
+        def found(stored: Slot | RejectedError | None) -> None:
+            assert not isinstance(stored, RejectedError)
+            is_here = stored is not None and self._node.cluster.database.owner_of(stored.session) is not None
+            result = replace(stored) if stored is not None and is_here else None
+            self._node.soon(lambda: on_found(result))
+
+        self._change(lambda slots: slots.find(token, found), on_found)
+
+    def begin(self, slot: Slot, size: int, address: str | None, name: str, on_begun: OnBegun) -> None:
+        """Begin an upload in a later turn."""
+
+        def commit(slots: MemorySlots) -> None:
+            stored: list[Any] = []
+            slots.find(slot.token, stored.append)
+            if stored == [None]:
+                raise upload_ended()
+            slots.begin(stored[0], size, address, name, lambda _: None)
+            stored[0].generation += 1
+            slot.name, slot.size, slot.reserved = stored[0].name, size, size
+            slot.state, slot.generation = "begun", stored[0].generation
+            self._begun[slot.file_id] = slot
+            self._node.soon(lambda: on_begun(None))
+
+        self._change(commit, on_begun)
+
+    def release(self, slot: Slot, state: Literal["complete", "ended"]) -> bool:
+        """Release a slot, unless it goes on at another node."""
+        stored: list[Any] = []
+        slots = self._node.cluster.database.slots
+        slots.find(slot.token, stored.append)
+        self._begun.pop(slot.file_id, None)
+        slot.state = state
+        is_same = stored[0] is not None and (state == "ended" or stored[0].generation == slot.generation)
+        return is_same and slots.release(stored[0], state)
+
+    def of_session(self, session: int) -> Sequence[Slot]:
+        """Return the slots of *session* whose uploads this node receives."""
+        return [slot for slot in self._begun.values() if slot.session == session]
+
+
 class NodeDirectory:
     """The directory of one node."""
 
@@ -532,6 +616,10 @@ class NodeDirectory:
     @property
     def _database(self) -> Database:
         return self._node.cluster.database
+
+    def make_slots(self, _limits: Limits) -> NodeSlots:
+        """Return the slots of uploads, whose limits are those of the database."""
+        return NodeSlots(self._node)
 
     def watch(self, listener: NodeListener) -> None:
         """Call *listener*, at first with all people of other nodes."""
@@ -783,3 +871,4 @@ _journal: type[Journal] = NodeJournal
 _log: type[RoomLog] = NodeLog
 _directory: type[Directory] = NodeDirectory
 _sessions: type[SharedSessions] = NodeSessions
+_slots: type[Slots] = NodeSlots

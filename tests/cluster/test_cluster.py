@@ -662,6 +662,24 @@ def test_removed_server_ends_its_visits_although_it_has_read_that_its_people_hav
     assert cluster.people() == [{"bob"}] * 2
 
 
+def test_uid_that_another_server_has_stored_is_answered_once_by_a_server_that_starts_anew(
+    cluster: Cluster, here: Node, there: Node
+) -> None:
+    program, other = here.program("program", grace=60, token=True), there.program("other")
+    line = {"room": "lobby", "text": "hi", "uid": "u1"}
+    program.call("say", **line | {"uid": "u0"})
+    cluster.cut(here)
+    id_ = program.put("say", line)
+    assert other.call("say", **line)["seq"] == 2
+    here.shared.read_tails()
+    cluster.kill(here)
+    cluster.bury(here)
+    cluster.start_anew(here)
+    answers = [each for each in program.read() if each.get("id") == id_]
+    assert [answer["error"]["code"] for answer in answers] == [1012]
+    assert here.program("again").call("say", room="lobby", text="hello")["seq"] == 3
+
+
 def test_server_that_others_have_removed_starts_anew_without_residue(
     cluster: Cluster, here: Node, there: Node, ann: Person, bob: Person
 ) -> None:

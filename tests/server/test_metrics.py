@@ -28,7 +28,7 @@ from broadcast.server import metrics
 from broadcast.server.fresh_start import LAST_LINE
 from broadcast.server.lifecycle import Monitor as IsMonitor
 from broadcast.server.metrics import LoopLagSampler, MetricsListener, Monitor, SharedJournal, Sources
-from tests.files import StoredFile, archive_of, take_files
+from tests.files import StoredFile, archive_of, open_slot, take_files
 from tests.harness import DirectWorld, logged
 
 DOCS = Path(broadcast.__file__).parents[1] / "docs" / "metrics.rst"
@@ -193,7 +193,7 @@ def test_metrics_show_shared_files_only_if_the_server_takes_files(watched: Watch
     (ann,) = watched.world.join("ann")
     uploads = take_files(watched.world)
     archive_of(watched.world).files["id"] = StoredFile("somebody", 1234)
-    uploads.open_slot(ann.protocol.session.member, watched.world.room)
+    open_slot(uploads, ann.protocol.session.member, watched.world.room)
     now = watched.metrics()
     assert (now["files_bytes"], now["uploads"]) == (1234, 1)
 

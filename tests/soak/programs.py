@@ -505,7 +505,7 @@ class Program:
     async def _tell(self, chat: Chat) -> None:
         other = self._random.choice(self._crew.programs)
         if other is not self:
-            with suppress(NotHere):
+            with suppress(NotHere, Unconfirmed):
                 await chat.tell(other.nick, f"psst {self._crew.unique()}")
                 self._counts["private messages sent by programs"] += 1
 

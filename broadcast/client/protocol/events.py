@@ -7,6 +7,11 @@ from typing import Final
 
 import msgspec
 
+__all__ = [
+    "Announced", "AwayChanged", "Crowd", "Disconnected", "Emoted", "Event", "File", "Gap", "Goodbye", "Joined",
+    "Left", "Line", "Reconnected", "Renamed", "Said", "Shared", "Skipped", "Told", "TopicChanged",
+]  # fmt: skip
+
 
 class Event(msgspec.Struct, frozen=True):
     """A notification of the server, or an event of the library: ``Disconnected``, ``Reconnected`` or ``Skipped``."""
@@ -165,15 +170,6 @@ class LoginEnded(Event, frozen=True):
     error: str | None = None
 
 
-class Refused(Event, frozen=True):
-    """A notification of the client has failed."""
-
-    method: str
-    code: int
-    message: str
-    uid: str | None = None
-
-
 class Ping(Event, frozen=True):
     """A keepalive of the server."""
 
@@ -236,7 +232,6 @@ _KINDS: Final[Mapping[str, type[Event]]] = {
     "gap": Gap,
     "login_code": LoginCode,
     "login_ended": LoginEnded,
-    "refused": Refused,
     "ping": Ping,
     "goodbye": Goodbye,
 }

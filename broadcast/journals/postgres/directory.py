@@ -40,12 +40,14 @@ from broadcast.core.directory import (
 )
 from broadcast.core.errors import Busy, DatabaseAway, NicknameRejected, NotHere, RecipientNotReading, RejectedError
 from broadcast.core.events import PrivateMessage
+from broadcast.core.limits import Limits
 from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.postgres.database import Connection, Database, describe_error, is_lease_lost
 from broadcast.journals.postgres.leases import LEASE_SECONDS, RENEW_SECONDS, LeaseLost, renew_lease
 from broadcast.journals.postgres.record_feed import RecordFeed, RecordListener
 from broadcast.journals.postgres.shared_sessions import PostgresSessions, ignore_answer
+from broadcast.journals.postgres.shared_slots import PostgresSlots
 
 GIVE_UP_SECONDS: Final = 5.0
 """Time after which a change that was not made fails, and a message without an answer."""
@@ -68,7 +70,7 @@ _KINDS: Final[dict[str, Any]] = {
     kind.__name__: kind for kind in (PrivateMessage, Expulsion, Handover, Return, Mute, SlowMode, Announcement)
 }
 """The messages and decisions in the mail, by the name of their class."""
-_MUST_BE_MADE: Final = ("release", "end", "park")
+_MUST_BE_MADE: Final = ("release", "end", "park", "end_slot")
 """The kinds of changes that wait without a time-out until they are made."""
 
 
@@ -140,6 +142,10 @@ class PostgresDirectory:
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
+
+    def make_slots(self, limits: Limits) -> PostgresSlots:
+        """Return the slots of uploads."""
+        return PostgresSlots(self._add, limits)
 
     # Calls of the hub
 

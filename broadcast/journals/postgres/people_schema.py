@@ -122,6 +122,8 @@ BEGIN
                 INSERT INTO mail (node, sender, body)
                     SELECT leases.node, p_node, change -> 2 FROM leases WHERE leases.node <> p_node;
                 news := news || '[["mail"]]';
+            WHEN 'open_slot', 'find_slot', 'begin_slot', 'end_slot' THEN
+                answer := coalesce(change_slot(change ->> 0, item), 'null');
             ELSE
                 SELECT changed.answer, changed.news INTO answer, more
                     FROM change_session(p_node, change ->> 0, item) AS changed;
@@ -135,5 +137,5 @@ END
 $$;
 COMMENT ON FUNCTION change_people IS
     'Make changes for a server, and notify others: take, update or release a nickname; send, answer or publish mail; '
-    'and those of change_session.';
+    'and those of change_session and change_slot.';
 """

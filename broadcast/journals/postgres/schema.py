@@ -21,6 +21,7 @@ from broadcast.journals.postgres import (
     record_schema,
     search_schema,
     session_schema,
+    slot_schema,
 )
 
 STALE = "BC001"
@@ -373,6 +374,8 @@ MIGRATIONS: list[str] = [
     + people_schema.FUNCTIONS
     + session_schema.TABLES
     + session_schema.FUNCTIONS
+    + slot_schema.TABLES
+    + slot_schema.FUNCTIONS
     + lease_schema.TABLES
     + lease_schema.FUNCTIONS
 ]

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from broadcast.core.events import Shared
-from broadcast.core.uploads import Slot, UploadClock, Uploads
+from broadcast.core.slots import MemorySlots, Slot, Slots, UploadClock
+from broadcast.core.uploads import Uploads
 from broadcast.doors.web.uploads import files_handler
 from broadcast.files.store import FileStore
 from tests.doors.web.browsers import HttpClient, HttpWorld, Response, request_bytes
+from tests.files import open_slot
 from tests.files.stores import ManualWorker
 
 if TYPE_CHECKING:
+    from broadcast.core.limits import Limits
     from tests.harness import Person
 
 BASE_URL = "http://localhost:8080/"
@@ -37,12 +40,23 @@ class SharingWorld(HttpWorld):
         )
         self.store.start()
         secrets = count(1)
-        clock = UploadClock(self.clock.seconds, self.wall, self.clock.callLater)
+        self.slots = self.make_slots(all_limits)
         self.uploads = self.hub.uploads = Uploads(
-            self.hub.rooms, self.hub.moderation, self.store, all_limits, clock, lambda: f"secret{next(secrets):018}"
+            self.hub.rooms,
+            self.hub.people,
+            self.hub.moderation,
+            self.store,
+            self.slots,
+            all_limits,
+            self.wall,
+            lambda: f"secret{next(secrets):018}",
         )
         self.uploads.base_url = BASE_URL
         self.answer = files_handler(self.uploads, self.store)
+
+    def make_slots(self, limits: Limits) -> Slots:
+        """Return the slots."""
+        return MemorySlots(self.store, limits, UploadClock(self.clock.seconds, self.wall, self.clock.callLater))
 
     def turn(self) -> bool:
         """Run one turn of the reactor, and a step of the disk."""
@@ -52,7 +66,8 @@ class SharingWorld(HttpWorld):
         self, person: Person, name: str = "", size: int | None = None, type_: str = "", sha256: str = ""
     ) -> Slot:
         """Return a slot of *person* in the lobby."""
-        return self.uploads.open_slot(person.protocol.session.member, self.room, name, size, type_, sha256)
+        member = person.protocol.session.member
+        return open_slot(self.uploads, member, self.room, name, size, type=type_, sha256=sha256)
 
     def put(
         self, slot: Slot, body: bytes, client: HttpClient | None = None, target: str = "", **headers: str | None
