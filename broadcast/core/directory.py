@@ -13,6 +13,9 @@ from broadcast.core.limits import Limits
 from broadcast.core.records import RecordChange, StoredRecords
 from broadcast.core.slots import Slots
 
+SERVER_STOPPED = "server stopped"
+"""The leave reason of a session whose node has stopped."""
+
 
 @dataclass(frozen=True, slots=True)
 class Person:

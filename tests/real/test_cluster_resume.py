@@ -73,6 +73,8 @@ def test_program_goes_on_at_another_server_and_nobody_sees_it_leave(cluster: Clu
         ann.say("/msg bob psst")
         ann.until("sent to bob")
         move(how, two)
+        if how == "stopped":
+            assert "bob left: server stopped (" in two.output()
         ann.say("while bob is away", "/who")
         ann.until("2 here: ")
         began = monotonic()

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 from weakref import proxy
 
+from broadcast.core.directory import SERVER_STOPPED
 from broadcast.core.errors import NotHere
 from broadcast.core.remote_listener import ignore_outcome
 from broadcast.core.rooms import call_after_barriers, fold_room_name
@@ -120,11 +121,14 @@ class SessionRegistry(Protocol):
     def publish(self, session: ProgramSession, on_published: Callback) -> None:
         """Tell the other nodes of *session*, so that it can go on there. Then call *on_published*."""
 
-    def park(self, session: ProgramSession, on_parked: OnDirectory) -> None:
-        """Give *session* up, for another node. Call *on_parked* once that has happened, or has failed."""
+    def park(self, session: ProgramSession, on_parked: OnDirectory, reason: str = RESUMED_ELSEWHERE) -> None:
+        """Give *session* up, for another node. Call *on_parked* once that has happened, or has failed.
 
-    def give_away(self, session: ProgramSession) -> None:
-        """Free *session*, which another node has now, and log that it has gone there."""
+        *reason* is for the log.
+        """
+
+    def give_away(self, session: ProgramSession, reason: str) -> None:
+        """Free *session*, which another node has now or can claim, and log that it leaves because of *reason*."""
 
 
 class ProgramSession:
@@ -383,11 +387,11 @@ class ProgramSession:
         else:
             self._sessions.park(self, on_parked)
 
-    def lose(self) -> None:
-        """Drop the session, which another node has now; see ``Resumable``."""
+    def lose(self, reason: str = RESUMED_ELSEWHERE) -> None:
+        """Drop the session, which another node has now or can claim; see ``Resumable``. *reason* is for the log."""
         connection, self.connection = self.connection, None
         self._stop_waiting()
-        self._sessions.give_away(self)
+        self._sessions.give_away(self, reason)
         for message in self.private.take_held():  # those that have come since ``save``
             self.member.listener.receive_private(message)
         if connection is not None:
@@ -396,7 +400,7 @@ class ProgramSession:
     def stop(self) -> None:
         """Let another node take the session over, if a client can resume it; see ``Resumable``."""
         if self.has_client_token and self.grace and not self.ending:
-            self._sessions.park(self, ignore_outcome)
+            self._sessions.park(self, ignore_outcome, SERVER_STOPPED)
 
     # The end
 

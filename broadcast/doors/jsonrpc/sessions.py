@@ -156,21 +156,21 @@ class Sessions:
         kept = KeptSession(session.id, token, session.attempt, session.grace, session.is_waiting)
         self.shared.keep(kept, lambda _error: on_published())
 
-    def park(self, session: ProgramSession, on_parked: OnDirectory) -> None:
-        """Park *session*, so that another node can claim it. Call *on_parked* with the result."""
+    def park(self, session: ProgramSession, on_parked: OnDirectory, reason: str = RESUMED_ELSEWHERE) -> None:
+        """Park *session*, so that another node can claim it. Call *on_parked* with the result. Log the *reason*."""
 
         def parked(error: RejectedError | None) -> None:
             if error is None and session in self._all:
-                session.lose()
+                session.lose(reason)
             on_parked(error)
 
         if self.shared is not None:
             self.shared.park(session.id, session.save(), parked)
 
-    def give_away(self, session: ProgramSession) -> None:
-        """Free *session*, which another node has now, and log that it has gone there."""
+    def give_away(self, session: ProgramSession, reason: str) -> None:
+        """Free *session*, which another node has now or can claim, and log that it leaves because of *reason*."""
         self._all.discard(session)
-        self._log_leave(session, RESUMED_ELSEWHERE)
+        self._log_leave(session, reason)
         self.hub.give_away(session.member)
 
     def adopt(self, found: FoundSession, resume: Resume, generation: int, connection: Connection) -> ProgramSession:

@@ -23,7 +23,15 @@ import psycopg
 from psycopg import sql
 
 from broadcast.core.decisions import Decision
-from broadcast.core.directory import Directory, NodeListener, NodeMessage, OnDirectory, OnLookedUp, Person
+from broadcast.core.directory import (
+    SERVER_STOPPED,
+    Directory,
+    NodeListener,
+    NodeMessage,
+    OnDirectory,
+    OnLookedUp,
+    Person,
+)
 from broadcast.core.errors import Busy, DatabaseAway, NicknameRejected, RejectedError
 from broadcast.core.limits import Limits
 from broadcast.core.nicknames import casefold_key, skeleton
@@ -228,7 +236,7 @@ class PostgresDirectory:
             with suppress(psycopg.Error):
                 while self._changes or self._in_flight:
                     self._make_changes(self._db)
-                self._db.execute("SELECT end_lease(%s, %s)", (self._database.node, self._epoch))
+                self._db.execute("SELECT end_lease(%s, %s, %s)", (self._database.node, self._epoch, SERVER_STOPPED))
         self._disconnect()
 
     def _handle_lost_lease(self) -> None:

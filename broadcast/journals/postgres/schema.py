@@ -194,7 +194,8 @@ COMMENT ON COLUMN last_ids.id IS 'The highest id that was ever used.';
 """
 
 _FUNCTIONS = """
-CREATE FUNCTION let_leave(p_node text, p_sessions bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION let_leave(p_node text, p_sessions bigint[], p_reason text DEFAULT 'connection lost') RETURNS void
+LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM FROM rooms WHERE id IN (
         SELECT room FROM members WHERE node = p_node AND (p_sessions IS NULL OR session = ANY (p_sessions))
@@ -204,7 +205,7 @@ BEGIN
         RETURNING room, session, nick
     ), numbered AS (
         SELECT gone.*, last, place + row_number() OVER (PARTITION BY room ORDER BY gone.session) AS place,
-            coalesce(reason, 'connection lost') AS reason, coalesce("by", '') AS by
+            coalesce(reason, p_reason) AS reason, coalesce("by", '') AS by
         FROM gone JOIN rooms ON rooms.id = gone.room LEFT JOIN sessions ON sessions.session = gone.session
     ), new_events AS (
         INSERT INTO stream (room, place, seq, node, event)
@@ -219,10 +220,10 @@ END
 $$;
 COMMENT ON FUNCTION let_leave IS 'Let people of a server leave their rooms: some sessions, or all if the list is NULL.';
 
-CREATE FUNCTION clear_node(p_node text) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION clear_node(p_node text, p_reason text DEFAULT 'connection lost') RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM park_node(p_node);
-    PERFORM let_leave(p_node, NULL);
+    PERFORM let_leave(p_node, NULL, p_reason);
 END
 $$;
 COMMENT ON FUNCTION clear_node IS
@@ -237,13 +238,14 @@ END
 $$;
 COMMENT ON FUNCTION enroll IS 'Give a server that starts a new epoch, and return it with the number of its last batch.';
 
-CREATE FUNCTION expel(p_node text, p_epoch bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE FUNCTION expel(p_node text, p_epoch bigint, p_reason text DEFAULT 'connection lost') RETURNS boolean
+LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE writers SET epoch = epoch + 1 WHERE node = p_node AND epoch = p_epoch;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    PERFORM clear_node(p_node);
+    PERFORM clear_node(p_node, p_reason);
     RETURN true;
 END
 $$;

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from broadcast.core.directory import Expulsion, FoundSession, KeptSession, Person
+from broadcast.core.directory import SERVER_STOPPED, Expulsion, FoundSession, KeptSession, Person
 from broadcast.core.errors import NotHere, RejectedError
 from broadcast.core.events import Joined, Left, Message, PrivateMessage, Renamed
 from broadcast.journals.postgres.database import Connection, Database
@@ -237,7 +237,8 @@ def test_session_outlives_its_server(database: Database, db: Connection, nodes: 
     assert claim(two, found) is not None
     assert owners(db) == {"two"}
     if how != "killed":
-        assert streamed(db, "left") == [["left", 5, "bob", "connection lost", ""]]
+        reason = "connection lost" if how == "removed" else SERVER_STOPPED
+        assert streamed(db, "left") == [["left", 5, "bob", reason, ""]]
         two.until(lambda: 5 not in two.people)
     if how == "started":
         one.until(lambda: ANN.session in one.people)
