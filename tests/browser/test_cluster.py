@@ -11,7 +11,7 @@ import pytest
 
 from tests.browser.actions import expect_shown, reconnect, say
 from tests.browser.conftest import Pages
-from tests.browser.people import Person
+from tests.browser.people import Person, wait_until
 from tests.postgres import PostgresServer
 from tests.real.cluster import Balancer, Cluster
 
@@ -72,6 +72,10 @@ def test_people_on_two_servers_talk_on_although_one_server_is_killed(
 
 
 def servers_of(cluster: Cluster, nick: str) -> str:
-    """Return the name of the server to which *nick* is connected."""
-    names = [node.name for node in cluster.nodes if f" {nick} joined from " in node.output()]
-    return names[-1]
+    """Return the name of the server to which *nick* is connected, once its log has the line."""
+
+    def names() -> list[str]:
+        return [node.name for node in cluster.nodes if f" {nick} joined from " in node.output()]
+
+    wait_until(lambda: bool(names()), lambda: f"no server has logged that {nick} joined")
+    return names()[-1]
