@@ -49,7 +49,6 @@ R = TypeVar("R")
 AskPassword: TypeAlias = Callable[[], str | Awaitable[str]]
 """Returns a password, when the server asks for one. A coroutine function may take its time."""
 
-CONNECT_SECONDS: Final = 30.0
 QUIT_SECONDS: Final = 3.0
 _READ_BYTES: Final = 65536
 _PAGE_OF_MEMBERS: Final = 1000
@@ -291,16 +290,14 @@ class Chat:
         count: int = 50,
     ) -> list[Line]:
         """Return old lines: *count* lines *before* or *after* a number, lines *first* to *to*, or the *last* ones."""
-        room = self._or_first(room)
+        which: dict[str, int] = {"last": count if last is None else last}
         if first is not None and to is not None:
-            request = requests.History(room, first=first, to=to)
+            which = {"first": first, "to": to}
         elif before is not None:
-            request = requests.History(room, before=before, count=count)
+            which = {"before": before, "count": count}
         elif after is not None:
-            request = requests.History(room, after=after, count=count)
-        else:
-            request = requests.History(room, last=count if last is None else last)
-        return (await self.call(request)).lines
+            which = {"after": after, "count": count}
+        return (await self.call(requests.History(self._or_first(room), **which))).lines
 
     async def search(self, words: str, room: str | None = None, *, count: int = 50) -> list[Line]:
         """Return the newest lines of a room that contain all *words*, 50 at most."""
@@ -458,10 +455,7 @@ class Chat:
     async def _run_connection(self, greeted: asyncio.Future[None]) -> str:
         """Run one connection to its end, and return the reason of its end."""
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                reader, writer = await open_stream(self._host, self._port, self._trust(self._host))
-        except TimeoutError:
-            return f"no connection to {self._address}: the server does not answer"
+            reader, writer = await open_stream(self._host, self._port, self._trust(self._host))
         except OSError as error:
             return f"no connection to {self._address}: {describe_failure(error)}"
         self._writer = writer

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from broadcast.client import aio
+from broadcast.client import aio, streams
 from broadcast.client.aio import (
     Disconnected,
     Ended,
@@ -337,7 +337,7 @@ async def test_a_server_that_does_not_answer_is_unreachable(port: Port) -> None:
 @with_port
 async def test_an_attempt_to_connect_has_a_time_limit(port: Port) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(aio, "CONNECT_SECONDS", 0)
+        patch.setattr(streams, "CONNECT_SECONDS", 0)
         with pytest.raises(Unreachable, match="does not answer"):
             async with bot(port):
                 pass

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.error import HTTPError
@@ -107,11 +108,11 @@ class Balancer:
         web_port: int | None = None,
     ) -> None:
         self.port, self.web_port = free_port(), web_port or free_port()
-        ports = {5555: self.port, 8080: self.web_port}
+        ports = defaultdict(free_port, {5555: self.port, 8080: self.web_port})
         for number, node in enumerate(nodes, 1):
             ports |= {6000 + number: node.proxied_port, 8000 + number: node.web_port, 9000 + number: node.health_port}
         text = change(HAPROXY.read_text())
-        settings = re.sub(r"(127\.0\.0\.1:| port )(\d+)", lambda m: f"{m[1]}{ports[int(m[2])]}", text)
+        settings = re.sub(r"(127\.0\.0\.1}?:| port )(\d+)", lambda m: f"{m[1]}{ports[int(m[2])]}", text)
         (folder / "haproxy.cfg").write_text(settings)
         self._log = (folder / "haproxy.log").open("wb")
         self._process = subprocess.Popen(  # noqa: S603 -- found

@@ -155,7 +155,7 @@ async def test_people_of_a_server_that_is_cut_off_have_left_and_come_back(site: 
     await site.sleep_until(end)
     await site.networks.mend()
     for person in (ann, bob):
-        await person.until("This server was cut off from the other ones. Connect again")
+        await person.until("This server starts anew. Connect again")
     await ann.until("-> Error: not kept: this server has lost its lease")
     await site.until_health_is("200 ok")
     again = await site.near.person("ann")

@@ -189,7 +189,7 @@ def test_operator_removes_a_file_that_was_uploaded_elsewhere(cluster: Cluster, t
     one, two = cluster.nodes
     with Person(one.port, nick) as ann, Person(two.port, f"olga-{nick}") as olga:
         register(olga)
-        make_operator(cluster, olga.nick)
+        make_operator(one.folder / "data", cluster.url, olga.nick)
         olga.until("You are an operator now.")
         ann.say("/join kitchen", "/upload-link")
         token = re.search(r"Bearer (\S+)'", ann.read_until(" minutes."))

@@ -49,6 +49,15 @@ def test_people_of_a_killed_server_leave_and_their_nicknames_are_free(cluster: C
             assert shows(ann, "2 here: ann, bob")()
 
 
+def test_people_of_a_server_that_stops_leave_for_that_reason(cluster: Cluster) -> None:
+    one, two = cluster.nodes
+    with Person(one.port, "ann") as ann, Person(two.port, "bob") as bob:
+        ann.until(" * bob joined.\r\n")
+        two.stop()
+        ann.until(" * bob left: server stopped\r\n")
+        bob.until(" * The server is going down.\r\n")
+
+
 def test_people_of_a_suspended_server_leave_and_come_back(cluster: Cluster) -> None:
     one, two = cluster.nodes
     with Person(one.port, "ann") as ann, Person(two.port, "bob") as bob:

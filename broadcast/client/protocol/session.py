@@ -9,7 +9,8 @@ The states of a session, for each connection::
 
 - A call is a request that the program waits for. It stays until it is answered, and is sent again on the next
   connection in the old order. Repetition changes nothing: lines and private messages have a ``uid``, other requests
-  set or read a state of this session. A topic is not repeated, because it may overwrite a newer one.
+  set or read a state of this session. A topic is not repeated, because it may overwrite a newer one, and neither is a
+  request about the account.
 - A line is given to the program only if its number follows that of the line before. Otherwise it is read from the
   server's history later (see ``RoomStream``). So each line comes once and in order, whatever happens to connections.
 - The session uses neither a clock nor a socket. Delays and time-outs are numbers that the caller obeys.
@@ -27,7 +28,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from broadcast.client.protocol import errors, events, requests
-from broadcast.client.protocol.credentials import Credentials, unconfirmed_password
+from broadcast.client.protocol.credentials import Credentials
 from broadcast.client.protocol.events import Event
 from broadcast.client.protocol.framing import (
     MAX_SENT_LINE,
@@ -404,9 +405,6 @@ class Session:
             self._nick_refusal = error.why if isinstance(error, errors.NickRejected) else ""
             self._retry_after = error.retry
             self._close(str(error))
-        elif isinstance(error, errors.PasswordNeeded) and (password := self._unconfirmed_password()):
-            self._credentials.password = password
-            self._send_hello()
         elif isinstance(error, errors.PASSWORD_ERRORS) and self.asks_password:
             self._credentials.refusal = error
             self._close(str(error))
@@ -414,9 +412,6 @@ class Session:
             self._send_hello()
         else:
             self._end(error)
-
-    def _unconfirmed_password(self) -> str:
-        return unconfirmed_password(call.request for call in self._calls.values() if call.was_sent)
 
     def _leave_out(self, error: errors.RoomRejected) -> bool:
         """Leave the refused room out of the next ``hello``, and tell the program. Return False if no room is left."""
@@ -470,18 +465,7 @@ class Session:
         for name, snapshot in welcome.rooms.items():
             self._inbox.enter(name, snapshot, joins.get(name))
         for number, call in calls:
-            if not (call.was_sent and self._end_account_call(number, call.request)):
-                self._repeat(number, call, welcome)
-
-    def _end_account_call(self, number: int, request: requests.Request[Any]) -> bool:
-        """End a call about the account that was sent, if the server's state answers it. Return whether it does."""
-        outcome = self._credentials.outcome(request, self.nick)
-        if isinstance(outcome, errors.Unconfirmed):
-            self._answer(number, None, outcome)
-        elif outcome is not None:
-            self._credentials.take(request, outcome)
-            self._answer(number, outcome)
-        return outcome is not None
+            self._repeat(number, call, welcome)
 
     def _repeat(self, number: int, call: _Call, welcome: requests.Welcome) -> None:
         """Send a call that the last connection has left unanswered, unless the server's state answers it."""
@@ -491,9 +475,10 @@ class Session:
                 self._answer(number, None, errors.Unconfirmed(message))
             case requests.Topic() as topic if call.was_sent and _is_set(topic, welcome):
                 self._answer(number, requests.Nothing())
-            case requests.Topic() if call.was_sent:
-                message = "the connection was lost before the server confirmed the topic"
-                self._answer(number, None, errors.Unconfirmed(message))
+            case requests.Topic() | requests.AccountRequest() if call.was_sent:
+                self._answer(
+                    number, None, errors.Unconfirmed("the connection was lost before the server confirmed this")
+                )
             case requests.Quit() if call.was_sent:
                 pass
             case _:

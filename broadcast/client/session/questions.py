@@ -53,18 +53,19 @@ class Dialogue:
             return None
         return Question(prompt=self._prompts[len(self.answers)], is_secret=True)
 
-    def doubt(self, answer: str) -> bool:
-        """Return whether an answer is not used, because it looks like a command and is entered for the first time."""
-        if not answer.startswith("/") or answer in {self._doubted, *self.answers}:
-            return False
-        self._doubted = answer
-        return True
-
     def take(self, answer: str) -> str:
-        """Take the answer to the question. Return the reason if the new password is asked for again, or empty."""
-        at = len(self.answers)
-        if self._prompts[at] == AGAIN and answer != self.answers[-1]:
+        """Take the answer to the question. An empty one ends the dialogue without answers.
+
+        Return the reason if a question is asked again, or an empty text.
+        """
+        if not answer:
+            self._prompts, self.answers = (), []
+        elif answer.startswith("/") and answer not in {self._doubted, *self.answers}:
+            self._doubted = answer
+            return COMMAND
+        elif self._prompts[len(self.answers)] == AGAIN and answer != self.answers[-1]:
             self.answers.pop()
             return "The two passwords differ."
-        self.answers.append(answer)
+        else:
+            self.answers.append(answer)
         return ""

@@ -238,7 +238,7 @@ def test_all_other_requests_have_typed_results(link: Link) -> None:
     assert link.answered(requests.Leave("KITCHEN", "hungry")) == requests.Nothing()
     assert link.session.rooms == ["lobby"]
     assert link.answered(requests.Topic("lobby", None)) == requests.Nothing()
-    assert link.answered(requests.Nick("robot")) == requests.Nickname("robot")
+    assert link.answered(requests.Nick("robot")) == requests.Account("robot")
     assert link.session.nick == "robot"
     assert link.answered(requests.Away("lunch")) == requests.Nothing()
     assert [line.text for line in link.answered(requests.History("lobby", last=1)).lines] == ["one word"]
