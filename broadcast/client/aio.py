@@ -290,16 +290,14 @@ class Chat:
         count: int = 50,
     ) -> list[Line]:
         """Return old lines: *count* lines *before* or *after* a number, lines *first* to *to*, or the *last* ones."""
-        room = self._or_first(room)
+        which: dict[str, int] = {"last": count if last is None else last}
         if first is not None and to is not None:
-            request = requests.History(room, first=first, to=to)
+            which = {"first": first, "to": to}
         elif before is not None:
-            request = requests.History(room, before=before, count=count)
+            which = {"before": before, "count": count}
         elif after is not None:
-            request = requests.History(room, after=after, count=count)
-        else:
-            request = requests.History(room, last=count if last is None else last)
-        return (await self.call(request)).lines
+            which = {"after": after, "count": count}
+        return (await self.call(requests.History(self._or_first(room), **which))).lines
 
     async def search(self, words: str, room: str | None = None, *, count: int = 50) -> list[Line]:
         """Return the newest lines of a room that contain all *words*, 50 at most."""

@@ -1,9 +1,8 @@
-"""How the client ends: its exit statuses, as ``--help`` lists them, and the texts of errors."""
+"""How the client ends: its exit statuses, as ``--help`` lists them."""
 
 from __future__ import annotations
 
 import errno
-import os
 import sys
 
 TYPE_CHECKING = False
@@ -40,9 +39,6 @@ STATUSES: Final = {
     TERMINATED: "SIGTERM",
 }
 
-WSABASEERR: Final = 10000
-"""From this number on, errors are those of Windows' sockets, which ``os.strerror`` does not know."""
-
 
 def unwritten(error: OSError) -> tuple[int, str]:
     """The status when writing the standard output failed with *error*, and why in one line (empty: needs no words)."""
@@ -55,12 +51,3 @@ def unwritten(error: OSError) -> tuple[int, str]:
 def unread(error: OSError) -> tuple[int, str]:
     """The status when reading the standard input failed with *error*, and why in one line."""
     return STREAM, f"the standard input cannot be read: {error.strerror or error}"
-
-
-def error_text(number: int) -> str:
-    """Return the system's text for the error *number*, without a full stop."""
-    if sys.platform == "win32" and number >= WSABASEERR:
-        import ctypes  # noqa: PLC0415 - takes long to import
-
-        return ctypes.FormatError(number).strip().rstrip(".")
-    return os.strerror(number)

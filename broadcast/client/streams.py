@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from broadcast.client.address import UNIX
 from broadcast.client.certificates import CertificateError
-from broadcast.client.status import error_text
+from broadcast.client.error_text import error_text
 from broadcast.client.tls import Trust, describe
 
 Stream: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]

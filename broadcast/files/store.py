@@ -280,6 +280,13 @@ class FileStore:
                 del self._owners[file.owner]
         return file
 
+    def update(self, on_updated: Callable[[], None]) -> None:
+        """Call *on_updated* once the shares of other servers are known: at once if there are no others."""
+        if self._contents.is_shared:
+            self._read_new(on_updated)
+        else:
+            on_updated()
+
     def remove_content(self, file_id: str) -> Sequence[str]:
         """Remove the share *file_id*, and all others with the same content. Return their names, its own first."""
         first = self._files.get(file_id)
@@ -308,10 +315,7 @@ class FileStore:
                 return
             self._last_fault = ""
             self._add(file)
-            if self._contents.is_shared:  # the limit on all files needs those of other servers
-                self._read_new(lambda: on_result(file))
-            else:
-                on_result(file)
+            self.update(lambda: on_result(file))  # the limit on all files needs those of other servers
 
         self._worker.run(partial(self._contents.commit, upload.part, file), committed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.cluster.nodes import Cluster, Node
 from tests.doors.jsonrpc.programs import Program
 from tests.files import BASE_URL, DIGEST, StoredFile, ignore_end
 from tests.harness import Person
-from tests.operators import member_of
+from tests.operators import join_operator, member_of
 
 REPORT = {"room": "lobby", "name": "report.pdf", "size": 5}
 
@@ -281,3 +282,25 @@ def test_slot_of_a_server_that_dies_goes_on_with_its_session(cluster: Cluster) -
     event = complete(two, slot)
     assert isinstance(event, Shared)
     assert event.nick == "bot"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_operator_removes_a_file_that_the_own_server_does_not_know_yet(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    one, _ = cluster.nodes
+    olga = join_operator(one, "olga")
+    files = cluster.database.files
+
+    def update(on_updated: Callable[[], None]) -> None:
+        if is_there:
+            files.files["a"] = StoredFile("ann", 5)
+        one.soon(on_updated)
+
+    monkeypatch.setattr(files, "update", update)
+    olga.read()
+    olga.say("/remove-file a", "/ping")
+    removed = "-> report.pdf is removed."
+    unknown = "-> Error: there is no such file, or it is no longer there. /files shows the addresses."
+    assert olga.lines() == [removed if is_there else unknown, "-> pong"]
+    assert files.files == {}

@@ -57,6 +57,9 @@ class MemoryArchive:
     def remove(self, file_id: str) -> None:
         self.files.pop(file_id, None)
 
+    def update(self, on_updated: Callable[[], None]) -> None:
+        on_updated()
+
     def remove_content(self, file_id: str) -> Sequence[str]:
         return ["report.pdf"] if self.files.pop(file_id, None) is not None else []
 

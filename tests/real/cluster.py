@@ -78,6 +78,15 @@ class Cluster:
         for node in self.nodes:
             node.stop(signal.SIGKILL)
 
+    def number(self, query: str) -> int:
+        """Return the number that *query* finds in the database."""
+        import psycopg  # noqa: PLC0415 -- it may be missing
+
+        with psycopg.connect(self.url, options="-c search_path=broadcast") as db:
+            row = db.execute(query.encode()).fetchone()
+        assert row is not None
+        return int(row[0])
+
     def problems(self) -> list[str]:
         """Return the lines of all logs that must not be there."""
         return [
@@ -102,9 +111,8 @@ class Balancer:
         ports = defaultdict(free_port, {5555: self.port, 8080: self.web_port})
         for number, node in enumerate(nodes, 1):
             ports |= {6000 + number: node.proxied_port, 8000 + number: node.web_port, 9000 + number: node.health_port}
-        settings = re.sub(
-            r"(127\.0\.0\.1}?:| port )(\d+)", lambda m: f"{m[1]}{ports[int(m[2])]}", change(HAPROXY.read_text())
-        )
+        text = change(HAPROXY.read_text())
+        settings = re.sub(r"(127\.0\.0\.1}?:| port )(\d+)", lambda m: f"{m[1]}{ports[int(m[2])]}", text)
         (folder / "haproxy.cfg").write_text(settings)
         self._log = (folder / "haproxy.log").open("wb")
         self._process = subprocess.Popen(  # noqa: S603 -- found

@@ -14,8 +14,8 @@ import sys
 from time import monotonic
 
 from broadcast.client.address import UNIX
+from broadcast.client.error_text import error_text
 from broadcast.client.protocol.greeting import TLS_HINT, Greeting
-from broadcast.client.status import error_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from broadcast.client.password_file import read_password
 from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session.conversation import Conversation, State
 from broadcast.client.session.entries import Notice, Problem
-from broadcast.client.session.interfaces import Front, Server
+from broadcast.client.session.interfaces import Front
 from broadcast.client.session.questions import Question
 from broadcast.client.settings import Choices, state_folder
 from broadcast.client.status import LOST, NICKNAME_REFUSED, NO_CONNECTION, REFUSED, TERMINATED, UNTRUSTED
@@ -71,7 +71,7 @@ def run(options: Options) -> int:
     return asyncio.run(app.run())
 
 
-def _make_screen(options: Options, conversation: Conversation, server: Server) -> Front:
+def _make_screen(options: Options, conversation: Conversation) -> Front:
     """Make the screen that fits the terminal."""
     output = create_output()
     size = output.get_size()
@@ -86,7 +86,7 @@ def _make_screen(options: Options, conversation: Conversation, server: Server) -
     return Screen(
         conversation,
         renderer,
-        ConversationCompleter(conversation, server),
+        ConversationCompleter(conversation),
         DraftHistory(Path(state_folder(), "history")),
         create_input(),
         output,
@@ -106,7 +106,7 @@ class App:
         self,
         options: Options,
         choices: Choices,
-        make_screen: Callable[[Conversation, Server], Front],
+        make_screen: Callable[[Conversation], Front],
         password: str = "",
     ) -> None:
         self._options = options
@@ -125,7 +125,7 @@ class App:
             now=time.time,
             on_end=self._on_end,
         )
-        self._screen = self._talk.front = make_screen(self._talk, self)
+        self._screen = self._talk.front = make_screen(self._talk)
 
     async def run(self) -> int:
         """Run until the user leaves, or the session ends. Return the exit status."""

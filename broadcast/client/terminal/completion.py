@@ -17,7 +17,6 @@ from broadcast.client.protocol.errors import ChatError
 from broadcast.client.session import commands
 from broadcast.client.session.conversation import Conversation, State
 from broadcast.client.session.entries import Line
-from broadcast.client.session.interfaces import Server
 from broadcast.client.text import printable
 
 R = TypeVar("R")
@@ -34,9 +33,8 @@ class ConversationCompleter(Completer):
     At the first completion of a command, it asks the server for its commands; for a room, each time for the rooms.
     """
 
-    def __init__(self, conversation: Conversation, server: Server) -> None:
+    def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
-        self._server = server
         self._commands = {command.name: (command.usage, command.help) for command in commands.COMMANDS}
         """The usage and the help text of each command, by its name."""
         self._rooms: list[str] = []
@@ -134,7 +132,7 @@ class ConversationCompleter(Completer):
                 learn(result)
             answered.set()
 
-        self._server.request(request, take)
+        self._conversation.server.request(request, take)
         with suppress(TimeoutError):
             await asyncio.wait_for(answered.wait(), PATIENCE)
 

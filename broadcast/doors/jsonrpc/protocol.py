@@ -262,11 +262,13 @@ class ProgramConnection(StreamConnection):
         def greet(result: HelloResult) -> None:
             self._connections.resumed_count += result.resumed
             if call.is_request and not self.is_gone:
-                self.session.give_token()
+                self.session.has_client_token = True
             call.succeed(result)
             self._timer = self.sessions.clock.callLater(PING_SECONDS, self._check_output)
 
-        Hello(self.sessions, self, params, self._set_session, greet, partial(self._fail, call)).run()
+        hello = Hello(self.sessions, self, params, self._set_session, greet, partial(self._fail, call))
+        hello.sends_token = call.is_request
+        hello.run()
 
     def _set_session(self, session: ProgramSession) -> None:
         self._stop_timers()  # hello cannot fail any more, even if the result takes long

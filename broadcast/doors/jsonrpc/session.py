@@ -9,7 +9,7 @@ from weakref import proxy
 
 from broadcast.core.directory import SERVER_STOPPED
 from broadcast.core.errors import NotHere
-from broadcast.core.other_nodes import ignore_outcome
+from broadcast.core.remote_listener import ignore_outcome
 from broadcast.core.rooms import call_after_barriers, fold_room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.core.session import CONNECTION_LOST
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from broadcast.core.errors import JournalError
     from broadcast.core.events import Gap, Notice, PrivateMessage, ReplayLine
     from broadcast.core.hub import Hub
+    from broadcast.core.interfaces import Callback
     from broadcast.core.membership import Member
     from broadcast.core.records import PrivateLine
     from broadcast.core.room import Room
@@ -117,8 +118,8 @@ class SessionRegistry(Protocol):
     def remove(self, session: ProgramSession) -> None:
         """Free *session*, which has left all rooms."""
 
-    def publish(self, session: ProgramSession) -> None:
-        """Tell the other nodes of *session*, so that it can go on there."""
+    def publish(self, session: ProgramSession, on_published: Callback) -> None:
+        """Tell the other nodes of *session*, so that it can go on there. Then call *on_published*."""
 
     def park(self, session: ProgramSession, on_parked: OnDirectory, reason: str = RESUMED_ELSEWHERE) -> None:
         """Give *session* up, for another node. Call *on_parked* once that has happened, or has failed.
@@ -336,7 +337,7 @@ class ProgramSession:
         """Wait for the next connection."""
         self._grace_end = self._sessions.clock.callLater(self.grace, self.end, CONNECTION_LOST)
         self._sessions.begin_waiting(self)
-        self._sessions.publish(self)
+        self.publish(lambda: None)
 
     def _stop_waiting(self) -> None:
         timer, self._grace_end = self._grace_end, None
@@ -345,10 +346,13 @@ class ProgramSession:
                 timer.cancel()
             self._sessions.end_waiting(self)
 
-    def give_token(self) -> None:
-        """Note that the client receives the token. From now on, it can come back, also to another node."""
-        self.has_client_token = True
-        self._sessions.publish(self)
+    def publish(self, on_published: Callback) -> None:
+        """Let the client come back to another node, too. Call *on_published* when it can do that.
+
+        It is also called if the database of the nodes is away. Until the next call, the client can come back to this
+        node only.
+        """
+        self._sessions.publish(self, on_published)
 
     # Other nodes
 

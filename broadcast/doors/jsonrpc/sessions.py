@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from broadcast.core.accounts import Account
     from broadcast.core.directory import FoundSession, OnDirectory, SharedSessions
     from broadcast.core.hub import Hub
+    from broadcast.core.interfaces import Callback
     from broadcast.core.limits import ConnectionLimiter
     from broadcast.core.membership import Member
     from broadcast.core.source import Source
@@ -143,11 +144,17 @@ class Sessions:
         """The sessions of all nodes; None if the server is alone."""
         return self.hub.other_nodes.sessions
 
-    def publish(self, session: ProgramSession) -> None:
-        """Store *session* in the directory, so that another node can resume it."""
-        if self.shared is not None:
-            token = hash_token(session.token)
-            self.shared.keep(KeptSession(session.id, token, session.attempt, session.grace, session.is_waiting))
+    def publish(self, session: ProgramSession, on_published: Callback) -> None:
+        """Store *session* in the directory, so that another node can resume it. Then call *on_published*.
+
+        It is also called if the database is away, and at once if the server is alone.
+        """
+        if self.shared is None or session.ending:
+            on_published()
+            return
+        token = hash_token(session.token)
+        kept = KeptSession(session.id, token, session.attempt, session.grace, session.is_waiting)
+        self.shared.keep(kept, lambda _error: on_published())
 
     def park(self, session: ProgramSession, on_parked: OnDirectory, reason: str = RESUMED_ELSEWHERE) -> None:
         """Park *session*, so that another node can claim it. Call *on_parked* with the result. Log the *reason*."""

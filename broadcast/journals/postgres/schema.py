@@ -101,6 +101,7 @@ CREATE TABLE members (
     away boolean NOT NULL DEFAULT false, away_reason text NOT NULL DEFAULT '', PRIMARY KEY (room, session)
 );
 CREATE INDEX members_node ON members (node);
+CREATE INDEX members_session ON members (session);
 COMMENT ON TABLE members IS 'The people in the rooms, by the last events in the table stream.';
 COMMENT ON COLUMN members.room IS 'The id of the room.';
 COMMENT ON COLUMN members.session IS 'The session.';
@@ -279,6 +280,7 @@ LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     answer jsonb := begin_batch(p_node, p_epoch, p_batch);
     change record;
+    news jsonb := '[]';
 BEGIN
     IF answer IS NOT NULL THEN
         RETURN answer;
@@ -339,13 +341,20 @@ BEGIN
                 ON CONFLICT (room, session) DO UPDATE SET node = excluded.node, nick = excluded.nick;
             WHEN 'left' THEN
                 DELETE FROM members WHERE room = change.room AND session = change.session;
+                IF (change.e -> 6)::boolean THEN
+                    news := news || free_nick(change.session, NULL);
+                END IF;
             WHEN 'renamed' THEN
                 UPDATE members SET nick = change.e ->> 4 WHERE room = change.room AND session = change.session;
+                IF change.e ->> 3 <> change.e ->> 4 THEN
+                    news := news || free_nick(change.session, change.e ->> 3);
+                END IF;
             WHEN 'away' THEN
                 UPDATE members SET away = (change.e ->> 4)::boolean, away_reason = change.e ->> 5
                 WHERE room = change.room AND session = change.session;
         END CASE;
     END LOOP;
+    PERFORM notify_people(p_node, news);
     PERFORM pg_notify(current_schema(), left(p_node, 200) || E'\\n' ||
         CASE WHEN octet_length(p_rooms::text) < 7000 THEN array_to_string(p_rooms, E'\\n') ELSE '*' END);
     RETURN end_batch(p_node, p_batch, answer);

@@ -35,7 +35,7 @@ class Room(Talk):
         self.loop = loop
         for nick in ("Bert", "carol"):
             self.talk.handle(events.Joined("lobby", nick, f"s-{nick}"))
-        self.completer = ConversationCompleter(self.talk, self.server)
+        self.completer = ConversationCompleter(self.talk)
 
     def after(self, typed: str) -> list[str]:
         """Return what the text becomes with each completion, from what is known."""

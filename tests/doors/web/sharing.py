@@ -12,7 +12,7 @@ from broadcast.core.events import Shared
 from broadcast.core.slots import MemorySlots, Slot, Slots, UploadClock
 from broadcast.core.uploads import Uploads
 from broadcast.doors.web.uploads import files_handler
-from broadcast.files.store import FileStore
+from broadcast.files.store import ContentStore, FileStore
 from tests.doors.web.browsers import HttpClient, HttpWorld, Response, request_bytes
 from tests.files import open_slot
 from tests.files.stores import ManualWorker
@@ -27,7 +27,7 @@ BASE_URL = "http://localhost:8080/"
 class SharingWorld(HttpWorld):
     """A server whose files are in *folder*, with these *limits* in place of the defaults."""
 
-    def __init__(self, folder: Path, **limits: int | None) -> None:
+    def __init__(self, folder: Path, contents: ContentStore | None = None, **limits: int | None) -> None:
         super().__init__()
         self.folder = folder
         self.disk = ManualWorker()
@@ -36,7 +36,13 @@ class SharingWorld(HttpWorld):
         self.reports: list[str] = []
         all_limits = replace(self.hub.settings.limits, **limits)  # type: ignore[arg-type]  # all of them are numbers
         self.store = FileStore(
-            folder, self.disk, self.clock.callLater, self.wall, days=all_limits.file_days, report=self.reports.append
+            folder,
+            self.disk,
+            self.clock.callLater,
+            self.wall,
+            days=all_limits.file_days,
+            report=self.reports.append,
+            contents=contents,
         )
         self.store.start()
         secrets = count(1)
