@@ -21,6 +21,8 @@ from twisted.internet.threads import blockingCallFromThread
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from broadcast import standard_streams
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProducer, IReactorFromThreads
 
@@ -143,7 +145,7 @@ class ThreadedIO:
         while data:
             self._is_wanted.wait()
             try:
-                data = os.read(self._source, CHUNK)
+                data = standard_streams.read(self._source, CHUNK)
             except OSError as error:
                 data, self.unreadable = b"", error
             blockingCallFromThread(self._reactor, self._came, data)
@@ -154,7 +156,7 @@ class ThreadedIO:
             while data := self._queue.get():
                 left = memoryview(data)
                 while left:
-                    left = left[os.write(self._sink, left) :]
+                    left = left[standard_streams.write(self._sink, left) :]
                 self._reactor.callFromThread(self._wrote, len(data))
         except OSError as error:
             failure = error
