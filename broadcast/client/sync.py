@@ -43,7 +43,6 @@ def connect(  # noqa: PLR0913 -- as in aio
     fingerprint: str = "",
     replay: int = 0,
     resume: Resume | None = None,
-    fill_gaps: bool = True,
     grace: float | None = None,
     password: str | Callable[[], str] = "",
 ) -> Iterator[Chat]:
@@ -56,7 +55,7 @@ def connect(  # noqa: PLR0913 -- as in aio
         while True:
             connection = aio.connect(
                 host, port, nick=nick, rooms=rooms, ssl=ssl, fingerprint=fingerprint, replay=replay, resume=resume,
-                fill_gaps=fill_gaps, grace=grace, password=text,
+                grace=grace, password=text,
             )  # fmt: skip
             try:
                 chat = loop.wait_for(connection.__aenter__())

@@ -509,7 +509,7 @@ class TlsFactory(Factory):
         self.clock = clock
         self.connection_limiter = connection_limiter
         self.pacer = pacer
-        self.socket_of: Callable[[StreamTransport], socket.socket | None] = partial(direct_socket, clock)
+        self.socket_of: Callable[[StreamTransport], socket.socket | None] = direct_socket
         """Returns the socket of a TCP connection to which ciphertext is sent directly; None if there is none."""
         self.rejection_log = RejectionLog(clock)
         self.handshaking: set[TlsConnection] = set()

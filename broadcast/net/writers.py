@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-from twisted.internet.interfaces import IPullProducer, IPushProducer, IReactorFDSet, ISSLTransport
+from twisted.internet.interfaces import IPullProducer, IPushProducer, ISSLTransport
 from twisted.internet.tcp import Connection
 from zope.interface import implementer
 
@@ -268,16 +268,16 @@ def writer_for(reactor: IReactorTime, transport: StreamTransport, linger: float 
     """
     if isinstance(transport, DirectTransport):
         return SocketWriter(transport, reactor, transport, linger)
-    handle = direct_socket(reactor, transport)
+    handle = direct_socket(transport)
     if handle is not None:
         return SocketWriter(transport, reactor, handle, linger)
     return TransportWriter(transport, reactor, linger)
 
 
-def direct_socket(reactor: IReactorTime, transport: StreamTransport) -> socket.socket | None:
-    """Return the socket of *transport* to send to, None if there is none or *reactor* watches no file descriptors.
+def direct_socket(transport: StreamTransport) -> socket.socket | None:
+    """Return the socket of *transport* to send to, None if there is none.
 
-    The socket is set to send small pieces at once.
+    The socket is set to send small pieces at once, and not to block.
     """
     handle = getattr(transport, "getHandle", lambda: None)()
     if not isinstance(handle, socket.socket):
@@ -287,7 +287,8 @@ def direct_socket(reactor: IReactorTime, transport: StreamTransport) -> socket.s
         # does so after up to 40 ms.
         with suppress(OSError):  # macOS raises it if the connection was reset meanwhile
             handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return handle if IReactorFDSet.providedBy(reactor) else None
+    handle.setblocking(False)  # Windows' reactor leaves it blocking
+    return handle
 
 
 def peek_byte(transport: StreamTransport) -> bytes:

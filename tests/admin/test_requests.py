@@ -154,6 +154,16 @@ def test_a_server_without_a_socket_is_reported(run: Run, used_folder: Path, monk
     assert run("remove", "ann", data=used_folder) == (3, "", error)
 
 
+def test_a_system_without_unix_sockets_is_named_if_a_server_runs(
+    run: Run, folder: Path, used_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "START_SECONDS", 0)
+    monkeypatch.setattr(requests, "UNIX_FAMILY", None)
+    why = "this system has no unix sockets; stop it, run this command, and start it again"
+    error = f"broadcast-admin: a server has {used_folder} open, but does not answer: {why}\n"
+    assert run("remove", "ann", data=used_folder) == (3, "", error)
+
+
 def test_a_path_that_is_too_long_for_a_socket_is_named_if_a_server_runs(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from broadcast.core.errors import RejectedError
 from broadcast.core.records import AccountRecord, SaveAccount
 from broadcast.core.session import MAX_REJECTED_NICKS
 from broadcast.core.settings import Settings
+from broadcast.server.fresh_start import LAST_LINE
 from tests.cluster.nodes import Cluster, Node, register
 from tests.harness import PASSWORD, Person
 
@@ -657,9 +658,7 @@ def test_removed_server_ends_its_visits_although_it_has_read_that_its_people_hav
     assert len(here.hub.lobby.members) == 3
     cluster.kill(here)
     cluster.start_anew(here)
-    assert ann.lines() == [
-        " * This server was cut off from the other ones. Connect again: what you say now is not kept."
-    ]
+    assert ann.lines() == [" * This server starts anew. Connect again: what you say now is not kept."]
     assert cluster.people() == [{"bob"}] * 2
 
 
@@ -699,11 +698,11 @@ def test_server_that_others_have_removed_starts_anew_without_residue(
     cluster.start_anew(here)
     assert ann.lines() == [
         "-> Error: not kept: the others have removed this server",
-        " * This server was cut off from the other ones. Connect again: what you say now is not kept.",
+        " * This server starts anew. Connect again: what you say now is not kept.",
     ]
     assert late.response(hello)["error"]["data"] == {"reason": "busy", "retry": 2}
     (goodbye,) = [each["params"] for each in program.read() if each.get("method") == "goodbye"]
-    assert goodbye["reconnect"]
+    assert (goodbye["reconnect"], goodbye["reason"]) == (True, LAST_LINE)
     assert program.is_closed()
     assert (set(here.hub.rooms), [*here.hub.lobby.members], here.hub.backlog.events) == (
         {"lobby"},

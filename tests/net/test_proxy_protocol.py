@@ -16,7 +16,6 @@ from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableProtocol,
     IProtocolFactory,
-    IReactorFDSet,
     ISSLTransport,
     IStreamServerEndpoint,
 )
@@ -24,7 +23,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
-from zope.interface import alsoProvides, directlyProvides
+from zope.interface import alsoProvides
 from zope.interface.verify import verifyObject
 
 from broadcast.core.limits import ConnectionLimiter, Limits
@@ -273,7 +272,6 @@ def test_plain_socket_behind_a_proxy_is_written_directly() -> None:
             self.socket = tcp_socket(self.transport)
 
     reactor = Clock()
-    directlyProvides(reactor, IReactorFDSet)
     wrapped = WriterProtocol()
     factory = ProxiedFactory(cast(IProtocolFactory, FakeFactory(wrapped)), reactor, ConnectionLimiter(LIMITS))
     protocol = cast(ProxiedProtocol, factory.buildProtocol(PROXY))

@@ -14,12 +14,11 @@ import stat
 import sys
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
 from contextlib import suppress
 from functools import partial
-from threading import Thread
 from typing import TYPE_CHECKING, Final
 
+from broadcast import standard_streams
 from broadcast.client.address import UNIX
 from broadcast.client.batch.line_protocol import EMPTY_LINE_ENDS, PASSWORD, EchoFilter, Kind, Reader
 from broadcast.client.certificates import CertificateError
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
     from broadcast.client.streams import Stream
 
 CHUNK: Final = 65536
-CONNECT_SECONDS: Final = 30.0
 PROMPT_SECONDS: Final = 30.0
 """The time limit of a server to ask for a nickname, and then to accept or refuse it."""
 KEEPALIVE: Final = (60, 15, 4)
@@ -195,12 +193,16 @@ class Visit:
 
 
 def run(options: Options) -> tuple[int, str]:
-    """Connect the standard input and output to the server until both have ended. Return the exit status and why."""
+    """Connect the standard input and output to the server. Return the exit status and why.
+
+    A thread may still wait for the input.
+    """
     for number, status in ((signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)):
         # A shell lets a background process of a script ignore SIGINT. It must go on to do so.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, partial(_exit, status))
-    return asyncio.run(_run(options, read_password(options), known_keys(options)))
+    # asyncio.run would wait for the thread that reads the input.
+    return asyncio.new_event_loop().run_until_complete(_run(options, read_password(options), known_keys(options)))
 
 
 def _exit(status: int, _number: int, _frame: object) -> None:
@@ -211,8 +213,7 @@ def _exit(status: int, _number: int, _frame: object) -> None:
 async def _run(options: Options, password: str, known: tuple[str, ...]) -> tuple[int, str]:
     trust = Trust(options.host, known) if options.tls else None
     try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            reader, writer = await open_stream(options.host, options.port, trust)
+        reader, writer = await open_stream(options.host, options.port, trust)
     except CertificateError as error:
         return UNTRUSTED, " ".join(refusal(error, options))
     except OSError as error:
@@ -243,10 +244,10 @@ async def _receive(visit: Visit, stream: Stream) -> tuple[int, str]:
     reader, writer = stream
     clean = Cleaner(sys.stdout.encoding if sys.stdout else "utf-8").clean if os.isatty(1) else bytes
     remove_echo = EchoFilter().remove
-    is_reading = False
+    sending: asyncio.Future[None] | None = None
     while not visit.is_over:
         try:
-            async with asyncio.timeout(None if is_reading else PROMPT_SECONDS):
+            async with asyncio.timeout(None if sending else PROMPT_SECONDS):
                 data = await reader.read(CHUNK)
         except TimeoutError:
             return visit.give_up()
@@ -260,9 +261,8 @@ async def _receive(visit: Visit, stream: Stream) -> tuple[int, str]:
         except OSError as error:
             return unwritten(error)
         visit.receive(data)
-        if visit.is_ready and not is_reading:
-            is_reading = True
-            Thread(target=_read, args=(visit, writer, asyncio.get_running_loop()), daemon=True).start()
+        if visit.is_ready and sending is None:
+            sending = asyncio.ensure_future(_send_input(visit, writer))
     return visit.end("")
 
 
@@ -270,36 +270,28 @@ def _write(data: bytes) -> None:
     """Write to the standard output. Another program may have left it so that writes do not wait."""
     while data:
         try:
-            data = data[os.write(1, data) :]
+            data = data[standard_streams.write(1, data) :]
         except BlockingIOError:
             select.select([], [1], [])
 
 
-def _read(visit: Visit, writer: asyncio.StreamWriter, loop: asyncio.AbstractEventLoop) -> None:
-    """Send the standard input, as fast as the server takes it. This runs in a thread, because it waits."""
-
-    async def take(data: bytes, failure: OSError | None) -> None:
-        if failure is not None:
-            visit.finish(*unread(failure))
+async def _send_input(visit: Visit, writer: asyncio.StreamWriter) -> None:
+    """Send the standard input, as fast as the server takes it."""
+    data = b"-"
+    while data:
+        try:
+            data = await asyncio.to_thread(_read)
+        except OSError as error:
+            visit.finish(*unread(error))
+            data = b""
         visit.send_input(data)
         with suppress(OSError):  # the end of the connection has its own reason
             await writer.drain()
 
-    def call(data: bytes, failure: OSError | None = None) -> None:
-        asyncio.run_coroutine_threadsafe(take(data, failure), loop).result()
 
-    with suppress(CancelledError, RuntimeError):  # the loop has ended
-        try:
-            while data := _read_chunk():
-                call(data)
-            call(b"")
-        except OSError as error:
-            call(b"", error)
-
-
-def _read_chunk() -> bytes:
+def _read() -> bytes:
     while True:
         try:
-            return os.read(0, CHUNK)
+            return standard_streams.read(0, CHUNK)
         except BlockingIOError:
             select.select([0], [], [])

@@ -7,7 +7,7 @@
     │   └── Untrusted           the certificate of the server is not trusted; nothing was sent on this connection
     ├── Ended                   the session is over, and no attempt to come back follows
     ├── UploadFailed            a file cannot be read, or its bytes did not reach the server
-    ├── Unconfirmed             a lost connection hides whether a private message or a topic has reached the server
+    ├── Unconfirmed             a lost connection hides whether a request has reached the server, which is not repeated
     └── Rejected                the server has answered with an error; nothing has happened
         ├── NotStored           the journal could not store the line: try again later
         ├── NickRejected        the nickname cannot be had
@@ -66,7 +66,10 @@ class UploadFailed(ChatError):
 
 
 class Unconfirmed(ChatError):
-    """A lost connection hides whether a private message was delivered, or a topic was set. It is not sent again."""
+    """A lost connection hides whether a private message was delivered, or a topic or the account changed.
+
+    The request is not sent again.
+    """
 
 
 class Rejected(ChatError):

@@ -37,12 +37,6 @@ class Delivered(msgspec.Struct, frozen=True):
     kept: bool = False
 
 
-class Nickname(msgspec.Struct, frozen=True):
-    """The own nickname, in the server's spelling."""
-
-    nick: str
-
-
 class Person(msgspec.Struct, frozen=True):
     """A person in a room. *away* is a reason or None; *idle* is in seconds."""
 
@@ -177,10 +171,14 @@ def _request(method: str, result: Any) -> Callable[[type[T]], type[T]]:  # noqa:
 
 
 class _SecretRequest(Request[R], Generic[R], frozen=True, omit_defaults=True):
-    """A request with a password, which its ``repr`` does not show."""
+    """A request that may have a password, which its ``repr`` does not show."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
+
+
+class AccountRequest(_SecretRequest[R], Generic[R], frozen=True, omit_defaults=True):
+    """A request that changes the account of the session."""
 
 
 @_request("hello", Welcome)
@@ -279,22 +277,22 @@ class Topic(Request[Nothing], frozen=True):
     text: str | None
 
 
-@_request("nick", Nickname)
-class Nick(Request[Nickname], frozen=True):
+@_request("nick", Account)
+class Nick(Request[Account], frozen=True):
     """Change the own nickname."""
 
     nick: str
 
 
 @_request("register", Account)
-class Register(_SecretRequest[Account], frozen=True):
+class Register(AccountRequest[Account], frozen=True):
     """Register the own nickname, and log in."""
 
     password: str
 
 
 @_request("login", Account)
-class Login(_SecretRequest[Account], frozen=True):
+class Login(AccountRequest[Account], frozen=True):
     """Log in, and take the registered nickname *nick*, by default the own one."""
 
     password: str
@@ -307,12 +305,12 @@ class Oidc(Request[Nothing], frozen=True):
 
 
 @_request("logout", Account)
-class Logout(Request[Account], frozen=True):
+class Logout(AccountRequest[Account], frozen=True):
     """Log out, and get another nickname."""
 
 
 @_request("set_password", Nothing)
-class SetPassword(_SecretRequest[Nothing], frozen=True):
+class SetPassword(AccountRequest[Nothing], frozen=True):
     """Change the password. All other sessions of the account end."""
 
     old: str
@@ -320,7 +318,7 @@ class SetPassword(_SecretRequest[Nothing], frozen=True):
 
 
 @_request("drop", Account)
-class Drop(_SecretRequest[Account], frozen=True):
+class Drop(AccountRequest[Account], frozen=True):
     """Delete the account."""
 
     password: str

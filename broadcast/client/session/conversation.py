@@ -79,10 +79,7 @@ class Conversation(Talk):
         self._make_uid = make_uid
         self._now = now
         self._on_end = on_end
-        self._take_answer: Callable[[str], None] = self._take_nick
-        self._on_nick: Callable[[str], None] = lambda _nick: None
-        self._dialogue = Dialogue(())
-        self._on_passwords: Callable[[Sequence[str]], None] = lambda _passwords: None
+        self._take_answer: Callable[[str], None] = lambda _answer: None
         self._last_password = ""
         self._passwords = "safe"
         """Whether a password is safe on its way: see ``requests.Welcome.passwords``."""
@@ -170,20 +167,15 @@ class Conversation(Talk):
 
     def ask_nick(self, question: Question, why: str, answer: Callable[[str], None]) -> None:
         """Ask the user for a nickname, and call *answer* with it. *why* is the reason why the last one was refused."""
-        if self.state is State.LEAVING:
-            self.ended(None)
+        if self._has_left():
             return
         if why:
             self.add(self.current, Problem(why))
-        self.question = question
-        self._take_answer = self._take_nick
-        self._on_nick = answer
-        self._set_state(State.ASKING)
+        self._ask(question, partial(self._take_nick, answer))
 
     def ask_password(self, refusal: errors.Rejected, answer: Callable[[str], None]) -> None:
         """Ask for a password after a *refusal*, and call *answer* with it: empty if the user wants another nickname."""
-        if self.state is State.LEAVING:
-            self.ended(None)
+        if self._has_left():
             return
         why = Notice if isinstance(refusal, errors.PasswordNeeded) else Problem
         self.add(self.current, why(f"{_sentence(refusal)} {NICKNAME_HINT}"))
@@ -193,8 +185,7 @@ class Conversation(Talk):
 
     def ask_trust(self, introduction: Sequence[str], answer: Callable[[bool], None]) -> None:
         """Ask the user whether to trust the key of the server, and call *answer* with the decision."""
-        if self.state is State.LEAVING:
-            self.ended(None)
+        if self._has_left():
             return
         self.add(self.current, *map(Notice, introduction))
 
@@ -207,9 +198,18 @@ class Conversation(Talk):
             self._set_state(State.CONNECTING)
             answer(word == "yes")
 
-        self.question = Question(prompt="Trust this key? (yes or no)")
-        self._take_answer = take
+        self._ask(Question(prompt="Trust this key? (yes or no)"), take)
+
+    def _ask(self, question: Question, take: Callable[[str], None]) -> None:
+        """Ask before there is a connection, and call *take* with the next submitted line."""
+        self.question, self._take_answer = question, take
         self._set_state(State.ASKING)
+
+    def _has_left(self) -> bool:
+        """End the conversation, and return True, if the user has wanted to leave meanwhile."""
+        if self.state is State.LEAVING:
+            self.ended(None)
+        return self.state is State.ENDED
 
     def connected(self, welcome: requests.Welcome) -> None:
         """Continue after the server's answer to ``hello``: at first, and before each ``Reconnected``."""
@@ -344,39 +344,31 @@ class Conversation(Talk):
 
     def _ask_passwords(self, prompts: Sequence[str], done: Callable[[Sequence[str]], None]) -> None:
         """Ask for passwords, and call *done* with them, or with none if the user enters an empty line."""
-        self._dialogue = Dialogue(prompts)
-        self._on_passwords = done
-        self._take_answer = self._take_password
-        self.question = self._dialogue.question
+        dialogue = Dialogue(prompts)
+        self.question, self._take_answer = dialogue.question, partial(self._take_password, dialogue, done)
         self.front.update()
 
-    def _take_password(self, answer: str) -> None:
-        if self._dialogue.doubt(answer):
-            self.add(self.current, Problem(f"{COMMAND} {self._end_hint}"))
-        elif answer:
+    def _take_password(self, dialogue: Dialogue, done: Callable[[Sequence[str]], None], answer: str) -> None:
+        problem = dialogue.take(answer)
+        if answer and problem != COMMAND:
             self._last_password = answer
-            if problem := self._dialogue.take(answer):
-                self.add(self.current, Problem(f"{problem} {self._end_hint}"))
-        else:
-            self._dialogue = Dialogue(())
-        self.question = self._dialogue.question
+        if problem:
+            hint = NICKNAME_HINT if self.state is State.ASKING else END_HINT
+            self.add(self.current, Problem(f"{problem} {hint}"))
+        self.question = dialogue.question
         if self.question is None:
             if self.state is State.ASKING:
                 self._set_state(State.CONNECTING)
-            self._on_passwords(self._dialogue.answers)
+            done(dialogue.answers)
 
-    @property
-    def _end_hint(self) -> str:
-        return NICKNAME_HINT if self.state is State.ASKING else END_HINT
-
-    def _take_nick(self, nick: str) -> None:
+    def _take_nick(self, answer: Callable[[str], None], nick: str) -> None:
         if nick.casefold() in commands.QUIT_WORDS:
             self.leave()
         elif nick:
             self.question = None
             self.nick = nick
             self._set_state(State.CONNECTING)
-            self._on_nick(nick)
+            answer(nick)
 
     def _send(self, item: Item) -> None:
         item.start(self)

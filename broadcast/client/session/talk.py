@@ -156,7 +156,7 @@ class Talk:
             upload.sent, upload.size = sent, size
             self.front.update()
 
-        def ended(error: ChatError | None) -> None:
+        def ended(_shared: object, error: ChatError | None) -> None:
             if isinstance(error, Ended):
                 return  # the end of the conversation follows
             self.uploads.remove(upload)

@@ -15,23 +15,9 @@ from broadcast.client.terminal import links
 from broadcast.client.text import printable, sign
 
 PALETTE: Final = (
-    "#d75f00",
-    "#af5f00",
-    "#878700",
-    "#5f8700",
-    "#008700",
-    "#00875f",
-    "#008787",
-    "#0087af",
-    "#0087d7",
-    "#5f5fff",
-    "#875fff",
-    "#af5fd7",
-    "#d700d7",
-    "#d7005f",
-    "#d75f87",
-    "#875faf",
-)
+    "#d75f00", "#af5f00", "#878700", "#5f8700", "#008700", "#00875f", "#008787", "#0087af",
+    "#0087d7", "#5f5fff", "#875fff", "#af5fd7", "#d700d7", "#d7005f", "#d75f87", "#875faf",
+)  # fmt: skip
 """Sixteen of the 256 colours that terminals share. Against both black and white each has a contrast of at least 3.5
 to 1, where WCAG 2.2 (1.4.11) asks for 3; ``tests/client/terminal/test_colors.py`` computes it. Red is for errors."""
 STYLES: Final[Mapping[str, str]] = {

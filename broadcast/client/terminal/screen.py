@@ -101,9 +101,7 @@ class Screen:
         self._encoding = renderer.encoding
         self._alerts = Alerts(conversation.choices, time.monotonic, renderer.encoding)
         self._leaves_until = 0.0
-        """The time until which another Ctrl-C leaves, unless another key is pressed before."""
-        self._armed_until = 0.0
-        """The same before the current key was pressed."""
+        """The time until which another Ctrl-C leaves."""
         self.editor = Editor(conversation, completer, history, self._search, self._prompt)
         self.app = Bottom(
             output,
@@ -114,7 +112,6 @@ class Screen:
             input=source,
         )
         self.app.ttimeoutlen = ESCAPE_SECONDS
-        self.app.key_processor.before_key_press += self._disarm
         self._pager = Pager(self.app, conversation, renderer, has_alternate_screen=has_alternate_screen)
         self.app.key_bindings = merge_key_bindings(
             [self.editor.key_bindings, self._bindings(), self._pager.bindings(self.editor)]
@@ -273,14 +270,8 @@ class Screen:
         keys.add("pagedown", filter=is_typing)(lambda _event: None)
         return keys
 
-    def _disarm(self, _keys: object) -> None:
-        """Forget a first Ctrl-C, because a key is pressed. The second Ctrl-C reads ``_armed_until``."""
-        self._armed_until, self._leaves_until = self._leaves_until, 0.0
-        if self._armed_until:
-            self.app.invalidate()
-
     def _leave_at_second(self) -> None:
-        if self._armed_until > self._now() or self._conversation.state is State.LEAVING:
+        if self._leaves_until > self._now() or self._conversation.state is State.LEAVING:
             self._conversation.leave()
         elif not self._conversation.cancel():
             self._leaves_until = self._now() + LEAVE_SECONDS

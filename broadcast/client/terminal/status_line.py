@@ -19,6 +19,8 @@ SLOW_SECONDS: Final = 1.0
 SILENCE_SECONDS: Final = 3.0
 """The least silence of the server that is shown."""
 LONGEST_NAME: Final = 24
+CUT_NAME: Final = 4
+"""The columns of a name in a line of views that is too long."""
 
 
 def shorten(text: str, columns: int, end: str = "…") -> str:
@@ -84,31 +86,29 @@ def views_row(views: Sequence[View], current: View, columns: int, encoding: str 
     """Return the line of views in at most *columns* - 1 columns, or nothing if there is only one view.
 
     If it is too long, only the current view and those with something new have names. If this is not enough, the others
-    are left out, then all names.
+    are left out, and then the names are cut.
     """
     if len(views) < 2:
         return []
     important = [view for view in views if view is current or view.unread]
-    labels: list[tuple[View, str]] = []
-    attempts: list[tuple[Sequence[View], Sequence[View]]] = [
-        (views, views), (views, important), (important, important), (important, ()),
-    ]  # fmt: skip
-    for shown, named in attempts:
-        numbered = [(number, view) for number, view in enumerate(views, 1) if view in shown]
-        labels = [(view, _label(number, view, encoding, has_name=view in named)) for number, view in numbered]
-        if sum(2 + width(label) for _, label in labels) <= columns:
+    shown: list[tuple[View, str]] = []
+    for wanted, named, length in (
+        (views, views, columns), (views, important, columns), (important, important, columns),
+        (important, important, CUT_NAME), (important, [current], CUT_NAME),
+    ):  # fmt: skip
+        numbered = [(number, view) for number, view in enumerate(views, 1) if view in wanted]
+        shown = [(view, _label(number, view, length * (view in named), encoding)) for number, view in numbered]
+        if sum(2 + width(label) for _, label in shown) <= columns:
             break
     pieces: StyleAndTextTuples = []
-    for view, label in labels:
+    for view, label in shown:
         style = "class:views.current" if view is current else "class:views.unread" if view.unread else "class:views"
-        pieces += [
-            ("class:views", "  " if pieces else " "),
-            (style, label),
-        ]
+        pieces += [("class:views", "  " if pieces else " "), (style, label)]
     return pieces
 
 
-def _label(number: int, view: View, encoding: str, *, has_name: bool) -> str:
-    name = f" {printable(view.title, encoding)}" if has_name else ""
+def _label(number: int, view: View, columns: int, encoding: str) -> str:
+    """Return the text for a view. Its name has at most *columns* columns; with 0 columns, it is left out."""
+    name = shorten(printable(view.title, encoding), columns, sign("…", encoding, "~"))
     unread = f" ({view.unread}{'!' if view.is_urgent else ''})" if view.unread else ""
-    return f"{number}{name}{unread}"
+    return f"{number}{name and ' '}{name}{unread}"

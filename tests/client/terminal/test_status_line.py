@@ -97,4 +97,6 @@ def test_only_the_current_view_and_those_with_news_have_names_where_the_line_is_
     assert row(some, 3, columns=40) == " 1  2 kitchen (3)  3  4 attic"
     assert row(some, 3, columns=30) == " 1  2 kitchen (3)  3  4 attic"
     assert row(some, 3, columns=29) == " 2 kitchen (3)  4 attic"
-    assert row(some, 3, columns=20) == " 2 (3)  4"
+    assert row(some, 3, columns=22) == " 2 kit… (3)  4 att…"
+    assert row(some, 3, columns=22, encoding="ascii") == " 2 kit~ (3)  4 att~"
+    assert row(some, 3, columns=16) == " 2 (3)  4 att…"
