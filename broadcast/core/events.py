@@ -179,7 +179,7 @@ class Announced:
     is_local: bool = False
     """Whether people on other nodes do not receive it."""
     decisions: tuple[LastingDecision, ...] = ()
-    """What it announces. A node that receives the text has carried that out, so nobody can act against it."""
+    """The decisions that it announces. A node carries them out before it delivers the text."""
 
 
 @dataclass(frozen=True, slots=True)
