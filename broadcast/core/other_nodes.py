@@ -191,14 +191,16 @@ class OtherNodes:
 
     def take_in(self, room: str, events: Iterable[Event]) -> None:
         """Take over what *events* of other nodes, which will be in delivery in *room*, say about people."""
+        moderation = self._hub.moderation
         for event in events:
-            if isinstance(event, Announced):
-                for decision in event.decisions:
-                    self._hub.moderation.carry_out(decision)
-            elif isinstance(event, Joined | Left):
+            if isinstance(event, STORED):
+                if moderation.is_active:
+                    self.note_recent(room, (event,))
+            elif isinstance(event, (Joined, Left)):
                 self._lose_session(event.session)
-            elif isinstance(event, STORED):
-                self.note_recent(room, (event,))
+            elif isinstance(event, Announced):
+                for decision in event.decisions:
+                    moderation.carry_out(decision)
 
     def _lose_session(self, session: int) -> None:
         """If *session* is one of this node, note that it is on another one, which has just let it join or leave a room.

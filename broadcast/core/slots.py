@@ -72,7 +72,7 @@ class FilePlan(NamedTuple):
     """The identifier that the program has chosen for the event; empty if there is none."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Slot:
     """The permission to upload one file to the room *room*, by the session *session*.
 

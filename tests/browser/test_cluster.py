@@ -128,6 +128,10 @@ def test_page_shares_files_although_its_uploads_reach_another_server(
 
 
 def servers_of(cluster: Cluster, nick: str) -> str:
-    """Return the name of the server to which *nick* is connected."""
-    names = [node.name for node in cluster.nodes if f" {nick} joined from " in node.output()]
-    return names[-1]
+    """Return the name of the server to which *nick* is connected, once its log has the line."""
+
+    def names() -> list[str]:
+        return [node.name for node in cluster.nodes if f" {nick} joined from " in node.output()]
+
+    wait_until(lambda: bool(names()), lambda: f"no server has logged that {nick} joined")
+    return names()[-1]

@@ -108,15 +108,14 @@ class UploadDoor:
             if upload.is_finishing:
                 respond_text(reply, 409, "All bytes of the file are here already.", (_offset(received),))
                 return
-            self._drop(slot, "the upload was started again.")
+            self._drop(slot.file_id, "the upload was started again.")
         name = request.path.removeprefix("/files/")
         # Of a link whose client does not know the size, the end of the body is the end of the file.
         reserved = self.uploads.max_bytes if size is None else size
-        put = _Put(request, reply, first, reserved, has_size=size is not None)
+        on_begun = partial(self._begin, slot, _Put(request, reply, first, reserved, has_size=size is not None))
+        on_end = partial(self._drop, slot.file_id)
         try:
-            self.uploads.begin(
-                slot, reserved, request.source.address, partial(self._begin, slot, put), partial(self._drop, slot), name
-            )
+            self.uploads.begin(slot, reserved, request.source.address, on_begun, on_end, name)
         except FileRejected as error:
             refuse(reply, error)
 
@@ -143,9 +142,9 @@ class UploadDoor:
         self._receivers[key] = receiver = _Receiver(self, slot, upload, put)
         receiver.start()
 
-    def _drop(self, slot: Slot, reason: str) -> None:
-        """Remove the bytes of *slot*, and tell its client the *reason*."""
-        upload, receiver = self._begun.pop(slot.file_id, None), self._receivers.pop(slot.file_id, None)
+    def _drop(self, file_id: str, reason: str) -> None:
+        """Remove the bytes of the upload of *file_id*, and tell its client the *reason*."""
+        upload, receiver = self._begun.pop(file_id, None), self._receivers.pop(file_id, None)
         if receiver is not None:
             receiver.fail(FileRejected(reason, "upload-ended"))
         if upload is not None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import sha256
 from typing import Any, Literal
+from weakref import WeakValueDictionary
 
 from broadcast.core.errors import Busy, RejectedError
 from broadcast.core.file_names import clean_file_name
@@ -39,11 +40,11 @@ class PostgresSlots:
     def __init__(self, add: AddChange, limits: Limits) -> None:
         self._add = add
         self._limits = limits
-        self._begun: dict[str, Slot] = {}
-        """The slots whose uploads have begun at this server, by the ids of the files."""
+        self._begun: WeakValueDictionary[str, Slot] = WeakValueDictionary()
+        """The slots of the uploads that this server receives, by the ids of the files."""
 
     def __len__(self) -> int:
-        """Return the number of uploads that this server receives, or has received a part of."""
+        """Return the number of uploads that this server receives."""
         return len(self._begun)
 
     def open(self, slot: Slot, on_open: OnSlot) -> None:
