@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -288,7 +289,7 @@ def test_first_byte_is_seen_and_remains_to_be_read(sockets: tuple[socket.socket,
 def test_connection_that_is_reset_before_the_first_byte_is_aborted() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
         accepted, _address = server.accept()
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if os.name == "nt" else "ii", 1, 0))
     with accepted:
         transport = Accepted(accepted)
         select([accepted], [], [])
