@@ -34,8 +34,9 @@ from broadcast.core.interfaces import View
 from broadcast.core.limits import SERVER_FULL
 from broadcast.core.sanitize import sanitize
 from broadcast.core.settings import Settings
+from broadcast.core.slots import MemorySlots, Slots, UploadClock
 from broadcast.core.stats import CommitStats
-from broadcast.core.uploads import UploadClock, Uploads
+from broadcast.core.uploads import Uploads
 from broadcast.delivery.dispatcher import Dispatcher
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.replay_buffer import ReplayBuffer
@@ -160,7 +161,7 @@ def makeService(options: Options) -> Server:
         if web is not None and config.oidc is not None:
             _offer_login(config.oidc, web, hub)
         entrances = _make_entrances(config, reactor, connections, hub, factory, web, certificate)
-        files = None if web is None else _make_file_store(config, web, hub, reactor)
+        files = None if web is None else _make_file_store(config, web, hub, reactor, storage.directory)
         monitor = None
         if config.metrics is not None:
             monitor = _make_monitor(reactor, config.metrics, connections, hub, dispatcher, storage)
@@ -384,10 +385,11 @@ def _make_file_store(
     web: WebDoor,
     hub: Hub,
     reactor: Any,  # noqa: ANN401 - as in makeService
+    directory: Directory | None,
 ) -> FileStore | None:
     """Let people share files. Return None if the server takes no files.
 
-    They are stored in the data folder, or in the database. Then only unfinished uploads are in the folder.
+    They are stored in the data folder, or in the database. With a *directory*, its slots are those of all servers.
     """
     limits = config.limits
     if config.data is None or not limits.files_total:
@@ -402,8 +404,11 @@ def _make_file_store(
     threads = WorkerThreads(reactor.callFromThread, "files", FILE_THREADS)
     folder, days = config.data / FILES_FOLDER, limits.file_days
     store = FileStore(folder, threads, reactor.callLater, time, days=days, report=_log_file_fault, contents=contents)
-    clock = UploadClock(monotonic, time, reactor.callLater)
-    uploads = Uploads(hub.rooms, hub.moderation, store, limits, clock, partial(secrets.token_urlsafe, TOKEN_BYTES))
+    slots: Slots = MemorySlots(store, limits, UploadClock(monotonic, time, reactor.callLater))
+    if directory is not None:
+        slots = directory.make_slots(limits)
+    make_token = partial(secrets.token_urlsafe, TOKEN_BYTES)
+    uploads = Uploads(hub.rooms, hub.people, hub.moderation, store, slots, limits, time, make_token)
     hub.uploads = uploads
 
     def set_addresses() -> None:

@@ -25,6 +25,9 @@ from tests.real.programs import Programs
 hypothesis.settings.register_profile("broadcast", deadline=None, derandomize=not os.environ.get("BROADCAST_LONG"))
 hypothesis.settings.load_profile("broadcast")
 
+WAITING = ("soak", "benchmarks", "real", "browser", "faults")
+"""The folders with the tests that wait for processes and clocks, the slowest first."""
+
 COVER_CORE = ("cluster", "core", "doors/jsonrpc", "scenarios")
 """The folders with the tests that execute each line and each branch of the core."""
 
@@ -101,13 +104,15 @@ def pytest_collection(session: pytest.Session) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark each test that uses a PostgreSQL server, and measure no coverage where it would only double a test's time.
 
-    Tests that wait for a long time come first. At the end of the run, all workers but one would wait for them.
+    Tests that wait for a long time come first, and xdist gives each worker a few at a time. The others then fill the
+    processors until the end, where all workers but one would wait for a slow test otherwise.
 
     A test with random examples executes the same lines many times. The scenarios execute the same lines of the core
     over each kind of writer. If only the core is measured, the tests of other packages add nothing to these tests.
     """
     tests = Path(__file__).parent
-    items.sort(key=lambda item: "test_cluster_" not in item.path.name and item.path.parent.name != "soak")
+    order = {tests / folder: number for number, folder in enumerate(WAITING)}
+    items.sort(key=lambda item: order.get(item.path.parent, len(WAITING)))
     measures_core = config.getoption("cov_source", None) == ["broadcast.core"]
     for item in items:
         if "postgres" in getattr(item, "fixturenames", ()):

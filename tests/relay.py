@@ -27,9 +27,9 @@ class Relay:
         self._tasks: dict[asyncio.Task[None], int] = {}
         """The connections, and the ports of their servers."""
 
-    async def listen(self) -> None:
-        """Begin, on any free port."""
-        self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+    async def listen(self, port: int = 0) -> None:
+        """Begin on *port*, or on any free one."""
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", port)
         self.port: int = self._server.sockets[0].getsockname()[1]
 
     def choose_target(self) -> int:

@@ -36,7 +36,7 @@ from broadcast.core.hub import TAKEN_OVER
 from broadcast.core.interfaces import OpenedRoom
 from broadcast.core.limits import DEFAULTS
 from broadcast.core.settings import Settings
-from broadcast.core.uploads import Slot
+from broadcast.core.slots import Slot
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.replay_buffer import ReplayBuffer
 from broadcast.doors.jsonrpc.accounts import account_name
@@ -54,7 +54,7 @@ from tests.doors.web.websockets import (
     frame,
     text,
 )
-from tests.files import StoredFile, archive_of, take_files
+from tests.files import StoredFile, archive_of, begin, ignore_end, open_slot, take_files
 from tests.harness import Person, World, logged
 from tests.program_client import PASSWORD, ROOMS, UNKNOWN, Line, Link, Params, Program, Sent
 from tests.test_model import REPLAY_BUFFER, SMALL_LIMITS, spoken
@@ -410,8 +410,9 @@ class Model(RuleBasedStateMachine):
         member, name = data.draw(st.sampled_from(sessions), label="session")
         room, word = self.world.hub.rooms[name], self.word()
         with suppress(FileRejected):
-            slot = self.world.hub.require_uploads().open_slot(member, room, word, 5, uid=f"f-{word}" if uid else "")
-            slot.begin(5, None, lambda _reason: None)
+            uploads = self.world.hub.require_uploads()
+            slot = open_slot(uploads, member, room, word, 5, uid=f"f-{word}" if uid else "")
+            begin(uploads, slot, 5, None, ignore_end)
             self.slots.append(slot)
 
     @precondition(lambda self: self.slots)
@@ -427,7 +428,7 @@ class Model(RuleBasedStateMachine):
             if isinstance(result, Shared):
                 self.shared.append(result.file)
 
-        slot.complete(file, take)
+        self.world.hub.require_uploads().complete(slot, file, take)
 
     @rule_for(online, back=st.integers(1, 4))
     def say_again(self, program: Program, back: int) -> None:

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Final
 
-PACKAGES: Final = ("msgspec", "prompt_toolkit", "twisted")
-"""Packages that the client needs in one of its ways."""
+PACKAGES: Final = ("msgspec", "prompt_toolkit")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +31,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status, why = USAGE, str(error)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        # In a clone, the folder twisted/ makes any Python find a package of that name, but nothing in it.
         if package not in PACKAGES:
             raise
         status, why = USAGE, f"this Python has no {package}: start .venv/bin/broadcast-client, or pip install {package}"
@@ -48,27 +46,25 @@ def _find_server(name: str) -> Mapping[str, Any]:
 
 
 def _run(options: Options) -> tuple[int, str]:
-    if options.send is not None:
-        from broadcast.client.batch.send import send  # noqa: PLC0415 -- each way imports only what it needs
-
-        status, why = send(options)
-        if why:
-            _complain(why)
-        # Nothing is left to flush. The interpreter's own way out takes a tenth of the time of --send.
-        os._exit(status)
+    # Each way imports only what it needs.
     if options.upload is not None:
         from broadcast.client.batch.upload import upload  # noqa: PLC0415
 
         return upload(options)
-    if os.isatty(0) and os.isatty(1):
+    if options.send is not None:
+        from broadcast.client.batch.send import send as run  # noqa: PLC0415
+    elif os.isatty(0) and os.isatty(1):
         from broadcast.client.terminal import app  # noqa: PLC0415
 
         return app.run(options), ""
-    from twisted.internet import reactor  # noqa: PLC0415
-
-    from broadcast.client.batch import pipe  # noqa: PLC0415
-
-    return pipe.run(options, reactor)
+    else:
+        from broadcast.client.batch.pipe import run  # noqa: PLC0415
+    status, why = run(options)
+    if why:
+        _complain(why)
+    # Nothing is left to flush. The interpreter's own way out takes a tenth of the time of --send, and would wait for
+    # the thread that reads the input of a pipe.
+    os._exit(status)
 
 
 def _complain(why: str) -> None:

@@ -30,54 +30,9 @@ from msgspec.structs import replace
 
 from broadcast.client.address import PORT, TLS_PORT, UNIX
 from broadcast.client.certificates import CertificateError, parse_fingerprint
-from broadcast.client.protocol import requests
-from broadcast.client.protocol.errors import (
-    Banned,
-    Busy,
-    ChatError,
-    Ended,
-    FileRejected,
-    Muted,
-    NickRejected,
-    NotHere,
-    NotInRoom,
-    NotPermitted,
-    NotStored,
-    PasswordNeeded,
-    RegistrationClosed,
-    Rejected,
-    RoomRejected,
-    TooLong,
-    TooManyTries,
-    UidReused,
-    Unconfirmed,
-    Unreachable,
-    Untrusted,
-    UploadFailed,
-    WrongPassword,
-)
-from broadcast.client.protocol.events import (
-    Announced,
-    AwayChanged,
-    Crowd,
-    Disconnected,
-    Emoted,
-    Event,
-    File,
-    Gap,
-    Goodbye,
-    Joined,
-    Left,
-    Line,
-    Reconnected,
-    Refused,
-    Renamed,
-    Said,
-    Shared,
-    Skipped,
-    Told,
-    TopicChanged,
-)
+from broadcast.client.protocol import errors, events, requests
+from broadcast.client.protocol.errors import *
+from broadcast.client.protocol.events import *
 from broadcast.client.protocol.framing import encodable
 from broadcast.client.protocol.greeting import TLS_HINT
 from broadcast.client.protocol.requests import Account, Person, Resume, Room, RoomSummary
@@ -85,24 +40,16 @@ from broadcast.client.protocol.session import Answer, Session, State
 from broadcast.client.streams import describe_failure, open_stream
 from broadcast.client.tls import Trust
 
-__all__ = [
-    "Account", "Announced", "AwayChanged", "Banned", "Busy", "Chat", "ChatError", "Crowd", "Disconnected", "Emoted",
-    "Ended", "Event", "File", "FileRejected", "Gap", "Goodbye", "Joined", "Left", "Line", "Muted", "NickRejected",
-    "NotHere", "NotInRoom", "NotPermitted", "NotStored", "PasswordNeeded", "Person", "Reconnected", "Refused",
-    "RegistrationClosed", "Rejected", "Renamed", "Resume", "Room", "RoomRejected", "RoomSummary", "Said", "Shared",
-    "Skipped", "Told", "TooLong", "TooManyTries", "TopicChanged", "UidReused", "Unconfirmed", "Unreachable",
-    "Untrusted", "UploadFailed", "WrongPassword", "connect",
-]  # fmt: skip
+__all__ = ["Account", "Chat", "Person", "Resume", "Room", "RoomSummary", "connect"]
+__all__ += errors.__all__
+__all__ += events.__all__
 
 R = TypeVar("R")
 
 AskPassword: TypeAlias = Callable[[], str | Awaitable[str]]
 """Returns a password, when the server asks for one. A coroutine function may take its time."""
 
-CONNECT_SECONDS: Final = 30.0
-"""The time limit of an attempt to connect."""
 QUIT_SECONDS: Final = 3.0
-"""The time limit of the server's answer to ``quit``."""
 _READ_BYTES: Final = 65536
 _PAGE_OF_MEMBERS: Final = 1000
 _UPLOAD_TRIES: Final = 3
@@ -120,7 +67,6 @@ async def connect(  # noqa: PLR0913 -- all but the first two are for special cas
     fingerprint: str = "",
     replay: int = 0,
     resume: Resume | None = None,
-    fill_gaps: bool = True,
     grace: float | None = None,
     password: str | AskPassword = "",
 ) -> AsyncIterator[Chat]:
@@ -131,10 +77,9 @@ async def connect(  # noqa: PLR0913 -- all but the first two are for special cas
     name, and a context has its own rules. *fingerprint* is ``SHA256:`` and the digits of the server's public key: with
     it, only that key counts.
 
-    Each room begins with the *replay* last lines. After a lost connection, the session reads missing lines from the
-    server's history before newer ones; without *fill_gaps* the program gets a ``Gap`` instead. *resume* is
-    ``Chat.resume`` of an earlier program, to continue exactly where it has ended. After a lost connection, the server
-    holds the session and its nickname for *grace* seconds, 0 at least, or for its default time.
+    Each room begins with the *replay* last lines. *resume* is ``Chat.resume`` of an earlier program, to continue
+    exactly where it has ended. After a lost connection, the server holds the session and its nickname for *grace*
+    seconds, 0 at least, or for its default time.
 
     *password* is the password of a registered nickname. The session uses it again after a restart of the server. It can
     be a function, which is called when the server needs a password, and again after a wrong one.
@@ -149,9 +94,7 @@ async def connect(  # noqa: PLR0913 -- all but the first two are for special cas
         # A program that begins again and again with the same state still makes later attempts than before.
         resume = replace(resume, attempt=max(resume.attempt, int(1000 * time())))
     text = password if isinstance(password, str) else ""
-    session = Session(
-        nick, rooms, _random(), replay=replay, resume=resume, fill_gaps=fill_gaps, grace=grace, password=text
-    )
+    session = Session(nick, rooms, _random(), replay=replay, resume=resume, grace=grace, password=text)
 
     async def ask(refusal: Rejected) -> str | None:
         if isinstance(password, str) or not isinstance(refusal, PasswordNeeded | WrongPassword):
@@ -200,7 +143,6 @@ class Chat:
         self._ssl = ssl
         self._room = room
         self._known = known
-        """The fingerprints of the server's key, if the caller knows any."""
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._sent: dict[int, float] = {}
         """The times at which the unanswered requests were sent, oldest first."""
@@ -315,15 +257,18 @@ class Chat:
         try:
             sha256 = await asyncio.to_thread(file.hash)
             request = requests.Upload(room, encodable(file.name), file.size, file.type, sha256 or UNSET, uid)
+            sentence = ""
             for _ in range(_UPLOAD_TRIES + 1):
                 slot = await self.call(request)
                 if slot.file is not None:
                     return Shared(room.lower(), slot.seq, slot.at, self.nickname, slot.file, self.welcome.session, uid)
-                with suppress(uploading.SlotGone):
+                try:
                     await uploading.Sender(slot, file, self._trust, progress).send()
+                except uploading.SlotGone as error:
+                    sentence = str(error)
         finally:
             file.close()
-        raise UploadFailed("the server has forgotten the upload again and again")
+        raise UploadFailed(f"the server has not taken the file: {sentence}")
 
     async def join(self, room: str, *, replay: int = 0) -> Room:
         """Join a room. Its *replay* last lines are its first events."""
@@ -345,16 +290,14 @@ class Chat:
         count: int = 50,
     ) -> list[Line]:
         """Return old lines: *count* lines *before* or *after* a number, lines *first* to *to*, or the *last* ones."""
-        room = self._or_first(room)
+        which: dict[str, int] = {"last": count if last is None else last}
         if first is not None and to is not None:
-            request = requests.History(room, first=first, to=to)
+            which = {"first": first, "to": to}
         elif before is not None:
-            request = requests.History(room, before=before, count=count)
+            which = {"before": before, "count": count}
         elif after is not None:
-            request = requests.History(room, after=after, count=count)
-        else:
-            request = requests.History(room, last=count if last is None else last)
-        return (await self.call(request)).lines
+            which = {"after": after, "count": count}
+        return (await self.call(requests.History(self._or_first(room), **which))).lines
 
     async def search(self, words: str, room: str | None = None, *, count: int = 50) -> list[Line]:
         """Return the newest lines of a room that contain all *words*, 50 at most."""
@@ -512,10 +455,7 @@ class Chat:
     async def _run_connection(self, greeted: asyncio.Future[None]) -> str:
         """Run one connection to its end, and return the reason of its end."""
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                reader, writer = await open_stream(self._host, self._port, self._trust(self._host))
-        except TimeoutError:
-            return f"no connection to {self._address}: the server does not answer"
+            reader, writer = await open_stream(self._host, self._port, self._trust(self._host))
         except OSError as error:
             return f"no connection to {self._address}: {describe_failure(error)}"
         self._writer = writer

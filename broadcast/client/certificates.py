@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "SHA256:"
 _DIGITS: Final = frozenset("0123456789abcdef")
-_INTEGER: Final = 0x02
-_SEQUENCE: Final = 0x30
 _VERSION: Final = 0xA0
 """The tag of the field *version*, which certificates of version 1 do not have."""
 
@@ -54,35 +52,21 @@ def public_key(certificate: bytes) -> bytes:
 
     Raise ``ValueError`` if there is none.
     """
-    start, end = _contents(certificate, 0, len(certificate), _SEQUENCE)
-    if end != len(certificate):
-        raise _unreadable()
-    place, end = _contents(certificate, start, end, _SEQUENCE)
-    if certificate[place : place + 1] == bytes([_VERSION]):
-        place = _contents(certificate, place, end, _VERSION)[1]
-    # The serial number, the algorithm of the signature, the issuer, the validity, and the subject.
-    for tag in (_INTEGER, _SEQUENCE, _SEQUENCE, _SEQUENCE, _SEQUENCE):
-        place = _contents(certificate, place, end, tag)[1]
-    return certificate[place : _contents(certificate, place, end, _SEQUENCE)[1]]
+    try:
+        place = _contents(certificate, _contents(certificate, 0)[0])[0]
+        if certificate[place] == _VERSION:
+            place = _contents(certificate, place)[1]
+        for _ in ("the serial number", "the algorithm of the signature", "the issuer", "the validity", "the subject"):
+            place = _contents(certificate, place)[1]
+        return certificate[place : _contents(certificate, place)[1]]
+    except IndexError:
+        raise ValueError("the server's certificate cannot be read") from None
 
 
-def _contents(data: bytes, place: int, end: int, tag: int) -> tuple[int, int]:
-    """Return where the contents of the element at *place* begin and end. It has this *tag*, and ends before *end*."""
-    if place + 2 > end or data[place] != tag:
-        raise _unreadable()
+def _contents(data: bytes, place: int) -> tuple[int, int]:
+    """Return where the contents of the element at *place* begin and end. OpenSSL has accepted the certificate."""
     length, start = data[place + 1], place + 2
-    if length > 0x80:
-        # The length itself has several bytes.
+    if length > 0x80:  # the length itself has several bytes
         size = length & 0x7F
         length, start = int.from_bytes(data[start : start + size], "big"), start + size
-        if size > 4 or length < 0x80 or start > end:
-            raise _unreadable()
-    elif length == 0x80:  # the indefinite length, which DER forbids
-        raise _unreadable()
-    if start + length > end:
-        raise _unreadable()
     return start, start + length
-
-
-def _unreadable() -> ValueError:
-    return ValueError("the server's certificate cannot be read")

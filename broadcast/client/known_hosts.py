@@ -28,7 +28,7 @@ class KnownHosts:
 
     def find(self, server: str) -> tuple[str, ...]:
         """Return the fingerprints that are known of *server*, such as ``chat.example:5556``."""
-        return tuple(fingerprint for name, fingerprint in self._entries(self._read()) if name == server.lower())
+        return tuple(fingerprint for name, fingerprint in self._entries() if name == server.lower())
 
     def add(self, server: str, fingerprint: str) -> None:
         """Store that the key with *fingerprint* is one of *server*. Only the user can read a new file."""
@@ -48,8 +48,8 @@ class KnownHosts:
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"{self.path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
-    def _entries(self, text: str) -> Iterator[tuple[str, str]]:
-        for number, line in enumerate(text.splitlines(), 1):
+    def _entries(self) -> Iterator[tuple[str, str]]:
+        for number, line in enumerate(self._read().splitlines(), 1):
             if not line.strip() or line.lstrip().startswith("#"):
                 continue
             try:

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from typing import Final
 
 LONGEST: Final = 24
-"""The most characters of a nickname."""
 NOBODY: Final = "guest"
 """The nickname of a user whose name has no valid character."""
 TRIES: Final = 9

@@ -27,7 +27,6 @@ class Options:
     """The choices of the command line and the user's settings. The class holds the defaults of the fields."""
 
     host: str = HOST
-    """A name, an IP address, or ``unix:`` and a path."""
     port: int = PORT
     tls: bool = False
     fingerprint: str = ""
@@ -37,11 +36,9 @@ class Options:
     nick: str | None = None
     """The nickname. None: the client asks for it on a terminal, and makes it from the user's name elsewhere."""
     password_file: str | None = None
-    """The file with the password of the nickname in its first line, or None."""
     send: str | None = None
     """The text to post; ``-`` for the lines of the standard input; None: a conversation."""
     upload: str | None = None
-    """The path of the file to share, or None."""
     json: bool = False
     timeout: float | None = None
     """The time limit of ``--send`` and ``--upload``, in seconds.
@@ -53,7 +50,6 @@ class Options:
     times: bool = True
     bell: bool = True
     notify: bool = False
-    """Whether the terminal shows notifications of private lines and mentions."""
     quiet: bool = False
     """Whether joins and leaves are hidden. A choice of ``/set`` without an option."""
 
@@ -105,7 +101,6 @@ OPTIONS: Final = (
     Option("--version", "", "print the version, and exit"),
     Option("--help", "", "print this help, and exit"),
 )
-"""All options, in the order of the help."""
 ADDRESSES: Final = (
     ("HOST[:PORT] [PORT]", f"the server; by default, {HOST} and port {PORT}"),
     (f"{URL}HOST[:PORT]/ROOM", "the same and a room, as a link"),
@@ -113,7 +108,6 @@ ADDRESSES: Final = (
     ("unix:PATH", "the unix socket of a server"),
     ("NAME", "a server of that name in the file client.toml"),
 )
-"""The ways to name the server."""
 DESCRIPTION: Final = "Chat on a broadcast server."
 SYNOPSIS: Final = "[OPTION]... [ADDRESS]"
 MODES: Final = """\

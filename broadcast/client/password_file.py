@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from broadcast.client.options import Options
 
 PASSWORD_HINT: Final = "--password-file FILE gives it."  # noqa: S105 -- a hint
-"""The way to send a password without a terminal."""
 _MOST_BYTES: Final = 4096
 
 

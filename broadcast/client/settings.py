@@ -16,12 +16,10 @@ from broadcast.client.options import SettingsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import Any, Final, Self, TypeVar
+    from collections.abc import Mapping
+    from typing import Any, Final, Self
 
     from broadcast.client.options import Options
-
-    R = TypeVar("R")
 
 CHOICES: Final = {
     "times": "show the time in front of each line",
@@ -30,16 +28,15 @@ CHOICES: Final = {
     "notify": "notify of them, too, if the terminal can",
     "quiet": "hide who comes and goes",
 }
-"""The choices of ``/set`` and their meanings. Each is true or false."""
+_FLAG, _TEXT, _LIST = "true or false", "a text in quotes", 'a list such as ["kitchen", "hall"]'
 SERVER_KEYS: Final = {
-    "address": "a text in quotes",
-    "nick": "a text in quotes",
-    "password-file": "a text in quotes",
-    "rooms": 'a list such as ["kitchen", "hall"]',
-    "tls": "true or false",
-    "fingerprint": "a text in quotes",
+    "address": _TEXT,
+    "nick": _TEXT,
+    "password-file": _TEXT,
+    "rooms": _LIST,
+    "tls": _FLAG,
+    "fingerprint": _TEXT,
 }
-"""The keys of a server and the forms of their values."""
 
 
 class Settings:
@@ -48,7 +45,6 @@ class Settings:
     def __init__(self, path: str) -> None:
         self.path = path
         self.choices: dict[str, bool] = {}
-        """The choices that the file makes, by their names."""
         self.servers: dict[str, dict[str, Any]] = {}
         """The servers by their names. Each has the fields of ``Options`` that the file sets."""
 
@@ -101,86 +97,56 @@ class Settings:
         try:
             data = tomllib.loads(text)
             servers = _table(data.pop("servers", {}), "servers")
-            self.choices = _choices(data)
-            self.servers = {name: _server(name, _table(values, "servers", name)) for name, values in servers.items()}
-        except tomllib.TOMLDecodeError as error:
+            _check(data, dict.fromkeys(CHOICES, _FLAG))
+            self.choices = data
+            self.servers = {name: _server(name, values) for name, values in servers.items()}
+        except ValueError as error:
             raise self._error(str(error)) from None
-        except _FaultError as fault:
-            reason, *names = fault.args
-            raise self._error(f"{reason} (at line {_line_of(text, names)})") from None
 
 
-class _FaultError(Exception):
-    """A fault of the file. The arguments are the reason, and the names of the tables and the key that have it."""
-
-
-def _table(value: object, *names: str) -> dict[str, Any]:
+def _table(value: object, place: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise _FaultError("A server is a table such as [servers.work]", *names)
+        raise ValueError(f"{place} is no table such as [servers.work]")  # noqa: TRY004 -- as for other faults
     return value
 
 
-def _choices(data: dict[str, Any]) -> dict[str, bool]:
-    for name, value in data.items():
-        if name not in CHOICES:
-            raise _FaultError(f"There is no setting {name}, only {', '.join(CHOICES)}", name)
-        if not isinstance(value, bool):
-            raise _FaultError(f"{name} is true or false", name)
-    return data
-
-
-def _server(name: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of ``Options`` for a server."""
-    if not name or name.isdigit() or set(name) & set(":/[]"):
-        raise _FaultError(f"{name!r} is no name for a server, because it would be an address", "servers", name)
+def _check(values: dict[str, Any], forms: Mapping[str, str], place: str = "") -> None:
+    """Raise ``ValueError`` unless each key is one of *forms*, and its value has this form."""
     for key, value in values.items():
-        if key not in SERVER_KEYS:
-            raise _FaultError(f"A server has no {key}, only {', '.join(SERVER_KEYS)}", "servers", name, key)
-        if not _has_form(key, value):
-            raise _FaultError(f"{key} is {SERVER_KEYS[key]}", "servers", name, key)
-    host, port, room, tls = _parsed(parse_address, values.get("address", name), name, "address")
+        if key not in forms:
+            raise ValueError(f"{place or 'the file'} has no setting {key}, only {', '.join(forms)}")
+        if not _has_form(value, forms[key]):
+            raise ValueError(f"{place}{place and '.'}{key} is {forms[key]}")
+
+
+def _has_form(value: object, form: str) -> bool:
+    if form == _FLAG:
+        return isinstance(value, bool)
+    texts = value if form == _LIST else [value]
+    # Behind a line end, a pipe would send another command.
+    return isinstance(texts, list) and all(
+        isinstance(text, str) and text.strip() and text.isprintable() for text in texts
+    )
+
+
+def _server(name: str, value: object) -> dict[str, Any]:
+    """Return the fields of ``Options`` for a server."""
+    values = _table(value, f"servers.{name}")
+    _check(values, SERVER_KEYS, f"servers.{name}")
+    if not name or name.isdigit() or set(name) & set(":/[]"):
+        raise ValueError(f"{name!r} is no name for a server, because it would be an address")
+    host, port, room, tls = parse_address(values.get("address", name))
     fields: dict[str, Any] = {"host": host}
     if port is not None:
         fields["port"] = port
     if tls or values.get("tls"):
         fields["tls"] = True
     if "fingerprint" in values:
-        fields["fingerprint"] = _parsed(parse_fingerprint, values["fingerprint"], name, "fingerprint")
+        fields["fingerprint"] = parse_fingerprint(values["fingerprint"])
     if rooms := [*([room] if room else []), *values.get("rooms", [])]:
         fields["rooms"] = tuple(dict.fromkeys(rooms))
     fields.update({key.replace("-", "_"): values[key] for key in ("nick", "password-file") if key in values})
     return fields
-
-
-def _parsed(parse: Callable[[str], R], value: str, server: str, key: str) -> R:
-    """Return the parsed *value* of a key of a server."""
-    try:
-        return parse(value)
-    except ValueError as error:
-        raise _FaultError(str(error), "servers", server, key) from None
-
-
-def _has_form(key: str, value: object) -> bool:
-    """Return whether the *value* of a key of a server has the form in ``SERVER_KEYS``."""
-    if key == "tls":
-        return isinstance(value, bool)
-    texts = value if key == "rooms" else [value]
-    return isinstance(texts, list) and all(isinstance(text, str) and _is_one_line(text) for text in texts)
-
-
-def _is_one_line(text: str) -> bool:
-    # Behind a line end, a pipe would send another command.
-    return bool(text.strip()) and text.isprintable()
-
-
-def _line_of(text: str, names: Sequence[str]) -> int:
-    """Return the number of the line where the last of *names* stands behind the others. Everything before is right."""
-    text = re.sub("#.*", "", text)
-    place = 0
-    for name in names:
-        if found := re.compile(rf"(?<!\w){re.escape(name)}(?!\w)").search(text, place):
-            place = found.end()
-    return text.count("\n", 0, place) + 1
 
 
 class Choices(dict[str, bool]):
@@ -204,30 +170,21 @@ class Choices(dict[str, bool]):
 
 def settings_file(platform: str = sys.platform, environment: Mapping[str, str] = os.environ) -> str:
     """Return the path of the file on *platform*, a value of ``sys.platform``."""
-    home = os.path.expanduser("~")
-    if platform == "win32":
-        folder = environment.get("APPDATA") or os.path.join(home, "AppData", "Roaming")
-    elif platform == "darwin":
-        folder = os.path.join(home, "Library", "Application Support")
-    else:
-        folder = environment.get("XDG_CONFIG_HOME", "")
-        # The specification says to ignore a relative path (XDG Base Directory Specification 0.8, "Basics").
-        folder = folder if os.path.isabs(folder) else os.path.join(home, ".config")
-    return os.path.join(folder, "broadcast", "client.toml")
+    windows = environment.get("APPDATA") or "~/AppData/Roaming"
+    return os.path.join(_folder(platform, windows, environment.get("XDG_CONFIG_HOME", ""), "~/.config"), "client.toml")
 
 
 def state_folder(platform: str = sys.platform, environment: Mapping[str, str] = os.environ) -> str:
-    """Return the folder for the state of a program on *platform*, a value of ``sys.platform``."""
-    home = os.path.expanduser("~")
-    if platform == "win32":
-        folder = environment.get("LOCALAPPDATA") or os.path.join(home, "AppData", "Local")
-    elif platform == "darwin":
-        folder = os.path.join(home, "Library", "Application Support")
-    else:
-        folder = environment.get("XDG_STATE_HOME", "")
-        # As for the settings, a relative path is ignored.
-        folder = folder if os.path.isabs(folder) else os.path.join(home, ".local", "state")
-    return os.path.join(folder, "broadcast")
+    """Return the folder for the state of the client on *platform*."""
+    windows = environment.get("LOCALAPPDATA") or "~/AppData/Local"
+    return _folder(platform, windows, environment.get("XDG_STATE_HOME", ""), "~/.local/state")
+
+
+def _folder(platform: str, windows: str, xdg: str, default: str) -> str:
+    # The specification says to ignore a relative path (XDG Base Directory Specification 0.8, "Basics").
+    others = {"win32": windows, "darwin": "~/Library/Application Support"}
+    folder = others.get(platform) or (xdg if os.path.isabs(xdg) else default)
+    return os.path.join(os.path.expanduser(folder), "broadcast")
 
 
 def _with_choice(text: str, name: str, value: bool) -> str | None:

@@ -38,7 +38,6 @@ STATUSES: Final = {
     CLOSED_OUTPUT: "nobody reads the standard output any more",
     TERMINATED: "SIGTERM",
 }
-"""The exit statuses and their meanings, for the help and the man page."""
 
 
 def unwritten(error: OSError) -> tuple[int, str]:

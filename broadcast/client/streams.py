@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl as tls
 import sys
@@ -15,6 +16,7 @@ from broadcast.client.tls import Trust, describe
 
 Stream: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
+CONNECT_SECONDS: Final = 30.0
 HAPPY_EYEBALLS_SECONDS: Final = 0.25
 """After this delay, the next address of the host is tried as well, as RFC 8305 recommends."""
 
@@ -24,39 +26,36 @@ async def open_stream(host: str, port: int, trust: Trust | None) -> Stream:
 
     Raise ``OSError`` if there is no connection, and ``CertificateError`` if the server is not trusted.
     """
-    if trust is None:
-        return await _connect(host, port)
-    try:
-        return await _handshake(host, port, trust)
-    except tls.SSLCertVerificationError as error:
-        trust.refused(error)
-    except ValueError:
-        raise OSError("there is no such host") from None
-    return await _handshake(host, port, trust)
+    async with asyncio.timeout(CONNECT_SECONDS):
+        try:
+            return await _connect(host, port, trust)
+        except tls.SSLCertVerificationError as error:
+            assert trust is not None
+            trust.refused(error)
+            return await _connect(host, port, trust)
+        except ValueError:
+            raise OSError("there is no such host") from None
 
 
-async def _connect(host: str, port: int) -> Stream:
-    if not host.startswith(UNIX):
-        return await asyncio.open_connection(host, port, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS)
-    if sys.platform != "win32":
-        return await asyncio.open_unix_connection(host.removeprefix(UNIX))
-    else:  # noqa: RET505 -- mypy would find it unreachable
-        raise OSError("there are no unix sockets here")
-
-
-async def _handshake(host: str, port: int, trust: Trust) -> Stream:
+async def _connect(host: str, port: int, trust: Trust | None) -> Stream:
+    if host.startswith(UNIX):
+        if sys.platform != "win32":
+            return await asyncio.open_unix_connection(host.removeprefix(UNIX))
+        else:  # noqa: RET505 -- mypy would find it unreachable
+            raise OSError("there are no unix sockets here")
     reader, writer = await asyncio.open_connection(
         host,
         port,
-        ssl=trust.make_context(),
-        server_hostname=trust.hostname,
+        ssl=trust.make_context() if trust else None,
+        server_hostname=trust.hostname if trust else None,
         happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS,
     )
-    try:
-        trust.check(writer.get_extra_info("ssl_object"))
-    except CertificateError:
-        writer.transport.abort()
-        raise
+    if trust is not None:
+        try:
+            trust.check(writer.get_extra_info("ssl_object"))
+        except CertificateError:
+            writer.transport.abort()
+            raise
     return reader, writer
 
 
@@ -64,6 +63,10 @@ def describe_failure(error: OSError) -> str:
     """Return the reason of a failure. asyncio replaces the system's sentence by one with the address."""
     if isinstance(error, tls.SSLError):
         return describe(error)
-    if error.errno and not isinstance(error, socket.gaierror):
-        return error_text(error.errno)
-    return error.strerror or str(error) or type(error).__name__
+    if isinstance(error, socket.gaierror):
+        return "there is no such host"
+    if isinstance(error, TimeoutError) and not error.errno:
+        return "the server does not answer"
+    # If a host has several addresses, asyncio puts the errors into a text.
+    number = error.errno or next(map(int, re.findall(r"\[Errno (\d+)\]", str(error))), 0)
+    return error_text(number) if number else error.strerror or str(error) or type(error).__name__

@@ -11,25 +11,25 @@ Events and errors are those of ``broadcast.client.aio``.
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl as tls
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
-from typing import Any, Final, Self, TypeVar
+from functools import wraps
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from broadcast.client import aio
 from broadcast.client.protocol.errors import Ended, PasswordNeeded, WrongPassword
-from broadcast.client.protocol.events import Event, Line, Shared
-from broadcast.client.protocol.requests import Person, Request, Resume, Room, RoomSummary
+from broadcast.client.protocol.events import Event, Line
+from broadcast.client.protocol.requests import Request, Resume
 
 __all__ = ["Chat", "connect"]
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 STOP_SECONDS: Final = 2 * aio.QUIT_SECONDS
-"""The time for cancelled calls to end."""
 
 
 @contextmanager
@@ -43,7 +43,6 @@ def connect(  # noqa: PLR0913 -- as in aio
     fingerprint: str = "",
     replay: int = 0,
     resume: Resume | None = None,
-    fill_gaps: bool = True,
     grace: float | None = None,
     password: str | Callable[[], str] = "",
 ) -> Iterator[Chat]:
@@ -56,7 +55,7 @@ def connect(  # noqa: PLR0913 -- as in aio
         while True:
             connection = aio.connect(
                 host, port, nick=nick, rooms=rooms, ssl=ssl, fingerprint=fingerprint, replay=replay, resume=resume,
-                fill_gaps=fill_gaps, grace=grace, password=text,
+                grace=grace, password=text,
             )  # fmt: skip
             try:
                 chat = loop.wait_for(connection.__aenter__())
@@ -134,8 +133,21 @@ class _LoopThread:
             await asyncio.wait(self._calls, timeout=STOP_SECONDS)
 
 
+def _wait(method: Callable[Concatenate[aio.Chat, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[Chat, P], R]:
+    """Return a method that waits for the end of *method* of ``aio.Chat``."""
+
+    @wraps(method)
+    def call(chat: Chat, /, *args: P.args, **options: P.kwargs) -> R:
+        return chat._loop.wait_for(method(chat._chat, *args, **options))  # noqa: SLF001 -- it is a method of Chat
+
+    return call
+
+
 class Chat:
-    """A session. Iterate over it for its events. The methods are those of ``aio.Chat``; any thread may call them."""
+    """A session. Iterate over it for its events. The methods are those of ``aio.Chat``; any thread may call them.
+
+    The thread of the session calls the function *progress* of ``upload``.
+    """
 
     def __init__(self, chat: aio.Chat, loop: _LoopThread) -> None:
         self._chat = chat
@@ -165,92 +177,29 @@ class Chat:
         """Return whether this program has said a line."""
         return self._chat.is_own(event)
 
-    def say(self, text: str, room: str | None = None, *, uid: str = "") -> int:
-        """Say a line. Return its number: the line is stored."""
-        return self._loop.wait_for(self._chat.say(text, room, uid=uid))
-
-    def emote(self, text: str, room: str | None = None, *, uid: str = "") -> int:
-        """Say an action, such as *waves*. Return its number."""
-        return self._loop.wait_for(self._chat.emote(text, room, uid=uid))
-
-    def tell(self, to: str, text: str, *, uid: str = "") -> str | None:
-        """Send a private message. Return the reason why its recipient is away, or None."""
-        return self._loop.wait_for(self._chat.tell(to, text, uid=uid))
-
-    def upload(
-        self,
-        path: str | os.PathLike[str],
-        room: str | None = None,
-        *,
-        uid: str = "",
-        progress: Callable[[int, int], None] = lambda _sent, _size: None,
-    ) -> Shared:
-        """Share the file at *path* in a room. Return the event that the room gets. Another thread calls *progress*."""
-        return self._loop.wait_for(self._chat.upload(path, room, uid=uid, progress=progress))
-
-    def join(self, room: str, *, replay: int = 0) -> Room:
-        """Join a room. Its *replay* last lines are its first events."""
-        return self._loop.wait_for(self._chat.join(room, replay=replay))
-
-    def leave(self, room: str, reason: str | None = None) -> None:
-        """Leave a room."""
-        self._loop.wait_for(self._chat.leave(room, reason))
-
-    def history(self, room: str | None = None, **which: int) -> list[Line]:
-        """Return old lines. The parameters are those of ``aio.Chat.history``."""
-        return self._loop.wait_for(self._chat.history(room, **which))
-
-    def search(self, words: str, room: str | None = None, *, count: int = 50) -> list[Line]:
-        """Return the newest lines of a room that contain all *words*, 50 at most."""
-        return self._loop.wait_for(self._chat.search(words, room, count=count))
-
-    def members(self, room: str | None = None) -> list[Person]:
-        """Return all people in a room, by nickname."""
-        return self._loop.wait_for(self._chat.members(room))
-
-    def rooms(self) -> list[RoomSummary]:
-        """Return the rooms of the server."""
-        return self._loop.wait_for(self._chat.rooms())
-
-    def topic(self, text: str | None, room: str | None = None) -> None:
-        """Set the topic of a room, or remove it with None."""
-        self._loop.wait_for(self._chat.topic(text, room))
-
-    def away(self, reason: str | None) -> None:
-        """Set the own state to away for *reason*, or to back with None."""
-        self._loop.wait_for(self._chat.away(reason))
-
-    def nick(self, nick: str) -> str:
-        """Change the own nickname. Return it in the server's spelling."""
-        return self._loop.wait_for(self._chat.nick(nick))
-
-    def register(self, password: str) -> None:
-        """Register the own nickname, and log in. From then on, the nickname needs the password."""
-        self._loop.wait_for(self._chat.register(password))
-
-    def login(self, password: str, nick: str | None = None) -> str:
-        """Log in, and take the registered nickname *nick*, by default the own one. Return it."""
-        return self._loop.wait_for(self._chat.login(password, nick))
-
-    def logout(self) -> str:
-        """Log out. Return the own nickname, which is another one."""
-        return self._loop.wait_for(self._chat.logout())
-
-    def set_password(self, old: str, new: str) -> None:
-        """Change the password. All other sessions of the account end."""
-        self._loop.wait_for(self._chat.set_password(old, new))
-
-    def drop(self, password: str) -> None:
-        """Delete the account."""
-        self._loop.wait_for(self._chat.drop(password))
+    say = _wait(aio.Chat.say)
+    emote = _wait(aio.Chat.emote)
+    tell = _wait(aio.Chat.tell)
+    upload = _wait(aio.Chat.upload)
+    join = _wait(aio.Chat.join)
+    leave = _wait(aio.Chat.leave)
+    history = _wait(aio.Chat.history)
+    search = _wait(aio.Chat.search)
+    members = _wait(aio.Chat.members)
+    rooms = _wait(aio.Chat.rooms)
+    topic = _wait(aio.Chat.topic)
+    away = _wait(aio.Chat.away)
+    nick = _wait(aio.Chat.nick)
+    register = _wait(aio.Chat.register)
+    login = _wait(aio.Chat.login)
+    logout = _wait(aio.Chat.logout)
+    set_password = _wait(aio.Chat.set_password)
+    drop = _wait(aio.Chat.drop)
+    close = _wait(aio.Chat.close)
 
     def call(self, request: Request[R]) -> R:
         """Send any request and return its result."""
         return self._loop.wait_for(self._chat.call(request))
-
-    def close(self, reason: str | None = None) -> None:
-        """Leave the server."""
-        self._loop.wait_for(self._chat.close(reason))
 
     def __iter__(self) -> Iterator[Event]:
         """Yield the events, until ``close``. Raise ``Ended`` if the server ends the session."""

@@ -67,6 +67,11 @@ GONE: Final = frozenset({401, 403, 404, 410})
 
 _in_a_header: Final = re.compile(r"[!-~]+")
 """The characters that have no meaning for the lines of a request."""
+_interim: Final = re.compile(rb"HTTP/1\.\d 1\d\d\b")
+"""The first line of an answer that another one follows."""
+_no_body: Final = re.compile(rb"HTTP/1\.\d (?:204|304)\b")
+"""The first line of an answer that has no body."""
+_content_length: Final = re.compile(rb"\r\ncontent-length: *(\d{1,9})(?:\r\n|$)", re.IGNORECASE)
 
 
 class SlotGone(Exception):
@@ -205,7 +210,7 @@ class Sender:
             reader, writer = await open_stream(self._host, self._port, self._trust)
         self._moved_at = self._moved_at or monotonic()
         received, has_answer = bytearray(), asyncio.Event()
-        answer = asyncio.ensure_future(_read(reader, received, has_answer))
+        answer = asyncio.ensure_future(_read(method, reader, received, has_answer))
         sending = asyncio.ensure_future(self._send_all(method, writer, received, has_answer))
         try:
             await asyncio.wait({answer, sending}, return_when=asyncio.FIRST_COMPLETED)
@@ -248,11 +253,28 @@ class Sender:
             self._progress(self._sent, file.size)
 
 
-async def _read(reader: asyncio.StreamReader, received: bytearray, has_answer: asyncio.Event) -> None:
-    """Append everything up to the end of the connection to *received*. Set *has_answer* when something is there."""
-    while len(received) < MAX_ANSWER and (data := await reader.read(MAX_ANSWER)):
+async def _read(method: str, reader: asyncio.StreamReader, received: bytearray, has_answer: asyncio.Event) -> None:
+    """Append the answer to a request to *received*. Set *has_answer* when something is there."""
+    while not _is_complete(method, received) and (data := await reader.read(MAX_ANSWER)):
         received += data
         has_answer.set()
+
+
+def _is_complete(method: str, data: bytes | bytearray) -> bool:
+    """Return whether *data* is a whole answer, or too long for one.
+
+    The end of the connection may never come: a load balancer that has passed on a refusal waits for the rest of the
+    request.
+    """
+    if len(data) >= MAX_ANSWER:
+        return True
+    head, end, body = data.partition(b"\r\n\r\n")
+    while end and _interim.match(head):
+        head, end, body = body.partition(b"\r\n\r\n")
+    if not end:
+        return False
+    length = _content_length.search(head)
+    return method == "HEAD" or bool(_no_body.match(head)) or (length is not None and len(body) >= int(length[1]))
 
 
 class _Received:

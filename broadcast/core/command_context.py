@@ -73,6 +73,8 @@ class Command:
     run: Callable[[CommandContext, str, float], None]
     aliases: tuple[str, ...] = ()
     is_for_operators: bool = True
+    names_person: bool = False
+    """Whether the first word of the argument is a nickname."""
 
     @property
     def syntax(self) -> str:

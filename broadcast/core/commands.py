@@ -20,15 +20,15 @@ from broadcast.core.operator_commands import OPERATOR_COMMANDS, UsageError
 from broadcast.core.private_commands import show_found, show_history, show_inbox
 from broadcast.core.sanitize import sanitize
 from broadcast.core.search_query import parse_query
+from broadcast.core.slots import OPEN_SECONDS, FilePlan, Slot
 from broadcast.core.stats import Rejection
-from broadcast.core.uploads import OPEN_SECONDS
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
     from broadcast.core.accounts import Account
     from broadcast.core.interfaces import ReadCallback
-    from broadcast.core.membership import Member
+    from broadcast.core.membership import Member, Membership
     from broadcast.core.private_messages import Sent
 
     Query: TypeAlias = Callable[[ReadCallback], None]
@@ -122,10 +122,34 @@ def run(context: CommandContext, command: Command, argument: str, at: float) -> 
             moderation.check_line(member, context.room.name, at)
         else:
             moderation.check_speech(member, at)
+    name = argument.strip().partition(" ")[0]
+    if command.names_person and name and not context.hub.other_nodes.is_certain(name):
+        context.pause()
+        context.hub.other_nodes.look_up([name], partial(_run_now, context, command, argument, at))
+    else:
+        _run(context, command, argument, at)
+
+
+def _run(context: CommandContext, command: Command, argument: str, at: float) -> None:
     try:
         command.run(context, argument, at)
     except UsageError:
         raise _usage_error(command.name) from None
+
+
+def _run_now(context: CommandContext, command: Command, argument: str, at: float) -> None:
+    """Run *command*, for which the session has waited."""
+    if context.hub.people.members.get(context.member.id) is not context.member:
+        return  # it has ended meanwhile
+    context.ready = True
+    error: RejectedError | None = None
+    try:
+        _run(context, command, argument, at)
+    except RejectedError as rejection:
+        error = rejection
+    if context.ready:
+        context.pause()
+        end_wait(context, error)
 
 
 def check_permission(member: Member, command: Command) -> None:
@@ -188,14 +212,17 @@ def _format_idle(seconds: float) -> str:
     return f"idle {minutes // 60}h" if minutes < 24 * 60 else f"idle {minutes // (24 * 60)}d"
 
 
-def _format_member(member: Member, at: float) -> str:
-    """Return *member* as listed at the time *at*: ``bob``, ``bob (idle 12m)``, ``bob (away: lunch, idle 12m)``."""
+def _format_member(membership: Membership, at: float) -> str:
+    """Return a member as listed at the time *at*: ``bob``, ``bob (idle 12m)``, ``bob (away: lunch, idle 12m)``."""
+    member = membership.member
+    # The copy of the people of other nodes can be behind the stream of the room.
+    nick = membership.announced_nick if member.is_remote else member.nick
     states = []
     if member.away:
         states.append(f"away: {member.away_reason}" if member.away_reason else "away")
     if at - member.last_active >= IDLE_AFTER_SECONDS:
         states.append(_format_idle(at - member.last_active))
-    return f"{member.nick} ({', '.join(states)})" if states else member.nick
+    return f"{nick} ({', '.join(states)})" if states else nick
 
 
 def _wrap_list(prefix: str, items: Iterable[str]) -> Iterator[str]:
@@ -215,8 +242,8 @@ def _names(context: CommandContext, argument: str, at: float) -> None:
     room = context.room
 
     def show() -> None:
-        members = [membership.member for membership in room.members.values()]
-        lines = _wrap_list(f"{len(members)} here: ", (_format_member(member, at) for member in members))
+        members = list(room.members.values())
+        lines = _wrap_list(f"{len(members)} here: ", (_format_member(membership, at) for membership in members))
         context.peer.send_lazily(map(CommandReply, lines))
         if not context.ready:
             context.resume()
@@ -413,13 +440,21 @@ def _files(context: CommandContext, argument: str, at: float) -> None:
 
 def _upload_link(context: CommandContext, argument: str, at: float) -> None:
     uploads = context.hub.require_uploads()
-    slot = uploads.open_slot(context.member, context.room)
-    reply_lines(
-        context,
-        f"curl -T FILE -H 'Authorization: Bearer {slot.token}' {slot.url}",
-        f"This shares one file in {slot.room}, of at most {format_size(uploads.max_bytes)}. Begin within "
-        f"{OPEN_SECONDS // 60} minutes.",
-    )
+
+    def opened(slot: Slot | RejectedError) -> None:
+        if isinstance(slot, RejectedError):
+            end_wait(context, slot)
+            return
+        reply_lines(
+            context,
+            f"curl -T FILE -H 'Authorization: Bearer {slot.token}' {slot.url}",
+            f"This shares one file in {slot.room}, of at most {format_size(uploads.max_bytes)}. Begin within "
+            f"{OPEN_SECONDS // 60} minutes.",
+        )
+        end_wait(context, None)
+
+    if not uploads.open_slot(context.member, context.room, FilePlan(), opened):
+        context.pause()
 
 
 def _rooms(context: CommandContext, argument: str, at: float) -> None:
@@ -547,7 +582,7 @@ _FOR_EVERYBODY: tuple[Command, ...] = (
     Command("nick", "NAME", "takes another nickname", _nick),
     Command("me", "TEXT", "says what you do: ** ann waves", _me),
     Command("say", "TEXT", "says it literally: /say quit", _say),
-    Command("msg", "NAME TEXT", "private to one person", _msg, ("m", "tell", "w")),
+    Command("msg", "NAME TEXT", "private to one person", _msg, ("m", "tell", "w"), names_person=True),
     Command("reply", "TEXT", "private to the last person who wrote to you", _reply, ("r",)),
     Command("inbox", "", "the last stored messages to you; /history @NAME shows those with NAME", show_inbox),
     Command("history", "[N]", "the last N lines, or those of a range: /history #10-#30", _history),
@@ -561,7 +596,9 @@ _FOR_EVERYBODY: tuple[Command, ...] = (
     Command("timestamp", "[on/off]", "shows the time of each line", _timestamp),
     Command("receipts", "[on/off]", "tells the number under which each of your lines is kept", _receipts),
     Command("quiet", "[on/off]", "hides who joins and leaves", _quiet),
-    Command("ignore", "[NAME]", "hides what NAME says, does and whispers; alone, lists whom", _ignore),
+    Command(
+        "ignore", "[NAME]", "hides what NAME says, does and whispers; alone, lists whom", _ignore, names_person=True
+    ),
     Command("unignore", "NAME", "shows it again", _unignore),
     Command("away", "[WHY]", "tells those who look or write that you are away", _away),
     Command("back", "", "you are here again", _back),

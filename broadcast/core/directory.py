@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from broadcast.core.decisions import Decision, LastingDecision
 from broadcast.core.errors import RejectedError
 from broadcast.core.events import PrivateMessage
+from broadcast.core.limits import Limits
 from broadcast.core.records import RecordChange, StoredRecords
+from broadcast.core.slots import Slots
+
+SERVER_STOPPED = "server stopped"
+"""The leave reason of a session whose node has stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,38 +92,12 @@ NodeMessage: TypeAlias = PrivateMessage | Expulsion | Handover | Return
 """A message about one session to the node on which it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mute:
-    """A mute of a session and an account, up to the time *until*: None for no end, 0 if the mute ends now."""
-
-    session: int | None
-    account: int | None
-    until: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class SlowMode:
-    """The minimum time between two lines of a person in *room*, in seconds; 0 for none."""
-
-    room: str
-    seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class Announcement:
-    """A text of an operator in all rooms."""
-
-    text: str
-
-
-Decision: TypeAlias = Mute | SlowMode | Announcement
-"""A decision of an operator that all nodes carry out, and that is not stored."""
-
-
 OnDirectory: TypeAlias = Callable[[RejectedError | None], None]
 """Receives None once a call to the directory has succeeded, or the reason why it has failed."""
 
 
+OnLookedUp: TypeAlias = Callable[[Collection[int] | RejectedError], None]
+"""Receives the ids of sessions, or the reason why they could not be looked up."""
 OnFound: TypeAlias = Callable[[FoundSession | RejectedError | None], None]
 """Receives a session, None if there is none, or the reason why it could not be looked up."""
 OnClaimed: TypeAlias = Callable[[int | RejectedError | None], None]
@@ -139,6 +119,9 @@ class NodeListener(Protocol):
     def carry_out(self, decision: Decision) -> None:
         """Carry out *decision* of an operator on another node."""
 
+    def decisions_loaded(self, decisions: Sequence[LastingDecision]) -> None:
+        """Carry out *decisions*, which are all that hold now, in place of those that are known."""
+
     def records_changed(self, changes: Sequence[RecordChange]) -> None:
         """Take over *changes* that another node has stored.
 
@@ -157,8 +140,8 @@ class SharedSessions(Protocol):
     grace is over, the directory lets it leave. The sessions of a node that dies or stops are parked.
     """
 
-    def keep(self, session: KeptSession) -> None:
-        """Store new values of *session*, which is one of this node, or is new."""
+    def keep(self, session: KeptSession, on_kept: OnDirectory) -> None:
+        """Store new values of *session*, which is one of this node, or is new. Call *on_kept* once they are stored."""
 
     def end(self, session: int) -> None:
         """Void the token of *session*, if it is one of this node."""
@@ -185,8 +168,13 @@ class SharedSessions(Protocol):
 class Directory(Protocol):
     """The nicknames of all nodes of a cluster, and the way to the people on other nodes.
 
-    The hub has a copy of the people of all nodes, and looks up nicknames in it. It asks the directory only before a
-    session gets a nickname. During a rename, a session has two nicknames. All calls take effect in their order.
+    The hub has a copy of the people of all nodes, and looks up nicknames in it. The copy can be behind the streams of
+    the rooms, in which users read who is here. So the hub asks the directory before a session gets a nickname, and
+    where the copy would be the reason of a refusal. During a rename, a session has two nicknames. All calls take effect
+    in their order. All that the database had stored before the answer to a call is known when the answer comes.
+
+    The journal frees a nickname in the same transaction as the last event that announces it: ``Left`` of a session that
+    ends, or ``Renamed``. So the nickname is free for everybody who has read that event.
 
     A server that is alone has no directory. Its hub alone decides whether a nickname is free.
     """
@@ -195,6 +183,9 @@ class Directory(Protocol):
     def sessions(self) -> SharedSessions:
         """The sessions that a token can resume."""
 
+    def make_slots(self, limits: Limits) -> Slots:
+        """Return the slots of uploads to all nodes. *limits* are the same on each of them."""
+
     def watch(self, listener: NodeListener) -> None:
         """Call *listener* with all people of the other nodes, then with each change. Called once, first."""
 
@@ -202,6 +193,12 @@ class Directory(Protocol):
         """Give ``person.nick`` to this session of this node, unless another session has it or one that looks like it.
 
         The session may have it already, in another case.
+        """
+
+    def look_up(self, nicks: Sequence[str], on_done: OnLookedUp) -> None:
+        """Find the sessions with *nicks*, and with nicknames that look like them, and call *on_done* with them.
+
+        Before that, the listener is called with each of them that is on another node.
         """
 
     def update(self, person: Person) -> None:

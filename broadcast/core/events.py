@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from broadcast.core.decisions import LastingDecision
 from broadcast.core.records import PrivateLine
 
 
@@ -117,6 +118,8 @@ class Left:
     reason: str = ""
     by: str = ""
     """The operator who has removed the member; empty if the member left. Nobody else can choose this text."""
+    ends_session: bool = field(default=False, compare=False)
+    """Whether the session ends. In a cluster, its nickname is free once it has left all of its rooms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +178,8 @@ class Announced:
     text: str
     is_local: bool = False
     """Whether people on other nodes do not receive it."""
+    decisions: tuple[LastingDecision, ...] = ()
+    """What it announces. A node that receives the text has carried that out, so nobody can act against it."""
 
 
 @dataclass(frozen=True, slots=True)

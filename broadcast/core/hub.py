@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Final, TypeAlias
 
 from broadcast.core import nicknames
 from broadcast.core.accounts import Account, Accounts, Authenticator
 from broadcast.core.backlog import Backlog
-from broadcast.core.directory import Decision, Directory, Expulsion, Mute, OnDirectory, Return, SlowMode
+from broadcast.core.decisions import Announcement, Decision
+from broadcast.core.directory import Directory, Expulsion, OnDirectory, Return
 from broadcast.core.errors import FileRejected, NicknameRejected, NotHere, NotPermitted, RejectedError
 from broadcast.core.events import FileInfo, OnStored
 from broadcast.core.interfaces import CallLater, Journal, OpenedRoom, Publisher
 from broadcast.core.membership import Link, Member, MemberListener
 from broadcast.core.moderation import Moderation, check_operator, with_reason
-from broadcast.core.other_nodes import OtherNodes, ignore_outcome
+from broadcast.core.other_nodes import OtherNodes
 from broadcast.core.people import People
 from broadcast.core.private_lines import PrivateLines
 from broadcast.core.private_messages import PrivateMessages
 from broadcast.core.records import AuditEntry
+from broadcast.core.remote_listener import ignore_outcome
 from broadcast.core.room import Room
 from broadcast.core.rooms import OnRoom, Rooms, call_after_barriers
 from broadcast.core.settings import Settings
@@ -63,7 +66,7 @@ class Hub:
         self.people = People(authenticator, self.moderation, unicode=settings.unicode_nicknames)
         self.other_nodes = OtherNodes(directory, self)
         self.backlog = Backlog(settings.limits)
-        self.rooms = Rooms(journal, make_publisher, settings, self.backlog, call_later, self.other_nodes.find_remote)
+        self.rooms = Rooms(journal, make_publisher, settings, self.backlog, call_later, self.other_nodes)
         self.private_messages = PrivateMessages(
             self.people,
             self.accounts,
@@ -169,20 +172,33 @@ class Hub:
         member = Member(session, "", listener, link, account, source, receives_own)
         try:
             self._admit(member, name, on_admitted)
-        except NicknameRejected:
-            owner = self.people.owner_of(name)
-            if owner is None or link is None or not _may_be_same_user(owner, source):
+        except RejectedError as error:
+            if not self.other_nodes.look_up_rivals(name, error, partial(self._admit_again, member, name, on_admitted)):
                 raise
 
-            def on_ended(error: RejectedError | None) -> None:
-                try:
-                    if error is None:
-                        self.other_nodes.person_left(owner.id, owner.nick)
-                    self._admit(member, name, on_admitted)
-                except RejectedError as rejection:
-                    on_admitted(rejection)
+    def _admit_again(self, member: Member, name: str, on_admitted: OnAdmitted) -> None:
+        """Give *member* the nickname *name*, if the database does not confirm the reason why it was rejected."""
+        try:
+            self._admit(member, name, on_admitted)
+        except RejectedError as error:
+            owner = self.people.owner_of(name)
+            if owner is not None and member.link is not None and _may_be_same_user(owner, member.source):
+                self._take_back(member, owner, name, on_admitted)
+            else:
+                on_admitted(error)
 
-            self.other_nodes.send(Return(owner.id, source.address or ""), on_ended)
+    def _take_back(self, member: Member, owner: Member, name: str, on_admitted: OnAdmitted) -> None:
+        """Give *member* the nickname of *owner* on another node, if that is the ghost of the same user."""
+
+        def on_ended(error: RejectedError | None) -> None:
+            try:
+                if error is None:
+                    self.other_nodes.person_left(owner.id, owner.nick)
+                self._admit(member, name, on_admitted)
+            except RejectedError as rejection:
+                on_admitted(rejection)
+
+        self.other_nodes.send(Return(owner.id, member.source.address or ""), on_ended)
 
     def _admit(self, member: Member, name: str, on_admitted: OnAdmitted) -> None:
         """Give *member* the nickname *name*; see ``admit``."""
@@ -246,7 +262,8 @@ class Hub:
 
         *on_done* and the result are as in ``rename``.
         """
-        self.moderation.follow_logout(member)
+        if (mute := self.moderation.follow_logout(member)) is not None:
+            self.decide(mute)
         member.account = None
         self.other_nodes.update(member)
         return self.leave_registered_name(member, on_done)
@@ -311,6 +328,22 @@ class Hub:
         Call *on_renamed* at once, and return True. If other nodes have to be asked, it is called later. Then return
         False, and handle no further line of *member* until then.
         """
+        try:
+            return self._rename(member, name, on_renamed, unasked=unasked)
+        except RejectedError as error:
+
+            def again() -> None:
+                try:
+                    self._rename(member, name, on_renamed, unasked=unasked)
+                except RejectedError as rejection:
+                    on_renamed(rejection)
+
+            if not self.other_nodes.look_up_rivals(name, error, again):
+                raise
+            return False
+
+    def _rename(self, member: Member, name: str, on_renamed: OnRenamed, *, unasked: bool) -> bool:
+        """Give *member* another nickname, unless the copy of the people says that it is not free; see ``rename``."""
         nick = self.people.validate(name, member, member.link, member.account)
         if nick == member.nick:
             on_renamed(None)
@@ -340,7 +373,7 @@ class Hub:
         member.nick = nick
         self.people.claim(member)
         if nicknames.casefold_key(before) != nicknames.casefold_key(nick):
-            self.other_nodes.free(member, before, self.rooms_of(member))
+            self.other_nodes.free(member, before, [*self.rooms_of(member)])
 
     def remove(self, member: Member, reason: str) -> None:
         """Let *member* leave all rooms. The nickname is free at once: in the streams, its next owner joins after that.
@@ -349,19 +382,18 @@ class Hub:
         """
         self.people.release(member, member.nick)
         self._end_requests(member)
+        self.end_uploads(member.id)
         del self.people.members[member.id]
         self.moderation.forget(member)
         rooms = list(self.rooms_of(member))
         for room in rooms:
-            room.leave(member, reason)
+            room.leave(member, reason, ends_session=True)
         self.other_nodes.free(member, member.nick, rooms)
 
     def _end_requests(self, member: Member) -> None:
-        """End what this node does for *member*: its login and its uploads, and what it ignores."""
+        """End what this node does for *member*: its login, and what it ignores."""
         if member.cancel_login is not None:
             member.cancel_login()
-        if self.uploads is not None:
-            self.uploads.end_session(member)
         self.people.ignoring.discard(member)
 
     def give_away(self, member: Member) -> None:
@@ -451,16 +483,10 @@ class Hub:
 
     def carry_out(self, decision: Decision) -> bool:
         """Carry out *decision* on this node. Return whether a mute has ended."""
-        match decision:
-            case Mute(until=0):
-                return self.moderation.unmute(decision.session, decision.account)
-            case Mute():
-                self.moderation.mute(decision.session, decision.account, decision.until)
-            case SlowMode():
-                self.moderation.set_slow(decision.room, decision.seconds)
-            case _:
-                for room in self.rooms.values():
-                    room.announce(decision.text, is_local=True)  # each node announces it in its open rooms
+        if not isinstance(decision, Announcement):
+            return self.moderation.carry_out(decision)
+        for room in self.rooms.values():
+            room.announce(decision.text, is_local=True)  # each node announces it in its open rooms
         return False
 
     # Files
@@ -468,6 +494,11 @@ class Hub:
     def file_url(self, file: FileInfo) -> str:
         """Return the address of *file*, empty if it is no longer there."""
         return "" if self.uploads is None else self.uploads.file_url(file)
+
+    def end_uploads(self, session: int) -> None:
+        """End the uploads of *session*, which has ended here or on another node."""
+        if self.uploads is not None:
+            self.uploads.end_session(session)
 
     def require_uploads(self) -> Uploads:
         """Return the uploads of files. Raises ``FileRejected`` if the server takes no files."""

@@ -294,6 +294,9 @@ class FileArchive(Protocol):
     def remove(self, file_id: str) -> None:
         """Remove the file with this id, because it was not shared after all. It may be gone already."""
 
+    def update(self, on_updated: Callback) -> None:
+        """Find the files that other servers have added, then call *on_updated*: at once if there are no others."""
+
     def remove_content(self, file_id: str) -> Sequence[str]:
         """Remove the file with this id, and all others with the same content.
 

@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from math import ceil, inf
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+from broadcast.core.decisions import LastingDecision, Mute, SlowMode
 from broadcast.core.errors import Banned, Muted, NameRejected, NotPermitted
 from broadcast.core.limits import find_source
 from broadcast.core.nicknames import casefold_key
@@ -313,6 +314,27 @@ class Moderation:
 
     # Mutes
 
+    def load_decisions(self, decisions: Sequence[LastingDecision]) -> None:
+        """Take over *decisions* of all nodes of a cluster, which are all that hold now."""
+        self._mutes.clear()
+        slow = {decision.room for decision in decisions if isinstance(decision, SlowMode)}
+        for room in self._slow.keys() - slow:
+            del self._slow[room]
+        for decision in decisions:
+            self.carry_out(decision)
+        self._update()
+
+    def carry_out(self, decision: LastingDecision) -> bool:
+        """Carry out *decision*. Return whether a mute has ended."""
+        match decision:
+            case Mute(until=0):
+                return self.unmute(decision.session, decision.account)
+            case Mute():
+                self.mute(decision.session, decision.account, decision.until)
+            case _:
+                self.set_slow(decision.room, decision.seconds)
+        return False
+
     def mute(self, session: int | None, account: int | None, until: float | None) -> None:
         """Mute the session and the account with these numbers up to the time *until*, None for no end."""
         for key in _keys(session, account):
@@ -325,10 +347,10 @@ class Moderation:
         self._update()
         return any(until is not None for until in ended)
 
-    def follow_logout(self, member: Member) -> None:
-        """Mute the session of *member*, which leaves its account, if the account is muted."""
-        if member.account is not None and (until := self._mutes.get(("account", member.account.id))) is not None:
-            self._mutes["session", member.id] = until
+    def follow_logout(self, member: Member) -> Mute | None:
+        """Return the mute of the session of *member*, which leaves its account, if the account is muted."""
+        until = None if member.account is None else self._mutes.get(("account", member.account.id))
+        return None if until is None else Mute(member.id, None, None if until == inf else until)
 
     def forget(self, member: Member) -> None:
         """Forget the session of *member*, which has ended. A mute of its account stays."""
@@ -366,10 +388,11 @@ class Moderation:
 
     def set_slow(self, room: str, seconds: int) -> None:
         """Set the minimum time between two lines of a person in *room*, in seconds. 0 ends the slow mode."""
-        self._slow.pop(room, None)
-        if seconds:
-            self._slow[room] = _SlowMode(seconds)
-        self._update()
+        if seconds != self.slow_seconds(room):  # in a cluster, a decision can come twice
+            self._slow.pop(room, None)
+            if seconds:
+                self._slow[room] = _SlowMode(seconds)
+            self._update()
 
     def check_line(self, member: Member, room: str, at: float) -> None:
         """Count a line of *member* in *room* at the time *at*. Raises ``Muted`` if it is not allowed."""
@@ -378,8 +401,7 @@ class Moderation:
         account = member.account
         if slow is None or (account is not None and account.is_operator):
             return
-        key = ("session", member.id) if account is None else ("account", account.id)
-        wait = slow.last.get(key, -inf) + slow.seconds - at
+        wait = slow.last.get(_slow_key(member), -inf) + slow.seconds - at
         if 0 < wait <= slow.seconds:  # a longer time would come from a jump of the clock
             seconds = ceil(wait)
             raise Muted(
@@ -387,10 +409,17 @@ class Moderation:
                 f"Say it again in {seconds} second{'s' * (seconds != 1)}.",
                 at + seconds,
             )
-        slow.last.pop(key, None)
-        slow.last[key] = at
-        for old in _outdated(slow, at):
-            del slow.last[old]
+        self.note_line(member, room, at)
+
+    def note_line(self, member: Member, room: str, at: float) -> None:
+        """Count a line that *member* has said in *room* at the time *at*, perhaps on another node."""
+        slow = self._slow.get(room)
+        if slow is not None:
+            key = _slow_key(member)
+            slow.last.pop(key, None)
+            slow.last[key] = at
+            for old in _outdated(slow, at):
+                del slow.last[old]
 
     def _update(self) -> None:
         self.is_active = bool(self._mutes or self._slow)
@@ -424,6 +453,11 @@ def _keys(session: int | None, account: int | None) -> Iterator[tuple[str, int]]
         yield "session", session
     if account is not None:
         yield "account", account
+
+
+def _slow_key(member: Member) -> tuple[str, int]:
+    """Return the key of *member* in slow mode: all sessions of an account count together."""
+    return ("session", member.id) if member.account is None else ("account", member.account.id)
 
 
 def _outdated(slow: _SlowMode, at: float) -> list[tuple[str, int]]:

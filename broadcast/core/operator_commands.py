@@ -6,13 +6,13 @@ trail. The reply comes once the entry is stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broadcast.core import nicknames
 from broadcast.core.accounts import OPERATOR
 from broadcast.core.command_context import Command, CommandContext, end_wait, reply_lines
-from broadcast.core.directory import Announcement, Mute, SlowMode
+from broadcast.core.decisions import Announcement, Mute, SlowMode
 from broadcast.core.errors import JournalError, NameRejected, NotHere, RejectedError
 from broadcast.core.events import CommandReply, ErrorReply
 from broadcast.core.moderation import (
@@ -33,6 +33,7 @@ from broadcast.core.uploads import take_down
 if TYPE_CHECKING:
     from broadcast.core.accounts import Account
     from broadcast.core.hub import Hub
+    from broadcast.core.interfaces import Callback
     from broadcast.core.membership import Member
     from broadcast.core.moderation import Network, Target
     from broadcast.core.records import Ban, RecordChange
@@ -98,10 +99,10 @@ def _operator_name(context: CommandContext) -> str:
     return account.name
 
 
-def _announce_about(context: CommandContext, members: Iterable[Member], text: str) -> None:
-    """Announce *text* in all rooms of *members*."""
+def _announce_about(context: CommandContext, members: Iterable[Member], text: str, *decisions: Mute) -> None:
+    """Announce *text* in all rooms of *members*, and *decisions* with it."""
     for room in {room.name: room for member in members for room in context.hub.rooms_of(member)}.values():
-        room.announce(text)
+        room.announce(text, *decisions)
 
 
 # Replies
@@ -115,11 +116,16 @@ def _record(
     detail: str,
     reply: str,
     *changes: RecordChange,
+    on_stored: Callback = lambda: None,
 ) -> None:
-    """Store *changes* and the entry for an *action*, which was done at the time *at*. Then send *reply*."""
+    """Store *changes* and the entry for an *action*, which was done at the time *at*. Then send *reply*.
+
+    *on_stored* is called before that, even if nothing can be stored.
+    """
     context.pause()
 
     def stored(error: JournalError | None) -> None:
+        on_stored()
         if error is None:
             reply_lines(context, reply)
         else:
@@ -192,10 +198,12 @@ def _mute(context: CommandContext, argument: str, at: float) -> None:
         raise UsageError("")
     person = _find_person(context, name)
     until = _until(at, seconds)
-    _each_key(person, lambda session, account: context.hub.decide(Mute(session, account, until)))
+    mutes = _mutes_of(person, until)
+    for mute in mutes:
+        context.hub.decide(mute)
     end = format_end(until)
     by = _operator_name(context)
-    _announce_about(context, person.members, f"{person.name} was muted by {by}{end}.")
+    _announce_about(context, person.members, f"{person.name} was muted by {by}{end}.", *mutes)
     _record(context, at, "mute", person.name, end.strip(), f"{person.name} is muted{end}.")
 
 
@@ -205,19 +213,18 @@ def _unmute(context: CommandContext, argument: str, at: float) -> None:
     if rest:
         raise UsageError("")
     person = _find_person(context, name)
-    ended: list[bool] = []
-    _each_key(person, lambda session, account: ended.append(context.hub.decide(Mute(session, account, 0))))
+    mutes = _mutes_of(person, 0)
+    ended = [context.hub.decide(mute) for mute in mutes]
     if not any(ended):
         raise NameRejected(f"{person.name} is not muted.")
-    _announce_about(context, person.members, f"{person.name} was unmuted by {_operator_name(context)}.")
+    _announce_about(context, person.members, f"{person.name} was unmuted by {_operator_name(context)}.", *mutes)
     _record(context, at, "unmute", person.name, "", f"{person.name} is not muted any more.")
 
 
-def _each_key(person: _Person, call: Callable[[int | None, int | None], object]) -> None:
-    """Call *call* with the number of each session of *person*, and with that of the account."""
-    for member in person.members:
-        call(member.id, None)
-    call(None, None if person.account is None else person.account.id)
+def _mutes_of(person: _Person, until: float | None) -> list[Mute]:
+    """Return the mutes of each session of *person*, and of the account, up to the time *until*; see ``Mute``."""
+    mutes = [Mute(member.id, None, until) for member in person.members]
+    return mutes if person.account is None else [*mutes, Mute(None, person.account.id, until)]
 
 
 def _op(context: CommandContext, argument: str, at: float) -> None:
@@ -290,13 +297,30 @@ def _ban_network(
         return
     by = _operator_name(context)
     change = hub.moderation.ban("address", str(network), str(network), why, by, at, until)
-    for member in reached:
-        hub.expel(member, "banned", by, why)
     end = format_end(until)
     expired = hub.moderation.remove_expired(at)
     hint = _unban_hint(str(network), until)
     detail = with_reason(f"address{end}", why)
-    _record(context, at, "ban", str(network), detail, f"the address {network} is banned{end}.{hint}", *expired, change)
+    reply = f"the address {network} is banned{end}.{hint}"
+    expel_others = _expel_banned(hub, reached, by, why)
+    _record(context, at, "ban", str(network), detail, reply, *expired, change, on_stored=expel_others)
+
+
+def _expel_banned(hub: Hub, members: Sequence[Member], by: str, why: str) -> Callback:
+    """End the sessions of *members* on this node. Return a function that ends the others, once the ban is stored.
+
+    So the ban is in force on all nodes of a cluster for those who have read that they left.
+    """
+    for member in members:
+        if not member.is_remote:
+            hub.expel(member, "banned", by, why)
+
+    def expel_others() -> None:
+        for member in members:
+            if member.is_remote:
+                hub.expel(member, "banned", by, why)
+
+    return expel_others
 
 
 def _ban_name(context: CommandContext, name: str, at: float, until: float | None, why: str, argument: str) -> None:
@@ -317,8 +341,6 @@ def _ban_name(context: CommandContext, name: str, at: float, until: float | None
     value = casefold_key(person.name) if person.account is None else str(person.account.id)
     targets: list[tuple[Target, str]] = [(kind, value), *(("address", str(network)) for network in networks)]
     changes = [hub.moderation.ban(*target, person.name, why, by, at, until) for target in targets]
-    for member in [*person.members, *others]:
-        hub.expel(member, "banned", by, why)
     end = format_end(until)
     also = f" and the address {_join(networks)}" if networks else ""
     note = "" if person.members else f" {person.name} is not here."
@@ -328,7 +350,9 @@ def _ban_name(context: CommandContext, name: str, at: float, until: float | None
     verb = "are" if networks else "is"
     reply = f"the {kind} {person.name}{also} {verb} banned{end}.{note}{_unban_hint(person.name, until)}"
     changes = [*hub.moderation.remove_expired(at), *changes]
-    _record(context, at, "ban", person.name, with_reason(f"{kind}{also}{end}", why), reply, *changes)
+    detail = with_reason(f"{kind}{also}{end}", why)
+    expel_others = _expel_banned(hub, [*person.members, *others], by, why)
+    _record(context, at, "ban", person.name, detail, reply, *changes, on_stored=expel_others)
 
 
 def _unban_hint(name: str, until: float | None) -> str:
@@ -420,9 +444,10 @@ def _slow(context: CommandContext, argument: str, at: float) -> None:
         raise UsageError("")
     if seconds > MAX_SLOW_SECONDS:
         raise RejectedError(f"slow mode has at most {MAX_SLOW_SECONDS} seconds between two lines.")
-    context.hub.decide(SlowMode(room.name, seconds))
+    slow = SlowMode(room.name, seconds)
+    context.hub.decide(slow)
     state = f"on: each person can say one line in {seconds} s" if seconds else "off"
-    room.announce(f"Slow mode is {state}.")
+    room.announce(f"Slow mode is {state}.", slow)
     _record(context, at, "slow", room.name, word, f"slow mode is {state}.")
 
 
@@ -432,8 +457,25 @@ def _slow(context: CommandContext, argument: str, at: float) -> None:
 def _remove_file(context: CommandContext, argument: str, at: float) -> None:
     """Remove a shared file, and all others with the same content."""
     address, why = _split(argument)
-    name, reply = take_down(context.hub.require_uploads().archive, address)
-    _record(context, at, "remove-file", name, why, reply)
+    archive = context.hub.require_uploads().archive
+    is_done = is_late = False
+
+    def remove() -> None:
+        nonlocal is_done
+        is_done = True
+        try:
+            name, reply = take_down(archive, address)
+        except RejectedError as error:
+            if not is_late:
+                raise
+            end_wait(context, error)
+        else:
+            _record(context, at, "remove-file", name, why, reply)
+
+    archive.update(remove)
+    is_late = True
+    if not is_done:
+        context.pause()
 
 
 # The audit trail
@@ -465,19 +507,20 @@ def _format_entries(entries: Sequence[AuditEntry]) -> Iterator[str]:
 
 
 OPERATOR_COMMANDS: Final = (
-    Command("kick", "NAME [WHY]", "ends the session of NAME", _kick),
-    Command("mute", "NAME [1h]", "lets nobody read what NAME writes, for this time", _mute),
-    Command("unmute", "NAME", "ends that", _unmute),
+    Command("kick", "NAME [WHY]", "ends the session of NAME", _kick, names_person=True),
+    Command("mute", "NAME [1h]", "lets nobody read what NAME writes, for this time", _mute, names_person=True),
+    Command("unmute", "NAME", "ends that", _unmute, names_person=True),
     Command(
         "ban",
         "NAME|ADDRESS/PREFIX [7d] [WHY]",
         "keeps a person or a network out, for this time",
         _ban,
+        names_person=True,
     ),
     Command("unban", "NAME|ADDRESS/PREFIX", "ends that", _unban),
     Command("bans", "", "lists the bans", _bans),
-    Command("op", "NAME", "makes the owner of an account an operator", _op),
-    Command("deop", "NAME", "ends that", _deop),
+    Command("op", "NAME", "makes the owner of an account an operator", _op, names_person=True),
+    Command("deop", "NAME", "ends that", _deop, names_person=True),
     Command("announce", "TEXT", "says it in all rooms, as the server", _announce),
     Command("slow", "[5s|off]", "lets each person say one line in this time", _slow),
     Command("remove-file", "ADDRESS [WHY]", "removes a shared file: /files shows the addresses", _remove_file),

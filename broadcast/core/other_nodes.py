@@ -5,16 +5,15 @@ No database, no network: ``Directory`` hides them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Protocol
 from weakref import WeakValueDictionary
 
 from broadcast.core import nicknames
-from broadcast.core.accounts import DROPPED, PASSWORD_CHANGED, Account, Accounts, Authenticator
+from broadcast.core.accounts import Authenticator
+from broadcast.core.decisions import Decision, LastingDecision
 from broadcast.core.directory import (
-    Decision,
     Directory,
     Expulsion,
     Handover,
@@ -25,39 +24,34 @@ from broadcast.core.directory import (
     Return,
     SharedSessions,
 )
-from broadcast.core.errors import NicknameRejected, NotHere, RejectedError
-from broadcast.core.events import Gap, PrivateMessage, ReplayLine
+from broadcast.core.errors import Banned, NicknameRejected, NotHere, RejectedError
+from broadcast.core.events import (
+    STORED,
+    Announced,
+    Event,
+    Joined,
+    Left,
+    PrivateMessage,
+    Stored,
+)
 from broadcast.core.interfaces import Callback
 from broadcast.core.membership import Member, MemberListener
-from broadcast.core.moderation import Moderation, reaches
-from broadcast.core.people import People
-from broadcast.core.private_lines import PrivateLines
 from broadcast.core.private_messages import PrivateMessages
 from broadcast.core.records import (
-    AddPrivate,
-    ChangeAccount,
-    DeleteAccount,
-    DeleteBan,
-    MarkDelivered,
-    PrivateLine,
     RecordChange,
-    SaveAccount,
-    SaveBan,
     StoredRecords,
 )
+from broadcast.core.remote_listener import RemoteListener
 from broadcast.core.room import Room
 from broadcast.core.rooms import Rooms, call_after_barriers
+from broadcast.core.shared_records import RecordHub, SharedRecords
 from broadcast.core.source import Source
 
 
-class LocalHub(Protocol):
+class LocalHub(RecordHub, Protocol):
     """The parts of the hub of this node that a call of another node can change."""
 
-    accounts: Accounts
     authenticator: Authenticator
-    moderation: Moderation
-    people: People
-    private_lines: PrivateLines
     private_messages: PrivateMessages
     rooms: Rooms
 
@@ -67,20 +61,8 @@ class LocalHub(Protocol):
     def carry_out(self, decision: Decision) -> bool:
         """Carry out *decision* on this node. Return whether a mute has ended."""
 
-    def expel(self, member: Member, action: str, operator: str, why: str) -> None:
-        """End the session of *member*; see ``Hub.expel``."""
-
-    def rename(self, member: Member, name: str, *, unasked: bool) -> bool:
-        """Give *member* another nickname; see ``Hub.rename``."""
-
-    def leave_accounts(self, account: Account, reason: str, notice: str) -> None:
-        """End the sessions of *account* on this node; see ``Hub.leave_accounts``."""
-
-    def announce_role(self, account: Account) -> None:
-        """Send the sessions of *account* on this node what its new role means to them."""
-
-    def leave_registered_name(self, member: Member, *, unasked: bool) -> bool:
-        """Give *member* a free nickname if it must not have its own; see ``Hub.leave_registered_name``."""
+    def end_uploads(self, session: int) -> None:
+        """End the uploads of *session* that this node receives."""
 
 
 class OtherNodes:
@@ -95,6 +77,7 @@ class OtherNodes:
         self._directory = directory
         self._hub = hub
         self._people = hub.people
+        self._records = SharedRecords(hub)
         self._releasing: dict[str, list[Callback]] = {}
         """The calls that take nicknames, by key, that a member has given up and that are not free yet."""
         self._remote: WeakValueDictionary[int, Member] = WeakValueDictionary()
@@ -128,7 +111,7 @@ class OtherNodes:
             if error is None:
                 try:
                     self._hub.check_address(member.source.address)
-                    self._people.validate(nick, member, member.link, member.account)
+                    self._people.check_right(nick, member.account)
                 except RejectedError as rejection:
                     error = rejection
                     directory.release(member.id, nick, member.generation)
@@ -141,19 +124,23 @@ class OtherNodes:
         else:
             releasing.append(take)
 
-    def free(self, member: Member, nick: str, rooms: Iterable[Room]) -> None:
-        """Free *nick* on all nodes after the events of *rooms*, so that its next owner joins after them."""
+    def free(self, member: Member, nick: str, rooms: Sequence[Room]) -> None:
+        """Free *nick* on all nodes after the events of *rooms*, so that its next owner joins after them.
+
+        The journal does that together with the last of these events; see ``Directory``.
+        """
         directory, key = self._directory, nicknames.casefold_key(nick)
         if directory is None:
             return
 
-        def free() -> None:
-            directory.release(member.id, nick, member.generation)
+        def call_waiting() -> None:
+            if not rooms:
+                directory.release(member.id, nick, member.generation)
             for take in self._releasing.pop(key):
                 take()
 
         self._releasing[key] = []
-        call_after_barriers([*rooms], free)
+        call_after_barriers(rooms, call_waiting)
 
     def release(self, member: Member, nick: str) -> None:
         """Free *nick* of *member* on all nodes at once. There must be a directory."""
@@ -162,6 +149,74 @@ class OtherNodes:
     def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Send *message* to the other node on which its recipient is; see ``Directory.send``."""
         self._existing_directory.send(message, on_taken)
+
+    def is_certain(self, name: str) -> bool:
+        """Return whether the copy of the people says at least as much about *name* as users of this node have read.
+
+        It does so about the members of this node. About one of another node, it does if the streams of the rooms agree.
+        """
+        if self._directory is None:
+            return True
+        member = self._people.owner_of(name)
+        if member is None or not member.is_remote:
+            return member is not None
+        keys = {nicknames.casefold_key(membership.announced_nick) for membership in member.memberships.values()}
+        return keys == {nicknames.casefold_key(name.strip())}
+
+    def look_up(self, names: Sequence[str], call: Callback) -> None:
+        """Bring the copy of the people with the nicknames *names* up to date if possible, then call *call*."""
+
+        def looked_up(found: Collection[int] | RejectedError) -> None:
+            if not isinstance(found, RejectedError):
+                for name in names:
+                    owner = self._people.owner_of(name)
+                    if owner is not None and owner.is_remote and owner.id not in found:
+                        self.person_left(owner.id, name)
+            call()
+
+        self._existing_directory.look_up(names, looked_up)
+
+    def look_up_rivals(self, name: str, error: RejectedError, again: Callback) -> bool:
+        """If *error* rejects the nickname *name*, and the copy of the people may be the reason, call *again* later.
+
+        By then, the copy is up to date about those that have the nickname, and the bans are. Return whether *again* is
+        called. Without this, users could not take a nickname although they have read that its owner has given it up.
+        """
+        rivals = self._people.remote_rivals(name)
+        is_doubtful = isinstance(error, Banned) or (isinstance(error, NicknameRejected) and bool(rivals))
+        if self._directory is None or not is_doubtful:
+            return False
+        self.look_up([name, *rivals], again)
+        return True
+
+    def take_in(self, room: str, events: Iterable[Event]) -> None:
+        """Take over what *events* of other nodes, which will be in delivery in *room*, say about people."""
+        moderation = self._hub.moderation
+        for event in events:
+            if isinstance(event, STORED):
+                if moderation.is_active:
+                    self.note_recent(room, (event,))
+            elif isinstance(event, (Joined, Left)):
+                self._lose_session(event.session)
+            elif isinstance(event, Announced):
+                for decision in event.decisions:
+                    moderation.carry_out(decision)
+
+    def _lose_session(self, session: int) -> None:
+        """If *session* is one of this node, note that it is on another one, which has just let it join or leave a room.
+
+        The joins and leaves of earlier nodes come before this node can claim the session, so this is no old news.
+        """
+        member = self._people.members.get(session)
+        if member is not None and not member.is_remote and member.resumable is not None:
+            member.resumable.lose()
+            self.look_up([member.nick], lambda: None)  # in case that it has left already
+
+    def note_recent(self, room: str, lines: Iterable[Stored]) -> None:
+        """Count the recent *lines* of *room* in slow mode. Any node may have stored them."""
+        for line in lines:
+            if (author := self._people.members.get(line.session)) is not None:
+                self._hub.moderation.note_line(author, room, line.at)
 
     def update(self, member: Member) -> None:
         """Publish the account of *member*, and whether it is away, to the other nodes."""
@@ -238,7 +293,8 @@ class OtherNodes:
             member.nick = person.nick
         self._people.claim(member)
         member.account, member.source = self._hub.accounts.get(person.account), Source(person.address, is_local=False)
-        member.away, member.away_reason = person.away, person.away_reason
+        if not member.memberships:  # otherwise the streams of these rooms tell it, which users of this node read
+            member.away, member.away_reason = person.away, person.away_reason
         member.generation = person.generation
         member.arrived = True
 
@@ -252,6 +308,7 @@ class OtherNodes:
             del self._people.members[session]
             self.count -= 1
             self._hub.moderation.forget(member)
+            self._hub.end_uploads(session)
 
     def receive(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Handle *message* of another node; see ``NodeListener``."""
@@ -306,57 +363,19 @@ class OtherNodes:
         """Carry out *decision* of an operator on another node."""
         self._hub.carry_out(decision)
 
+    def decisions_loaded(self, decisions: Sequence[LastingDecision]) -> None:
+        """Carry out *decisions*, which are all that hold; see ``NodeListener``."""
+        self._hub.moderation.load_decisions(decisions)
+        for room in self._hub.rooms.values():
+            self.note_recent(room.name, room.recent_lines)
+
     def records_changed(self, changes: Sequence[RecordChange]) -> None:
         """Take over *changes* that another node has stored; see ``NodeListener``."""
-        for change in changes:
-            match change:
-                case SaveAccount(account=record):
-                    self._take_over_account(change, record.id)
-                case ChangeAccount() | DeleteAccount():
-                    self._take_over_account(change, change.id)
-                case SaveBan(ban=ban):
-                    self._hub.moderation.take_over(change)
-                    for member in [member for member in self._people.own_members() if reaches(ban, member)]:
-                        self._hub.expel(member, "banned", ban.by, ban.reason)
-                case DeleteBan():
-                    self._hub.moderation.take_over(change)
-                case AddPrivate() | MarkDelivered():
-                    self._hub.private_lines.take_over(change)
-                case _:  # the audit trail is not in memory
-                    pass
+        self._records.take_over(changes)
 
     def records_reloaded(self, stored: StoredRecords) -> None:
         """Take over *stored*, because changes of other nodes were missed; see ``NodeListener``."""
-        self.records_changed([*self._hub.accounts.compare(stored), *self._hub.moderation.compare(stored)])
-        self._hub.private_lines.load(stored)
-
-    def _take_over_account(self, change: SaveAccount | ChangeAccount | DeleteAccount, number: int) -> None:
-        """Take over *change* of the account *number*, and let its sessions on this node follow."""
-        hub = self._hub
-        account = hub.accounts.get(number)
-        before = None if account is None else account.record
-        hub.accounts.take_over(change)
-        after = hub.accounts.get(number)
-        if after is not None and (before is None or before.name != after.name):
-            self._follow_account_name(after, "" if before is None else before.name)
-        if account is None or before is None:
-            return
-        if after is None:
-            hub.leave_accounts(account, DROPPED, f"The account {account.name} was deleted.")
-        elif before.role != after.record.role:
-            hub.announce_role(after)
-        elif isinstance(change, ChangeAccount) and change.values.keys() >= {"password_hash", "logins"}:
-            hub.leave_accounts(after, PASSWORD_CHANGED, "Your password was changed: log in again.")
-
-    def _follow_account_name(self, account: Account, before: str) -> None:
-        """Let the sessions on this node follow the new name of *account*. *before* is its old name, or empty."""
-        owner = self._people.owner_of(account.name)
-        if owner is not None:
-            self._hub.leave_registered_name(owner, unasked=True)
-        for member in [member for member in self._people.own_members() if member.account is account]:
-            if nicknames.casefold_key(member.nick) == nicknames.casefold_key(before):
-                with suppress(RejectedError):  # somebody who is here has a nickname that looks like it
-                    self._hub.rename(member, account.name, unasked=True)
+        self._records.reload(stored)
 
 
 def _describe(member: Member, nick: str) -> Person:
@@ -366,39 +385,4 @@ def _describe(member: Member, nick: str) -> Person:
     return Person(member.id, nick, account, member.away, member.away_reason, address, member.generation)
 
 
-class RemoteListener:
-    """The listener of a member that is on another node. It passes the calls on to that node."""
-
-    congested = False
-    """Always false, because the other node checks that before it accepts a private message."""
-
-    def __init__(self, directory: Directory, session: int) -> None:
-        self._directory = directory
-        self._session = session
-
-    def joined(self, room: str, replay: Iterator[ReplayLine | Gap]) -> None:
-        """Do nothing: the other node does it."""
-
-    def leave_delivered(self, room: str) -> None:
-        """Do nothing: the other node does it."""
-
-    def receive_private(self, message: PrivateMessage) -> None:
-        """Pass *message* on, and do not wait for the result."""
-        self._directory.send(message, ignore_outcome)
-
-    def private_sent(self, line: PrivateLine) -> None:
-        """Do nothing: the other node does it."""
-
-    def notify(self, text: str) -> None:
-        """Do nothing: each node notifies its own members."""
-
-    def disconnect(self, reason: str, notice: str) -> None:
-        """Ask the other node to end the session. The hub removes the member once that is done."""
-        self._directory.send(Expulsion(self._session, reason, notice), ignore_outcome)
-
-
-def ignore_outcome(_error: RejectedError | None) -> None:
-    """Do nothing: if a message cannot be passed on, its recipient is not here any more."""
-
-
-_conforms: tuple[type[NodeListener], type[MemberListener]] = (OtherNodes, RemoteListener)
+_conforms: type[NodeListener] = OtherNodes

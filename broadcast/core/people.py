@@ -99,13 +99,7 @@ class People:
         registered, but not to *account*.
         """
         nick = nicknames.validate(name, unicode=self._unicode)
-        registered = self._authenticator.accounts.find(nick)
-        if registered is not None and registered is not account:
-            raise PasswordNeeded(nick)
-        number = None if account is None else account.id
-        self._moderation.check_name(
-            nick, number, is_registered=registered is not None, at=self._authenticator.time_of_day
-        )
+        self.check_right(nick, account)
         other = self._owners.get(nicknames.casefold_key(nick), owner)
         if other is not None and other is not owner and not _end_replaced(other, link):
             raise NicknameRejected(f"{nick} is taken.", "taken")
@@ -114,6 +108,22 @@ class People:
             if lookalike is not None and lookalike is not owner:
                 raise NicknameRejected(f"{nick} looks too much like {lookalike.nick}, who is here.", "looks-like")
         return nick
+
+    def check_right(self, nick: str, account: Account | None) -> None:
+        """Raise ``PasswordNeeded`` or ``Banned`` if somebody who is logged in to *account* must not have *nick*."""
+        registered = self._authenticator.accounts.find(nick)
+        if registered is not None and registered is not account:
+            raise PasswordNeeded(nick)
+        number = None if account is None else account.id
+        self._moderation.check_name(
+            nick, number, is_registered=registered is not None, at=self._authenticator.time_of_day
+        )
+
+    def remote_rivals(self, name: str) -> list[str]:
+        """Return the nicknames of the members on other nodes that have the nickname *name*, or one that looks alike."""
+        name = name.strip()
+        rivals = [self._owners.get(nicknames.casefold_key(name)), self._skeletons.get(nicknames.skeleton(name))]
+        return [rival.nick for rival in rivals if rival is not None and rival.is_remote]
 
     def find_free_name(self, text: str, owner: Member | None, refused: Sequence[str] = ()) -> str:
         """Return a nickname like *text* that is not registered, and that nobody has but *owner*.
@@ -134,10 +144,14 @@ class People:
             name = f"{stem}{number}"
 
     def claim(self, member: Member) -> None:
-        """Make *member* the owner of its nickname."""
-        self._owners[nicknames.casefold_key(member.nick)] = member
+        """Make *member* the owner of its nickname.
+
+        A member on another node does not replace one of this node: the directory has given the nickname to this one,
+        so the news is older.
+        """
+        _claim(self._owners, nicknames.casefold_key(member.nick), member)
         if self._unicode:
-            self._skeletons[nicknames.skeleton(member.nick)] = member
+            _claim(self._skeletons, nicknames.skeleton(member.nick), member)
 
     def release(self, member: Member, nick: str) -> None:
         """Free *nick*, unless another node has given it to somebody else already."""
@@ -154,6 +168,12 @@ class People:
         for ignoring in self.ignoring:
             if ignoring is not member and ignoring.memberships.keys().isdisjoint(member.memberships):
                 ignoring.follow_rename(member.nick, nick)
+
+
+def _claim(owners: dict[str, Member], key: str, member: Member) -> None:
+    owner = owners.get(key)
+    if owner is None or owner.is_remote or not member.is_remote:
+        owners[key] = member
 
 
 def _end_replaced(member: Member, link: Link | None) -> bool:

@@ -96,9 +96,15 @@ class RecentUids:
         pending = self._pending.pop(event.uid, ())
         return [partial(_compare, other, answer, [event]) for other, answer in pending if other is not event]
 
-    def forget(self, failure: StoreFailed, uid: str) -> list[Callback]:
-        """Note that the line with *uid* was not stored. Return the calls for its repetitions. It may be sent again."""
-        return [partial(answer, failure) for other, answer in self._pending.pop(uid) if other is not failure.event]
+    def forget(self, failure: StoreFailed, uid: str) -> list[Callback] | None:
+        """Note that the line with *uid* was not stored. Return the calls for its repetitions. It may be sent again.
+
+        Return None if another node has stored it meanwhile. Then ``record`` has answered all.
+        """
+        pending = self._pending.pop(uid, None)
+        if pending is None:
+            return None
+        return [partial(answer, failure) for other, answer in pending if other is not failure.event]
 
     def repeat(self, event: Repeated) -> list[Callback]:
         """Note that *event* was stored by another node. Return the calls for the line, if this node had forgotten it.

@@ -18,6 +18,7 @@ from functools import partial
 
 from broadcast.core.backlog import Backlog
 from broadcast.core.batching import build_batch
+from broadcast.core.decisions import LastingDecision
 from broadcast.core.errors import JournalError
 from broadcast.core.events import (
     STORED,
@@ -78,6 +79,11 @@ class RoomContext:
     """Without it, no join or leave waits for further ones."""
     find_remote: Callable[[int, str], Member] | None = None
     """Returns the member with this session and nickname, which is on another node. Only a cluster needs it."""
+    on_foreign: Callable[[str, Sequence[Event]], None] = lambda _room, _events: None
+    """Receives the name of a room, and events of other nodes that will be in delivery there.
+
+    A member that joins or leaves with them is on another node after the call, if its session can be resumed there.
+    """
 
 
 class Room:
@@ -136,6 +142,7 @@ class Room:
         """Joins and leaves that have taken effect and whose notices wait, in groups that took effect together."""
         self._uids = RecentUids(opened.log)
         self._find_remote = context.find_remote
+        self._on_foreign = context.on_foreign
         self._remote_count = 0
         """Number of members that are on other nodes."""
         self._log.subscribe(self._on_committed)
@@ -155,9 +162,12 @@ class Room:
         )
 
     def close(self) -> None:
-        """Release what the journal holds for this room. Only while it is unused, and as the last call."""
+        """Release what the journal holds for this room. This is the last call.
+
+        The room is unused, or the node starts anew. Then the notice of a member who has left may not have come back.
+        """
         for membership in self.members.values():
-            del membership.member.memberships[self.name]
+            membership.member.memberships.pop(self.name, None)
         self._log.close()
 
     def move_member(self, *, is_remote: bool) -> None:
@@ -172,10 +182,13 @@ class Room:
         if member.away:
             self.change_away(member)  # the join does not say that
 
-    def leave(self, member: Member, reason: str) -> None:
-        """Remove *member*. ``leave_delivered`` of its listener is called once every subscriber has the event."""
+    def leave(self, member: Member, reason: str, *, ends_session: bool = False) -> None:
+        """Remove *member*. ``leave_delivered`` of its listener is called once every subscriber has the event.
+
+        *ends_session* is as in ``Left``.
+        """
         del member.memberships[self.name]
-        self._append(Left(member.id, member.nick, reason, member.removed_by))
+        self._append(Left(member.id, member.nick, reason, member.removed_by, ends_session))
 
     def say(self, member: Member, text: str, at: float) -> None:
         """Append a message. *text* is one sanitized line, *at* is in seconds since the epoch."""
@@ -225,9 +238,12 @@ class Room:
         """Change the topic to *text*, one sanitized line; empty for none."""
         self._append(TopicChanged(member.id, member.nick, text, on_stored), len(text))
 
-    def announce(self, text: str, *, is_local: bool = False) -> None:
-        """Append an announcement of the server to everybody, or to everybody on this node of a cluster."""
-        self._append(Announced(text, is_local))
+    def announce(self, text: str, *decisions: LastingDecision, is_local: bool = False) -> None:
+        """Append an announcement of the server to everybody, or to everybody on this node of a cluster.
+
+        It announces *decisions*, if any, which this node has carried out.
+        """
+        self._append(Announced(text, is_local, decisions))
 
     def after_barrier(self, call: Callable[[], None]) -> None:
         """Call *call* once all events appended so far have been delivered."""
@@ -257,6 +273,10 @@ class Room:
         """Read the stored events *first* to *last*, except those that are not in delivery yet."""
         self._log.read(max(first, 1), min(last, self.last_seq), on_result)
 
+    def read_journal(self, seq: int, on_result: ReadCallback) -> None:
+        """Read the stored event *seq*, also if it is not in delivery yet."""
+        self._log.read(seq, seq, on_result)
+
     def search(self, query: SearchQuery, limit: int, on_result: ReadCallback) -> None:
         """Find the newest *limit* stored events that match *query*, except those that are not in delivery yet."""
         self._log.search(query, self.last_seq, limit, on_result)
@@ -276,6 +296,9 @@ class Room:
     def _on_committed(self, events: Sequence[Event], foreign: Sequence[Event] = ()) -> None:
         """Deliver *events* at once, or together with the next commit. Other nodes have appended *foreign* of them."""
         if foreign:
+            self.reservations += 1  # the last member here may have moved to another node
+            self._on_foreign(self.name, foreign)
+            self.reservations -= 1
             own = {id(event) for event in foreign if isinstance(event, Left) and self._is_own(event.session)}
             if own:
                 events, foreign = ([event for event in each if id(event) not in own] for each in (events, foreign))
@@ -295,7 +318,7 @@ class Room:
                 self._deliver_next()
 
     def _is_own(self, session: int) -> bool:
-        """Return whether *session* is on this node.
+        """Return whether *session* is on this node, and no token can resume it.
 
         If another node lets it leave, the nodes take this one for dead. It learns that soon, and ends its sessions.
         """
@@ -378,11 +401,15 @@ class Room:
             elif isinstance(event, Repeated):
                 answers.extend(self._uids.repeat(event))
             elif isinstance(event, StoreFailed):
-                if event.event.on_stored is not None:
-                    answers.append(partial(event.event.on_stored, event))
-                if isinstance(event.event, STORED) and event.event.uid:
-                    answers.extend(self._uids.forget(event, event.event.uid))
+                answers.extend(self._take_answers_to_failure(event))
         return answers
+
+    def _take_answers_to_failure(self, failure: StoreFailed) -> list[Callback]:
+        lost = failure.event
+        repetitions = self._uids.forget(failure, lost.uid) if isinstance(lost, STORED) and lost.uid else []
+        if repetitions is None:
+            return []
+        return [partial(lost.on_stored, failure), *repetitions] if lost.on_stored is not None else repetitions
 
     def _apply_before_delivery(self, events: Sequence[Transient], batch: Batch) -> None:
         """Update the state that a member can act on as soon as it has received the batch.
@@ -391,14 +418,7 @@ class Room:
         """
         self.presence_version += sum(isinstance(event, _OF_MEMBERS) for event in events)
         for event in events:
-            if isinstance(event, Joined):
-                self._apply_join(event)
-            elif isinstance(event, Left):
-                self._apply_leave(event)
-            elif isinstance(event, Renamed):
-                self._in_delivery(event.session).announced_nick = event.new
-            elif isinstance(event, TopicChanged):
-                self.topic = event.text
+            self._apply(event)
         for recipient in {event.to for event in events if isinstance(event, PrivateMessage)}:
             for _, shown in batch.overrides.get(recipient, ()):
                 if isinstance(shown, PrivateMessage):
@@ -407,6 +427,21 @@ class Room:
                     member.note_private(shown)
                     if shown.line is not None:
                         member.listener.private_sent(shown.line)
+
+    def _apply(self, event: Transient) -> None:
+        match event:
+            case Joined():
+                self._apply_join(event)
+            case Left():
+                self._apply_leave(event)
+            case Renamed():
+                self._in_delivery(event.session).announced_nick = event.new
+            case AwayChanged():
+                self._apply_absence(event)
+            case TopicChanged():
+                self.topic = event.text
+            case _:  # no other one changes the state of the room
+                pass
 
     def _apply_join(self, event: Joined) -> None:
         if self._joining and self._joining[0].member.id == event.session:
@@ -426,6 +461,12 @@ class Room:
         if membership.member.is_remote:
             del membership.member.memberships[self.name]
             self._remote_count -= 1
+
+    def _apply_absence(self, event: AwayChanged) -> None:
+        """Note whether a member on another node is away. The directory may be behind the stream, or ahead of it."""
+        member = self._in_delivery(event.session).member
+        if member.is_remote:
+            member.away, member.away_reason = event.away, event.reason
 
     def _calls_of_joined(self, events: Sequence[Transient]) -> Iterator[Callback]:
         """Yield the calls for the members that joined. All events of the batch count as delivered to them."""

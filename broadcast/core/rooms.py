@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from broadcast.core.backlog import Backlog
 from broadcast.core.errors import JournalError, RejectedError, RoomRejected
+from broadcast.core.events import Event, Stored
 from broadcast.core.interfaces import Callback, CallLater, Journal, OpenedRoom, Publisher
 from broadcast.core.membership import Member
 from broadcast.core.room import Room, RoomContext
@@ -36,10 +37,24 @@ OnRooms: TypeAlias = Callable[[Sequence[Room] | RejectedError], None]
 """Receives open rooms, or the reason why one of them cannot be opened."""
 
 
+class StreamListener(Protocol):
+    """The part of ``OtherNodes`` that needs what comes in the streams of the rooms."""
+
+    def find_remote(self, session: int, nick: str) -> Member:
+        """Return a member on another node; see ``RoomContext``."""
+
+    def take_in(self, room: str, events: Sequence[Event]) -> None:
+        """Take over what *events* of other nodes say; see ``RoomContext.on_foreign``."""
+
+    def note_recent(self, room: str, lines: Sequence[Stored]) -> None:
+        """Receive the recent *lines* of *room*, which has just been opened."""
+
+
 class Rooms(dict[str, Room]):
     """The open rooms by name: those with members, the lobby, and those of ``Settings.fixed_rooms``.
 
-    *make_publisher* makes the publisher of one room. *call_later* and *find_remote* are those of ``RoomContext``.
+    *make_publisher* makes the publisher of one room. *call_later* is that of ``RoomContext``.
+    *others* knows the other nodes of a cluster.
     """
 
     def __init__(
@@ -49,14 +64,15 @@ class Rooms(dict[str, Room]):
         settings: Settings,
         backlog: Backlog,
         call_later: CallLater | None,
-        find_remote: Callable[[int, str], Member],
+        others: StreamListener,
     ) -> None:
         super().__init__()
         self._journal = journal
         self._make_publisher = make_publisher
         self._settings = settings
+        self._others = others
         self._context = RoomContext(
-            journal.commit_stats, backlog, settings.replay, self._close, call_later, find_remote
+            journal.commit_stats, backlog, settings.replay, self._close, call_later, others.find_remote, others.take_in
         )
         self._opening: dict[str, list[OnRoom]] = {}
         """The callbacks that wait until the journal has opened a room, by the name of the room."""
@@ -167,6 +183,7 @@ class Rooms(dict[str, Room]):
 
     def _add(self, name: str, opened: OpenedRoom) -> Room:
         room = self[name] = Room(name, opened, self._make_publisher(), self._context)
+        self._others.note_recent(name, room.recent_lines)
         return room
 
     def _close(self, room: Room) -> None:

@@ -25,8 +25,9 @@ from hashlib import sha256
 from pathlib import Path
 from shutil import disk_usage
 from threading import Lock
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
+from broadcast.core.errors import RejectedError
 from broadcast.core.events import FileInfo
 from broadcast.durability import sync_file, sync_folder
 from broadcast.files.images import Image, read_image
@@ -84,6 +85,41 @@ class Sealed(NamedTuple):
     image: Image | None
 
 
+class StoreError(RejectedError):
+    """A file cannot be stored. The text says why."""
+
+
+class SlotEnded(StoreError):
+    """The slot has ended meanwhile, or the upload goes on at another server."""
+
+
+class Part(Protocol):
+    """The bytes of an unfinished upload. One thread at a time uses it. All methods may raise an exception."""
+
+    def append(self, data: bytes | bytearray, /) -> None:
+        """Write *data* at the end."""
+
+    def flush(self) -> None:
+        """Let other servers continue the upload behind all bytes. This is the last call."""
+
+    def seal(self) -> Sealed:
+        """Make the bytes durable, and return their description."""
+
+    def remove(self) -> None:
+        """Remove the bytes."""
+
+
+class PartKey(NamedTuple):
+    """The place of the bytes of an unfinished upload in a database. A server that is alone needs none."""
+
+    slot: str = ""
+    """The id of the future file."""
+    generation: int = 0
+    """That of the slot. The database refuses bytes of an older one."""
+    received: int = 0
+    """Number of bytes that are there already. The upload continues behind them."""
+
+
 class OpenFile:
     """A content on the disk, which is open as *descriptor* to read it."""
 
@@ -131,6 +167,9 @@ class PartFile:
         if self._unsynced >= SYNC_BYTES:
             sync_file(self._descriptor)
             self._unsynced = 0
+
+    def flush(self) -> None:
+        """Do nothing: no other server continues the upload."""
 
     def seal(self) -> Sealed:
         """Make the bytes durable, and return their description. Raises ``OSError``."""
@@ -204,8 +243,16 @@ class Contents:
         """Return nothing, as above."""
         return []
 
-    def commit(self, part: PartFile, file: SharedFile) -> None:
+    def sweep(self) -> None:
+        """Do nothing: no other server leaves unfinished uploads."""
+
+    def make_part(self, _key: PartKey) -> PartFile:
+        """Return the file of a new upload. It is created later."""
+        return PartFile(self._folder)
+
+    def commit(self, part: Part, file: SharedFile) -> None:
         """Turn *part*, which is sealed, into *file*. Raises ``OSError``, and leaves nothing then."""
+        assert isinstance(part, PartFile)
         record = self._folder / record_name(file)
         part_of_record = _part_path(self._folder)
         is_counted = False

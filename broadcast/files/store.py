@@ -12,9 +12,19 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from broadcast.core.errors import RejectedError, StartupError
+from broadcast.core.errors import StartupError
 from broadcast.core.interfaces import CallLater
-from broadcast.files.contents import ContentMissing, Contents, PartFile, Sealed, SharedFile, remove_parts
+from broadcast.core.slots import MIN_COUNTED_BYTES
+from broadcast.files.contents import (
+    ContentMissing,
+    Contents,
+    Part,
+    PartKey,
+    Sealed,
+    SharedFile,
+    StoreError,
+    remove_parts,
+)
 from broadcast.files.images import Image
 from broadcast.files.types import choose_type
 from broadcast.threads import Worker
@@ -23,15 +33,9 @@ THREADS: Final = 2
 """Number of threads for the disk. While one of them waits for it, the other one goes on."""
 HIGH_WATER_BYTES: Final = 256 * 1024
 """Number of bytes of one upload that wait for the disk at which its sender has to pause."""
-MIN_COUNTED_BYTES: Final = 4096
-"""Number of bytes that even an empty file counts."""
 SWEEP_SECONDS: Final = 60.0
 """Time from one removal of old files to the next."""
 SECONDS_PER_DAY: Final = 86_400
-
-
-class StoreError(RejectedError):
-    """A file cannot be stored. The text says why."""
 
 
 class StoreFull(StoreError):
@@ -67,6 +71,9 @@ class Content(Protocol):
         """Release the content."""
 
 
+_ALONE: Final = PartKey()
+
+
 class ContentStore(Protocol):
     """The complete files, and the records of shares. All methods block, and may raise an exception."""
 
@@ -83,8 +90,14 @@ class ContentStore(Protocol):
     def find_removed(self, ids: Sequence[str], /) -> list[str]:
         """Return those of *ids* that other servers have removed."""
 
-    def commit(self, part: PartFile, file: SharedFile) -> None:
-        """Turn *part*, which is sealed, into *file*. After an exception, nothing is left."""
+    def sweep(self) -> None:
+        """Remove the bytes of uploads that have ended, and whose server may be dead. Called now and then."""
+
+    def make_part(self, key: PartKey, /) -> Part:
+        """Return the place for the bytes of an upload. Does not block."""
+
+    def commit(self, part: Part, file: SharedFile) -> None:
+        """Turn *part*, which was made and sealed, into *file*. After an exception, nothing is left."""
 
     def open(self, file: SharedFile) -> Content:
         """Open the content of *file*. Raises ``ContentMissing`` if it was removed."""
@@ -220,10 +233,15 @@ class FileStore:
         for call in waiting:
             call()
 
-    def begin(self, owner: str, limit: int) -> Upload:
-        """Begin an upload of at most *limit* bytes for *owner*."""
+    @property
+    def is_shared(self) -> bool:
+        """Whether any server with the same files can continue an upload of another one."""
+        return self._contents.is_shared
+
+    def begin(self, owner: str, limit: int, key: PartKey = _ALONE) -> Upload:
+        """Begin an upload of at most *limit* bytes for *owner*, or continue the one at *key*."""
         self.uploads += 1
-        return Upload(self, self._worker, PartFile(self._folder), owner, limit)
+        return Upload(self, self._worker, self._contents.make_part(key), owner, limit, key.received)
 
     def open(self, file: SharedFile, on_result: Callable[[Download | None], None]) -> None:
         """Open *file*, and call *on_result* in a later turn; with None if it cannot be read."""
@@ -262,6 +280,13 @@ class FileStore:
                 del self._owners[file.owner]
         return file
 
+    def update(self, on_updated: Callable[[], None]) -> None:
+        """Call *on_updated* once the shares of other servers are known: at once if there are no others."""
+        if self._contents.is_shared:
+            self._read_new(on_updated)
+        else:
+            on_updated()
+
     def remove_content(self, file_id: str) -> Sequence[str]:
         """Remove the share *file_id*, and all others with the same content. Return their names, its own first."""
         first = self._files.get(file_id)
@@ -290,7 +315,7 @@ class FileStore:
                 return
             self._last_fault = ""
             self._add(file)
-            on_result(file)
+            self.update(lambda: on_result(file))  # the limit on all files needs those of other servers
 
         self._worker.run(partial(self._contents.commit, upload.part, file), committed)
 
@@ -317,6 +342,7 @@ class FileStore:
             self.remove(oldest.id)
         if self._contents.is_shared:
             self._worker.run(partial(self._contents.find_removed, [*self._files]), self._forget_removed)
+            self._worker.run(self._contents.sweep, self._removed)
             self._read_new(lambda: None)
         self._call_later(SWEEP_SECONDS, self._sweep)
 
@@ -347,9 +373,11 @@ class _State(Enum):
 
         event          OPEN       FINISHING
         finish         FINISHING
+        suspend        FINISHING
         disk fails     ENDED      ENDED
         discard        ENDED
         shared                    ENDED
+        suspended                 ENDED
 
     An empty field means no change.
     """
@@ -357,9 +385,9 @@ class _State(Enum):
     OPEN = auto()
     """It takes bytes."""
     FINISHING = auto()
-    """Its bytes are checked and made durable. It can no longer be discarded."""
+    """Its bytes are checked and made durable, or given to all servers. It can no longer be discarded."""
     ENDED = auto()
-    """It was shared, or its bytes are removed."""
+    """It was shared, its bytes are removed, or any server can continue it."""
 
 
 class Upload:
@@ -368,11 +396,11 @@ class Upload:
     At most one piece of its work is on a thread at any time, so its bytes are written in order.
     """
 
-    def __init__(self, store: FileStore, worker: Worker, part: PartFile, owner: str, limit: int) -> None:
+    def __init__(self, store: FileStore, worker: Worker, part: Part, owner: str, limit: int, received: int) -> None:
         self.owner = owner
         self.limit = limit
         self.part = part
-        self.received = 0
+        self.received = received
         """Number of bytes that were received. The next byte has this offset."""
         self.failure: StoreError | None = None
         """The reason why the upload has ended without a share."""
@@ -443,6 +471,18 @@ class Upload:
                 self._worker.run(self.part.seal, sealed)
 
         self._seal = seal
+        self._work()
+
+    def suspend(self, on_done: Callable[[StoreError | None], None]) -> None:
+        """Give the upload to all servers, and call *on_done* in a later turn. Call this once, while it ``is_open``."""
+        self._state = _State.FINISHING
+
+        def flushed(result: object) -> None:
+            self._state = _State.ENDED
+            self._store.uploads -= 1
+            on_done(self._store.failed(result) if isinstance(result, Exception) else None)
+
+        self._seal = lambda: self._worker.run(self.part.flush, flushed)
         self._work()
 
     def discard(self) -> None:

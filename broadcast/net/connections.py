@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from twisted.internet.defer import Deferred, DeferredList
 
 from broadcast.core.errors import TooManyConnections
+from broadcast.core.hub import GOING_DOWN
 from broadcast.core.limits import ConnectionLimiter
 from broadcast.net.addresses import peer_ip
 from broadcast.net.keepalive import Connection as ProbedConnection
@@ -71,6 +72,8 @@ class Connections(Collection[Connection]):
         self.limiter = ConnectionLimiter(limits)
         self.stopping = False
         """True while the server ends all visits and reads no more input."""
+        self.last_line = GOING_DOWN
+        """The notice to all clients at that time."""
         self._disconnected = False
         """True from ``disconnect`` to ``reopen``."""
         self.accepted_count = 0
@@ -191,9 +194,13 @@ class Connections(Collection[Connection]):
             closed, self._closed = self._closed, None
             closed.callback(None)
 
-    def drain(self) -> Deferred[list[tuple[bool, None]]]:
-        """Stop reading from all connections. The result fires when all input received before has been handled."""
+    def drain(self, last_line: str = GOING_DOWN) -> Deferred[list[tuple[bool, None]]]:
+        """Stop reading from all connections, whose notice will be *last_line*.
+
+        The result fires when all input received before has been handled.
+        """
         self.stopping = True
+        self.last_line = last_line
         return DeferredList([connection.drain() for connection in [*self._open, *self._backlog]])
 
     def disconnect(self) -> Deferred[None]:

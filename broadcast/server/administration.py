@@ -236,8 +236,17 @@ class Administration:
         on_result("" if self._hub is None else self._hub.journal_id)
 
     def _remove_file(self, params: File, on_result: _Result) -> None:
-        name, text = take_down(self._find_archive(), params.address)
-        self._finish(on_result, text, "remove-file", name, sanitize(" ".join(params.why.split())))
+        archive = self._find_archive()
+
+        def remove() -> None:
+            try:
+                name, text = take_down(archive, params.address)
+            except RejectedError as error:
+                on_result(error)
+            else:
+                self._finish(on_result, text, "remove-file", name, sanitize(" ".join(params.why.split())))
+
+        archive.update(remove)
 
     def _finish(self, on_result: _Result, text: str, action: str, target: str, detail: str = "") -> None:
         """Add the change to the audit trail, then report *text*."""

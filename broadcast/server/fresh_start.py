@@ -25,8 +25,8 @@ END_SECONDS: Final = 5.0
 """Maximum time for the visits to end, and for a fresh start to end when the process stops."""
 RETRY_SECONDS: Final = 1.0
 """Time between two tries to start the journal anew."""
-LAST_LINE: Final = "This server was cut off from the other ones. Connect again: what you say now is not kept."
-"""The announcement to the people who are here."""
+LAST_LINE: Final = "This server starts anew. Connect again: what you say now is not kept."
+"""The last line of all visits."""
 
 
 class RestartableJournal(Protocol):

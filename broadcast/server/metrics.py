@@ -37,6 +37,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from broadcast import __version__
+from broadcast.core.hub import GOING_DOWN
 from broadcast.core.limits import RateLimiter
 from broadcast.core.stats import Histogram
 from broadcast.net.endpoints import format_address, is_public
@@ -160,7 +161,7 @@ class MetricsCollector(Collector):
         if hub.uploads is not None:
             used = hub.uploads.archive.used_bytes
             yield _gauge("files_bytes", "Size of all shared files, as --files-total counts it.", used)
-            yield _gauge("uploads", "Uploads that are announced or have begun.", len(hub.uploads))
+            yield _gauge("uploads", "Uploads that are announced or have begun.", len(hub.uploads.slots))
         rejections = CounterMetricFamily("broadcast_refusals", "Rejections, by kind.", labels=["kind"])
         for kind, count in hub.rejections.items():
             rejections.add_metric([kind.value], count)
@@ -227,7 +228,7 @@ class LoopLagSampler:
 def health_problem(connections: Connections, journal: Journal) -> str:
     """Return the reason why the server is not healthy, as one line, or an empty string if it is."""
     if connections.stopping:
-        return "the server is going down"
+        return "the server is going down" if connections.last_line == GOING_DOWN else "the server starts anew"
     error = journal.commit_stats.last_error
     return f"nothing is kept: {error}" if error else ""
 

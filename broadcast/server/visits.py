@@ -37,7 +37,7 @@ class Visits:
 
         Abort those that are still open at *deadline*.
         """
-        await with_timeout(self._clock, DRAIN_SECONDS, self._connections.drain())
+        await with_timeout(self._clock, DRAIN_SECONDS, self._connections.drain(text))
         delivered: Deferred[None] = Deferred()
         self._hub.close(partial(delivered.callback, None), text)
         if not await self._wait_until(deadline - LINGER_SECONDS, delivered):

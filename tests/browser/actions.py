@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from playwright.sync_api import expect
+
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
@@ -28,11 +30,10 @@ def expect_shown(page: Page, *texts: str) -> None:
         line(page, text).wait_for()
 
 
-def people(page: Page) -> list[str]:
-    """Return the nicknames in the list of people."""
-    return [
-        text.split()[0] for text in page.get_by_role("list", name="People").get_by_role("listitem").all_inner_texts()
-    ]
+def expect_people(page: Page, *nicks: str) -> None:
+    """Wait until the list of people has exactly *nicks*, in this order."""
+    rows = page.get_by_role("list", name="People").get_by_role("listitem")
+    expect(rows).to_have_text([re.compile(rf"^{nick}") for nick in nicks])
 
 
 def reconnect(page: Page) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.actions import expect_shown, reconnect, say
 from tests.browser.conftest import Pages
-from tests.browser.people import Person
+from tests.browser.people import Person, wait_until
+from tests.browser.test_sharing import choose, confirm
 from tests.postgres import PostgresServer
 from tests.real.cluster import Balancer, Cluster
+from tests.real.programs import PATIENCE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -71,7 +77,61 @@ def test_people_on_two_servers_talk_on_although_one_server_is_killed(
     killed.start()
 
 
+def send_elsewhere(settings: str) -> str:
+    """Return the *settings* of HAProxy with people on the first server, and their uploads on the second one.
+
+    If a server is dead, the other one takes its place.
+    """
+    settings = re.sub("(server two .*)", r"\1 backup", settings)
+    frontend = "    option forwardfor\n"
+    assert frontend in settings
+    settings = settings.replace(frontend, f"{frontend}    use_backend uploads if {{ method PUT HEAD DELETE }}\n")
+    one, two = (
+        f"    server {name} 127.0.0.1:800{number} port 900{number}" for number, name in ((1, "one"), (2, "two"))
+    )
+    return f"{settings}\nbackend uploads\n    mode http\n{two}\n{one} backup\n"
+
+
+def test_page_shares_files_although_its_uploads_reach_another_server(
+    browser: Browser, cluster: Cluster, tmp_path: Path
+) -> None:
+    one, two = cluster.nodes
+    balancer = Balancer(tmp_path, cluster.nodes, send_elsewhere)
+    balancer.wait()
+    pages = Pages(browser, balancer.address)
+    body = os.urandom(3_000_000)
+    try:
+        with Person(two.port, "bob") as bob:
+            ann = pages.join("ann")
+            assert servers_of(cluster, "ann") == "one"
+            choose(ann, "holiday.bin", body)
+            confirm(ann)
+            bob.until(" * ann shared holiday.bin (3.0 MB): http://")
+            bob.read_until(" shared holiday.bin")
+            name = bob.read_until("\r\n").rpartition("/files/")[2]
+            expect(ann.get_by_role("link", name="holiday.bin")).to_be_visible()
+        with Person(one.port, "carol") as carol:
+            choose(ann, "large.bin", bytes(1_000_000) + os.urandom(23_000_000))
+            confirm(ann)
+            pages.allowed += ["502", "503", "net::ERR"]
+            wait_until(lambda: cluster.number("SELECT count(*) FROM chunks") > 20)
+            two.stop(signal.SIGKILL)
+            carol.until(" * ann shared large.bin (24 MB): http://")
+        two.start()
+        for node in (one, two):
+            with urlopen(f"http://127.0.0.1:{node.web_port}/files/{name}", timeout=PATIENCE) as answer:
+                assert answer.read() == body
+        assert pages.unexpected == []
+    finally:
+        pages.close()
+        balancer.stop()
+
+
 def servers_of(cluster: Cluster, nick: str) -> str:
-    """Return the name of the server to which *nick* is connected."""
-    names = [node.name for node in cluster.nodes if f" {nick} joined from " in node.output()]
-    return names[-1]
+    """Return the name of the server to which *nick* is connected, once its log has the line."""
+
+    def names() -> list[str]:
+        return [node.name for node in cluster.nodes if f" {nick} joined from " in node.output()]
+
+    wait_until(lambda: bool(names()), lambda: f"no server has logged that {nick} joined")
+    return names()[-1]

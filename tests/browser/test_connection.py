@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect
 
-from tests.browser.actions import expect_shown, line, people, reconnect, say
+from tests.browser.actions import expect_people, expect_shown, line, reconnect, say
 from tests.browser.people import Person, Program, Relay, Server, wait_until
 
 if TYPE_CHECKING:
@@ -234,4 +234,4 @@ def test_a_frozen_page_keeps_its_place(pages: Pages, bob: Person, robot: Program
     robot.said("line 59")
     devtools.send("Page.setWebLifecycleState", {"state": "active"})
     expect_shown(ann, "line 0", "line 59")
-    assert people(ann) == ["ann", "bob", "robot"]
+    expect_people(ann, "ann", "bob", "robot")

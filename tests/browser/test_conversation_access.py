@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.offline import OfflinePages, offline, run, settle
 
@@ -154,7 +155,7 @@ def test_a_keyboard_is_enough(offline: OfflinePages) -> None:
     page.keyboard.type("ann")
     page.keyboard.press("Enter")
     page.get_by_text("line 300", exact=True).wait_for()
-    assert page.evaluate("() => document.activeElement.id") == "message"
+    expect(page.get_by_role("textbox", name="Message")).to_be_focused()
     page.keyboard.type("hello")
     page.keyboard.press("Enter")
     page.get_by_text("hello", exact=True).wait_for()
@@ -176,7 +177,7 @@ def test_a_keyboard_is_enough(offline: OfflinePages) -> None:
     page.get_by_text("This is where lobby begins.").wait_for()
     newest.press("Enter")
     page.get_by_text("hello", exact=True).wait_for()
-    assert page.evaluate("() => document.activeElement.id") == "conversation"
+    expect(log).to_be_focused()
 
 
 @pytest.mark.parametrize(("width", "height", "scale"), [(320, 640, 2), (640, 400, 2), (320, 256, 4)])
@@ -197,9 +198,9 @@ def test_small_screens_and_zoom_lose_nothing(offline: OfflinePages, width: int, 
         assert box["x"] + box["width"] <= width
     page.get_by_role("button", name="Rooms and people").click()
     page.get_by_role("list", name="People").wait_for()
-    assert page.evaluate("() => document.activeElement.id") == "close-sidebar"
+    expect(page.locator("#close-sidebar")).to_be_focused()
     page.keyboard.press("Escape")
-    assert page.evaluate("() => document.activeElement.id") == "open-sidebar"
+    expect(page.locator("#open-sidebar")).to_be_focused()
 
 
 def test_a_phone_has_targets_for_fingers(offline: OfflinePages) -> None:

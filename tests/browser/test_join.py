@@ -42,6 +42,7 @@ def test_the_form_has_the_focus_and_the_nickname_of_last_time(pages: Pages) -> N
     ann.get_by_role("dialog").get_by_role("button", name="Quit").click()
     expect(nickname(ann)).to_be_focused()
     expect(ann.get_by_text("You have left.")).to_be_visible()
+    expect(ann.get_by_text("You have left.")).not_to_have_class("error")
     again = pages.open(context)
     expect(nickname(again)).to_have_value("ann")
     expect(nickname(again)).to_be_focused()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.browser.actions import expect_shown, people, say
+from playwright.sync_api import expect
+
+from tests.browser.actions import expect_people, expect_shown, say
 
 if TYPE_CHECKING:
     from tests.browser.conftest import Pages
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 def test_everybody_reads_everybody(pages: Pages, bob: Person, robot: Program) -> None:
     ann = pages.join("ann")
     bob.until(" * ann ")
-    assert people(ann) == ["ann", "bob", "robot"]
+    expect_people(ann, "ann", "bob", "robot")
     say(ann, "hello from a browser")
     bob.until("ann: hello from a browser")
     assert robot.said("hello from a browser")["nick"] == "ann"
@@ -85,7 +87,7 @@ def test_the_nickname_is_remembered(pages: Pages, robot: Program) -> None:
     robot.until(lambda message: message.get("method") == "left")
     ann.close()
     again = pages.open(context)
-    assert again.get_by_role("textbox", name="Nickname").input_value() == "ann"
+    expect(again.get_by_role("textbox", name="Nickname")).to_have_value("ann")
 
 
 def test_a_registered_nickname_asks_for_its_password(pages: Pages, robot: Program) -> None:

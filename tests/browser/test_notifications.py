@@ -124,7 +124,7 @@ def test_the_sound_is_off_until_it_is_chosen(pages: Pages, bob: Person) -> None:
     sound = ann.get_by_role("button", name="Sound")
     sound.click()
     expect(sound).to_have_attribute("aria-pressed", "true")
-    assert ann.evaluate("window.played") == 1
+    wait_until(lambda: bool(ann.evaluate("window.played === 1")))
     bob.say("/msg ann two")
     wait_until(lambda: bool(ann.evaluate("window.played === 2")))
     ann.reload()

@@ -138,7 +138,7 @@ def test_a_duplicated_tab_asks_without_locks(lan: Lan, pages: Pages) -> None:
         first.evaluate("window.open(location.href)")
     opened.value.get_by_role("button", name="Move it here").click()
     opened.value.get_by_role("textbox", name="Message").wait_for()
-    first.get_by_text("resumed elsewhere").wait_for()
+    first.get_by_text("resumed elsewhere").first.wait_for()
 
 
 def test_a_password_is_asked_for_with_one_warning(lan: Lan, pages: Pages) -> None:

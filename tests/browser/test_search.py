@@ -75,5 +75,6 @@ def test_nothing_found_and_another_room_say_so(pages: Pages, robot: Program) -> 
 def test_private_messages_without_an_account_cannot_be_searched(pages: Pages, bob: Person) -> None:
     ann = pages.join("ann")
     ann.get_by_role("list", name="People").get_by_role("button", name="bob").click()
+    expect(ann.get_by_role("heading", name="bob", exact=True)).to_be_visible()
     search(ann, "tea")
     expect(ann.get_by_role("region", name="Search results").get_by_role("status")).to_contain_text("has failed")

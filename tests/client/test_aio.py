@@ -16,11 +16,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from broadcast.client import aio
+from broadcast.client import aio, streams
 from broadcast.client.aio import (
     Disconnected,
     Ended,
-    Gap,
     NickRejected,
     Reconnected,
     Rejected,
@@ -338,7 +337,7 @@ async def test_a_server_that_does_not_answer_is_unreachable(port: Port) -> None:
 @with_port
 async def test_an_attempt_to_connect_has_a_time_limit(port: Port) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(aio, "CONNECT_SECONDS", 0)
+        patch.setattr(streams, "CONNECT_SECONDS", 0)
         with pytest.raises(Unreachable, match="does not answer"):
             async with bot(port):
                 pass
@@ -604,14 +603,6 @@ async def test_a_private_message_arrives(port: Port) -> None:
         port.server.tell("bot", "psst")
         port.flush()
         assert (await next_of(chat, Told)).text == "psst"
-
-
-@with_port
-async def test_gaps_instead_of_old_lines(port: Port) -> None:
-    async with bot(port, fill_gaps=False) as chat:
-        port.server.hide("one", "two")
-        port.flush()
-        assert await next_of(chat, Gap) == Gap("lobby", 1, 2)
 
 
 # Passwords

@@ -233,15 +233,16 @@ def test_help_lists_every_option_and_exit_status(name: str, capfd: pytest.Captur
     assert max(map(len, text.splitlines())) < 120
 
 
-def test_python_without_twisted_says_what_to_start(tmp_path: Path) -> None:
+def test_python_without_a_package_says_what_to_start(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
-    (clone / "twisted").mkdir(parents=True)  # as in a clone, a package without modules
+    clone.mkdir()
     (clone / "broadcast").symlink_to(Path(broadcast.__file__).parent, target_is_directory=True)
-    command = [sys.executable, "-S", "-m", "broadcast.client"]  # -S hides the installed packages
+    # -S hides the installed packages.
+    command = [sys.executable, "-S", "-m", "broadcast.client", "--upload", __file__]
     ended = subprocess.run(command, cwd=clone, input="", capture_output=True, text=True, check=False, timeout=200)  # noqa: S603 -- constant
     assert ended.returncode == 1
     assert ended.stderr == (
-        "broadcast-client: this Python has no twisted: start .venv/bin/broadcast-client, or pip install twisted\n"
+        "broadcast-client: this Python has no msgspec: start .venv/bin/broadcast-client, or pip install msgspec\n"
     )
 
 

@@ -82,50 +82,39 @@ def test_the_file_is_not_parsed_for_a_name_that_is_not_in_it(file: Path) -> None
         load(file, "work")
 
 
+NO_FINGERPRINT = "no fingerprint: a1; it has the form SHA256: and 64 hexadecimal digits"
+
+
 @pytest.mark.parametrize(
-    ("text", "line", "reason"),
+    ("text", "reason"),
     [
-        ("times = false\nbell = of\n", 2, "Invalid value"),
-        ("times = false\nbell = 'x\n", None, "Expected"),
-        ("bell = true\nbell = true\n", 2, "Cannot overwrite a value"),
-        ("a = [\n1,\n\n", None, "Invalid value"),
-        ("\nbells = true", 2, "There is no setting bells, only times, color, bell, notify, quiet"),
-        ("\n\nbell = 'off'", 3, "bell is true or false"),
-        ("# bell\n'bell' = 1", 2, "bell is true or false"),
-        ("[bell]\nx = 1", 1, "bell is true or false"),
-        ("bell.x = 1", 1, "bell is true or false"),
-        ("\nservers = 1", 2, "A server is a table such as [servers.work]"),
-        ("[servers]\nwork = 'h'", 2, "A server is a table such as [servers.work]"),
-        ("[servers.work]\n[servers.1234]", 2, "'1234' is no name for a server, because it would be an address"),
-        ("[servers.'a:1']", 1, "'a:1' is no name for a server, because it would be an address"),
-        ("[servers.work]\naddress = 'h:x'", 2, "no port: x"),
+        ("times = false\nbell = of\n", "Invalid value (at line 2, column 8)"),
+        ("\nbells = true", "the file has no setting bells, only times, color, bell, notify, quiet"),
+        ("bell = 'off'", "bell is true or false"),
+        ("bell.x = 1", "bell is true or false"),
+        ("servers = 1", "servers is no table such as [servers.work]"),
+        ("[servers]\nwork = 'h'", "servers.work is no table such as [servers.work]"),
+        ("[servers.1234]", "'1234' is no name for a server, because it would be an address"),
+        ("[servers.'a:1']", "'a:1' is no name for a server, because it would be an address"),
+        ("[servers.work]\naddress = 'h:x'", "no port: x"),
         (
-            "[servers.work]\n\nport = 1",
-            3,
-            "A server has no port, only address, nick, password-file, rooms, tls, fingerprint",
+            "[servers.work]\nport = 1",
+            "servers.work has no setting port, only address, nick, password-file, rooms, tls, fingerprint",
         ),
-        ("bell = true\n[servers.'a.b']\nnick = 1", 3, "nick is a text in quotes"),
-        ("[servers.work]\ntls = 1", 2, "tls is true or false"),
-        (
-            "[servers.work]\nfingerprint = 'a1'",
-            2,
-            "no fingerprint: a1; it has the form SHA256: and 64 hexadecimal digits",
-        ),
-        ("[servers.work]\nnick = ''", 2, "nick is a text in quotes"),
-        ("[servers.work]\nnick = 'a\tb'", 2, "nick is a text in quotes"),
-        ('[servers.work]\nrooms = ["a\\nquit"]', 2, 'rooms is a list such as ["kitchen", "hall"]'),
-        ("[servers]\n work.rooms = 'a'", 2, 'rooms is a list such as ["kitchen", "hall"]'),
-        ("\nservers = {work = {rooms = [1]}}", 2, 'rooms is a list such as ["kitchen", "hall"]'),
+        ("bell = true\n[servers.'a.b']\nnick = 1", "servers.a.b.nick is a text in quotes"),
+        ("[servers.work]\ntls = 1", "servers.work.tls is true or false"),
+        ("[servers.work]\nfingerprint = 'a1'", NO_FINGERPRINT),
+        ("[servers.work]\nnick = ''", "servers.work.nick is a text in quotes"),
+        ("[servers.work]\nnick = 'a\tb'", "servers.work.nick is a text in quotes"),
+        ('[servers.work]\nrooms = ["a\\nquit"]', 'servers.work.rooms is a list such as ["kitchen", "hall"]'),
+        ("[servers.work]\nrooms = 'a'", 'servers.work.rooms is a list such as ["kitchen", "hall"]'),
     ],
 )
-def test_an_error_has_its_line_and_its_reason(text: str, line: int | None, reason: str, file: Path) -> None:
+def test_an_error_has_its_place_and_its_reason(text: str, reason: str, file: Path) -> None:
     file.write_text(text)
     with pytest.raises(SettingsError) as error:
         load(file)
-    assert str(error.value).startswith(f"{file}: {reason}")
-    assert (" (at end of document" if line is None else f" (at line {line}") in str(error.value)
-    assert str(error.value).endswith("). Correct the file, or move it away")
-    assert len(str(error.value).splitlines()) == 1
+    assert str(error.value) == f"{file}: {reason}. Correct the file, or move it away"
     with pytest.raises(SettingsError, match="Correct the file"):
         Settings(str(file)).set("times", True)
     assert file.read_text() == text

@@ -170,7 +170,7 @@ async def test_a_server_that_has_forgotten_the_upload_gets_it_again(web: WebPort
             assert (await chat.upload(path)).seq == 1
             web.cuts = [1] * 9
             path.write_bytes(DATA[:10])
-            with pytest.raises(UploadFailed, match="forgotten"):
+            with pytest.raises(UploadFailed, match=r"^the server has not taken the file: 410 Gone$"):
                 await chat.upload(path)
 
 
@@ -217,6 +217,25 @@ async def test_the_sentence_of_a_refusal_is_raised(web: WebPort, path: Path) -> 
             await chat.upload(path)
         with pytest.raises(NotInRoom):
             await chat.upload(path, "kitchen")
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [("410 Gone", UploadFailed), ("507 Insufficient Storage", FileRejected)]
+)  # fmt: skip
+def test_a_refusal_ends_an_upload_although_a_load_balancer_waits_for_the_file(
+    status: str, error: type[Exception], path: Path
+) -> None:
+    @with_ports
+    async def refuse(web: WebPort) -> None:
+        web.refusal, web.closes = (status, "not here."), False
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(uploading, "SILENCE_SECONDS", 3600.0)
+            patch.setattr(uploading, "DELETE_SECONDS", 3600.0)
+            async with joined(web) as chat:
+                with pytest.raises(error, match="not here"):
+                    await chat.upload(path)
+
+    refuse()
 
 
 @with_ports
@@ -353,6 +372,24 @@ def test_a_token_with_a_line_end_is_refused(path: Path) -> None:
 )  # fmt: skip
 def test_the_sentence_of_an_answer_is_its_plain_text_or_its_status(answer: bytes, sentence: str) -> None:
     assert uploading._parse("PUT", answer)[1] == sentence
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "is_complete"),
+    [
+        ("PUT", b"HTTP/1.1 410 Gone\r\nContent-Length: 4\r\n\r\ngone", True),
+        ("PUT", b"HTTP/1.1 410 Gone\r\nA: b\r\ncontent-length:4\r\nC: d\r\n\r\ngon", False),
+        ("PUT", b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n", False),
+        ("PUT", b"HTTP/1.1 410 Gone\r\n\r\ngone", False),
+        ("PUT", b"HTTP/1.1 100 Continue\r\n\r\n", False),
+        ("PUT", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n", True),
+        ("DELETE", b"HTTP/1.1 204 No Content\r\n\r\n", True),
+        ("HEAD", b"HTTP/1.1 410 Gone\r\nContent-Length: 4\r\n\r\n", True),
+        ("PUT", b"x" * uploading.MAX_ANSWER, True),
+    ],
+)  # fmt: skip
+def test_an_answer_is_complete_with_its_length(method: str, answer: bytes, is_complete: bool) -> None:
+    assert uploading._is_complete(method, answer) is is_complete
 
 
 @given(st.sampled_from([b"", b"HTTP/1.1 ", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]), st.binary())

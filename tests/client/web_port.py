@@ -34,6 +34,8 @@ class WebPort:
         """The numbers of bytes of files after which the next connections break."""
         self.refusal: tuple[str, str] | None = None
         """The status and the sentence with which uploads are refused."""
+        self.closes = True
+        """Whether the server closes a connection after its answer. A load balancer may leave it open."""
         self.requests: list[tuple[str, Mapping[str, str]]] = []
         self.before_answer: Callable[[], None] | None = None
         """Called once, when a file is complete and shared, before its answer."""
@@ -90,6 +92,8 @@ class WebPort:
             else:
                 writer.write(answer.encode())
                 await writer.drain()
+                while not self.closes and await reader.read(4096):
+                    pass
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:

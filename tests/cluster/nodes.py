@@ -9,48 +9,36 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from broadcast.core.directory import (
-    Decision,
-    Directory,
-    Expulsion,
-    FoundSession,
-    KeptSession,
-    NodeListener,
-    NodeMessage,
-    OnClaimed,
-    OnDirectory,
-    OnFound,
-    Person,
-    SharedSessions,
-)
-from broadcast.core.errors import DatabaseAway, JournalError, NicknameRejected, NotHere, RejectedError
+from broadcast.core.decisions import Decision
+from broadcast.core.directory import Directory, Expulsion, NodeListener, NodeMessage, OnDirectory, OnLookedUp, Person
+from broadcast.core.errors import DatabaseAway, JournalError, NotHere, RejectedError
 from broadcast.core.events import (
     STORED,
-    Action,
     Announced,
     AwayChanged,
     Event,
     Joined,
     Left,
-    Message,
     PrivateMessage,
     Renamed,
-    Repeated,
-    Stored,
     TopicChanged,
 )
 from broadcast.core.interfaces import EventListener, Journal, OpenedRoom, ReadCallback, RoomLog, UidsCallback
-from broadcast.core.nicknames import casefold_key, skeleton
-from broadcast.core.other_nodes import ignore_outcome
+from broadcast.core.limits import Limits
+from broadcast.core.nicknames import casefold_key
 from broadcast.core.records import RecordChange, SaveAccount, StoredRecords
+from broadcast.core.remote_listener import ignore_outcome
 from broadcast.core.stats import CommitStats
 from broadcast.journals.batch_queue import failed
 from broadcast.journals.memory_records import MemoryRecords
 from broadcast.server.fresh_start import END_SECONDS, FreshStart
 from broadcast.server.visits import Visits
+from tests.cluster.database import Database, SharedRoom, copy_line
+from tests.cluster.sessions import NodeSessions
+from tests.cluster.slots import NodeSlots
 from tests.doors.jsonrpc.programs import ProgramWorld
 from tests.harness import PASSWORD, World
 
@@ -59,202 +47,7 @@ if TYPE_CHECKING:
     from broadcast.core.time_slice import CallSoon
     from tests.harness import Person as User
 
-CONNECTION_LOST = "connection lost"
 _SHARED = (Joined, Left, Renamed, AwayChanged, TopicChanged)
-
-
-class SharedRoom:
-    """A room in the database: its stream, its stored lines and its members."""
-
-    def __init__(self) -> None:
-        self.stream: list[tuple[Node | None, Event]] = []
-        """The events with the node that has appended each, None for the one that has removed a dead node."""
-        self.lines: list[Stored] = []
-        self.topic = ""
-        self.members: dict[int, tuple[Node | None, Joined]] = {}
-        """The members by session, each with its node; None if the session is parked."""
-
-    def commit(self, node: Node | None, event: Event) -> None:
-        """Store *event* of *node*, and note its effect on the members."""
-        if isinstance(event, STORED):
-            first = next((line.seq for line in self.lines if event.uid and line.uid == event.uid), 0)
-            if first:
-                self.stream.append((node, Repeated(event, first)))
-                return
-            event.seq = len(self.lines) + 1
-            self.lines.append(_copy(event))
-        elif isinstance(event, TopicChanged):
-            self.topic = event.text
-        elif isinstance(event, Joined):
-            assert node is not None
-            self.members[event.session] = node, event
-        elif isinstance(event, Left):
-            del self.members[event.session]
-        elif isinstance(event, Renamed):
-            self.members[event.session] = self.members[event.session][0], Joined(event.session, event.new)
-        self.stream.append((node, event))
-
-
-def _copy(line: Stored) -> Stored:
-    """Return *line* as another node reads it."""
-    copy = replace(line, on_stored=None)
-    if isinstance(copy, (Message, Action)):
-        copy.receipt = False
-    return copy
-
-
-@dataclass
-class StoredSession:
-    """A session that a token can resume."""
-
-    kept: KeptSession
-    node: Node | None
-    """None if it is parked."""
-    until: float | None = None
-    memory: str = ""
-    reason: str = CONNECTION_LOST
-    by: str = ""
-
-
-class Database:
-    """The database of all nodes. *unicode* is whether nicknames must not look alike."""
-
-    def __init__(self, *, unicode: bool) -> None:
-        self.rooms: dict[str, SharedRoom] = {}
-        self.people: dict[str, tuple[Node | None, Person]] = {}
-        """The people of all nodes, by the keys of their nicknames. Those whose session is parked have no node."""
-        self.sessions: dict[int, StoredSession] = {}
-        self.mail: list[PrivateMessage] = []
-        """The messages to parked sessions."""
-        self.now = 0.0
-        self.nodes: list[Node] = []
-        self.records: NodeRecords | None = None
-        """The records of the first node, whose values the others share."""
-        self._unicode = unicode
-
-    def room(self, name: str) -> SharedRoom:
-        """Return the room *name*, which exists from now on."""
-        return self.rooms.setdefault(name, SharedRoom())
-
-    def take(self, node: Node, person: Person) -> RejectedError | None:
-        """Give a nickname to *person* on *node*, or return the reason why not."""
-        key = casefold_key(person.nick)
-        for other_key, (_, other) in self.people.items():
-            if other.session != person.session:
-                if other_key == key:
-                    return NicknameRejected(f"{person.nick} is taken.", "taken")
-                if self._unicode and skeleton(other.nick) == skeleton(person.nick):
-                    text = f"{person.nick} looks too much like {other.nick}, who is here."
-                    return NicknameRejected(text, "looks-like")
-        self.people[key] = node, person
-        self.notify(node, lambda listener: listener.person_changed(person))
-        return None
-
-    def update(self, node: Node, person: Person) -> None:
-        """Store new values of *person* on *node*."""
-        key = casefold_key(person.nick)
-        owner, known = self.people.get(key, (None, None))
-        if owner is node and known is not None and known.generation == person.generation:
-            self.people[key] = node, person
-            self.notify(node, lambda listener: listener.person_changed(person))
-
-    def release(self, session: int, nick: str, generation: int) -> None:
-        """Free *nick*, if *session* has it in this *generation*."""
-        key = casefold_key(nick)
-        person = self.people[key][1] if key in self.people else None
-        if person is not None and (person.session, person.generation) == (session, generation):
-            node, _ = self.people.pop(key)
-            self.notify(node, lambda listener: listener.person_left(session, nick))
-
-    def notify(self, but: Node | None, call: Callable[[NodeListener], None]) -> None:
-        """Let *call* reach all nodes but one."""
-        for node in self.nodes:
-            if node is not but:
-                node.directory.notify(call)
-
-    def remove(self, node: Node) -> None:
-        """Remove the dead *node* and its people."""
-        self.nodes.remove(node)
-        for session in [session for session, stored in self.sessions.items() if stored.node is node]:
-            self.park(session, "")
-        for room in self.rooms.values():
-            for member, joined in list(room.members.values()):
-                if member is node:
-                    room.commit(None, Left(joined.session, joined.nick, CONNECTION_LOST))
-        for owner, person in list(self.people.values()):
-            if owner is node:
-                self.release(person.session, person.nick, person.generation)
-        for other in self.nodes:
-            other.shared.wake()
-
-    def owner_of(self, session: int) -> tuple[Node | None, Person] | None:
-        """Return *session* with its node; None if there is no such session."""
-        return next((owner for owner in self.people.values() if owner[1].session == session), None)
-
-    # Sessions that a token can resume
-
-    def park(self, session: int, memory: str) -> bool:
-        """Park *session*, unless it is being renamed. Return whether that was possible."""
-        stored = self.sessions[session]
-        stored.memory = memory
-        if stored.until is None:
-            stored.until = self.now + stored.kept.grace
-        return self.move(session, None)
-
-    def move(self, session: int, node: Node | None) -> bool:
-        """Give *session* to *node*, unless it is being renamed. Return whether that was possible."""
-        keys = [key for key, (_, person) in self.people.items() if person.session == session]
-        if len(keys) != 1:
-            return False
-        self.sessions[session].node = node
-        person = self.people[keys[0]][1]
-        person = replace(person, generation=person.generation + 1)
-        self.people[keys[0]] = node, person
-        for room in self.rooms.values():
-            if session in room.members:
-                room.members[session] = node, room.members[session][1]
-        self.notify(node, lambda listener: listener.person_changed(person))
-        return True
-
-    def find(self, node: Node, token: str, *, force: bool) -> FoundSession | None:
-        """Return the session with *token*, unless *node* has it."""
-        stored = next((stored for stored in self.sessions.values() if stored.kept.token == token), None)
-        if stored is None or stored.node is node:
-            return None
-        session = stored.kept.session
-        if force and stored.node is not None:
-            self.park(session, "")
-        owner = self.owner_of(session)
-        if owner is None or (stored.node is None and stored.until is not None and stored.until <= self.now):
-            return None
-        rooms = [name for name, room in self.rooms.items() if session in room.members]
-        name = "" if stored.node is None else str(stored.node.number)
-        return FoundSession(session, name, stored.kept.attempt, stored.kept.grace, owner[1], rooms, stored.memory)
-
-    def claim(self, node: Node, found: FoundSession, attempt: int, address: str | None) -> int | None:
-        """Give the parked session *found* to *node*, and return its generation. Return None if it is another one."""
-        stored, owner = self.sessions.get(found.session), self.owner_of(found.session)
-        if stored is None or stored.node is not None or owner is None or owner[1] != found.person:
-            return None
-        stored.kept = replace(stored.kept, attempt=attempt)
-        self.people[casefold_key(found.person.nick)] = None, replace(owner[1], address=address)
-        self.move(found.session, node)
-        return found.person.generation + 1
-
-    def end_parked(self) -> None:
-        """Let the parked sessions leave whose time is over."""
-        for session, stored in list(self.sessions.items()):
-            if stored.node is None and stored.until is not None and stored.until <= self.now:
-                del self.sessions[session]
-                for room in self.rooms.values():
-                    if session in room.members:
-                        room.commit(None, Left(session, room.members[session][1].nick, stored.reason, stored.by))
-                owner = self.owner_of(session)
-                assert owner is not None
-                self.release(session, owner[1].nick, owner[1].generation)
-        for node in self.nodes:
-            node.shared.wake()
-
 
 ID_STEP = 16
 """Maximum number of nodes."""
@@ -299,7 +92,9 @@ class NodeRecords(MemoryRecords):
             for node in self._shared.nodes:
                 node.shared.records._link(self)
             self._node.soon(lambda: on_done(None))
-            self._shared.notify(self._node, lambda listener: listener.records_changed(changes))
+            for node in self._shared.nodes:
+                if node is not self._node:
+                    node.directory.notify(lambda listener: listener.records_changed(changes), are_records=True)
 
         self._node.shared.enqueue(commit)
 
@@ -378,7 +173,12 @@ class NodeJournal:
         if changes:
             for node in self.database.nodes:
                 node.shared.wake()
-        for log in list(self._logs.values()) if self.reads else ():
+        if self.reads:
+            self.read_tails()
+
+    def read_tails(self) -> None:
+        """Return what was committed since the last time, in all rooms."""
+        for log in list(self._logs.values()):
             log.read_tail()
 
 
@@ -392,7 +192,12 @@ class NodeLog:
         self._name = name
         self._place = len(room.stream)
         self._listener: EventListener | None = None
-        self._first = [joined for other, joined in room.members.values() if other is not node]
+        self._first: list[Event] = []
+        for other, joined in room.members.values():
+            if other is not node:
+                self._first.append(joined)
+                if joined.session in room.absent:
+                    self._first.append(room.absent[joined.session])
 
     def subscribe(self, listener: EventListener) -> None:
         """Call *listener* with the events, at first with the joins of the members on other nodes."""
@@ -422,7 +227,7 @@ class NodeLog:
             if node is self._node:
                 events.append(event)
             elif isinstance(event, STORED):
-                foreign.append(_copy(event))
+                foreign.append(copy_line(event))
                 events.append(foreign[-1])
             elif isinstance(event, _SHARED) or (isinstance(event, Announced) and not event.is_local):
                 foreign.append(replace(event, on_stored=None) if isinstance(event, TopicChanged) else event)
@@ -454,71 +259,6 @@ class NodeLog:
         self._journal.close_room(self, self._name)
 
 
-class NodeSessions:
-    """The sessions that a token can resume, for one node."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-
-    @property
-    def _database(self) -> Database:
-        return self._node.cluster.database
-
-    def _enqueue(self, commit: Callable[[], None]) -> None:
-        """Let *commit* change the database in a later turn, unless the others have removed the node by then."""
-        self._node.shared.enqueue(lambda: None if self._node.shared.is_lost else commit())
-
-    def keep(self, session: KeptSession) -> None:
-        """Store a session in a later turn."""
-
-        def commit() -> None:
-            stored = self._database.sessions.setdefault(session.session, StoredSession(session, self._node))
-            if stored.node is self._node:
-                stored.kept = session
-                stored.until = self._database.now + session.grace if session.waits else None
-
-        self._enqueue(commit)
-
-    def end(self, session: int) -> None:
-        """Void a token in a later turn."""
-
-        def commit() -> None:
-            if session in self._database.sessions and self._database.sessions[session].node is self._node:
-                del self._database.sessions[session]
-
-        self._enqueue(commit)
-
-    def park(self, session: int, memory: str, on_parked: OnDirectory) -> None:
-        """Park a session in a later turn."""
-
-        def commit() -> None:
-            stored = self._database.sessions.get(session)
-            done = stored is not None and stored.node is self._node and self._database.park(session, memory)
-            self._node.soon(lambda: on_parked(None if done else NotHere("the session is not to be moved now.")))
-
-        self._enqueue(commit)
-
-    def find(self, token: str, on_found: OnFound, *, force: bool = False) -> None:
-        """Find a session in a later turn."""
-
-        def commit() -> None:
-            found = self._database.find(self._node, token, force=force)
-            self._node.soon(lambda: on_found(found))
-
-        self._enqueue(commit)
-
-    def claim(self, found: FoundSession, attempt: int, address: str | None, on_claimed: OnClaimed) -> None:
-        """Claim a session in a later turn, and receive what waits for it."""
-
-        def commit() -> None:
-            generation = self._database.claim(self._node, found, attempt, address)
-            self._node.soon(lambda: on_claimed(generation))
-            if generation is not None:
-                self._node.directory.take_mail(found.session)
-
-        self._enqueue(commit)
-
-
 class NodeDirectory:
     """The directory of one node."""
 
@@ -528,16 +268,26 @@ class NodeDirectory:
         self._listener: NodeListener | None = None
         self._known: dict[str, Person] = {}
         """The people of other nodes that the listener knows, by key."""
+        self.is_behind = False
+        """Whether the news of other nodes wait until ``catch_up``. The answers of the database do not."""
+        self._held: list[tuple[Callable[[NodeListener], None], bool]] = []
+        """The news that wait, each with whether it is about records."""
 
     @property
     def _database(self) -> Database:
         return self._node.cluster.database
+
+    def make_slots(self, _limits: Limits) -> NodeSlots:
+        """Return the slots of uploads, whose limits are those of the database."""
+        return NodeSlots(self._node)
 
     def watch(self, listener: NodeListener) -> None:
         """Call *listener*, at first with all people of other nodes."""
         self._listener = listener
         self._known = {}
         self.compare()
+        decisions = [*self._database.decisions.values()]
+        self._call(lambda listener: listener.decisions_loaded(decisions))
 
     def compare(self) -> None:
         """Notify the listener of all differences to the database."""
@@ -550,13 +300,46 @@ class NodeDirectory:
                 self._call(_comer(person))
         self._known = people
 
-    def notify(self, call: Callable[[NodeListener], None]) -> None:
+    def notify(self, call: Callable[[NodeListener], None], *, are_records: bool = False) -> None:
         """Let *call* reach the listener, unless the node is cut off."""
         if not self._node.shared.is_cut:
             self._known = {
                 key: person for key, (node, person) in self._database.people.items() if node is not self._node
             }
+            if self.is_behind:
+                self._held.append((call, are_records))
+            else:
+                self._call(call)
+
+    def catch_up(self) -> None:
+        """Receive the news that have waited."""
+        self.is_behind = False
+        held, self._held = self._held, []
+        for call, _ in held:
             self._call(call)
+
+    def _read_records(self) -> None:
+        """Receive the records that others have changed, as before each answer of the database."""
+        records = [call for call, are_records in self._held if are_records]
+        self._held = [news for news in self._held if not news[1]]
+        for call in records:
+            self._call(call)
+
+    def look_up(self, nicks: Sequence[str], on_done: OnLookedUp) -> None:
+        """Find people in a later turn."""
+
+        def commit() -> None:
+            if self._node.shared.is_lost:
+                self._node.soon(lambda: on_done(DatabaseAway()))
+                return
+            self._read_records()
+            keys = {casefold_key(nick) for nick in nicks} & self._database.people.keys()
+            for node, person in map(self._database.people.__getitem__, keys):
+                if node is not self._node:
+                    self._call(_comer(person))
+            self._node.soon(lambda: on_done({self._database.people[key][1].session for key in keys}))
+
+        self._node.shared.enqueue(commit)
 
     def _call(self, call: Callable[[NodeListener], None]) -> None:
         assert self._listener is not None
@@ -569,6 +352,7 @@ class NodeDirectory:
         def commit() -> None:
             is_lost = self._node.shared.is_lost
             error = DatabaseAway() if is_lost else self._database.take(self._node, person)
+            self._read_records()
             self._node.soon(lambda: on_taken(error))
 
         self._node.shared.enqueue(commit)
@@ -585,9 +369,12 @@ class NodeDirectory:
 
     def publish(self, decision: Decision) -> None:
         """Pass *decision* to the other nodes in a later turn."""
-        self._node.shared.enqueue(
-            lambda: self._database.notify(self._node, lambda listener: listener.carry_out(decision))
-        )
+
+        def commit() -> None:
+            self._database.decide(decision)
+            self._database.notify(self._node, lambda listener: listener.carry_out(decision))
+
+        self._node.shared.enqueue(commit)
 
     def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Pass *message* to the other node, and its answer back."""
@@ -782,4 +569,3 @@ def texts(events: Iterable[Event] | Sequence[Any]) -> list[str]:
 _journal: type[Journal] = NodeJournal
 _log: type[RoomLog] = NodeLog
 _directory: type[Directory] = NodeDirectory
-_sessions: type[SharedSessions] = NodeSessions

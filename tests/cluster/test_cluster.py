@@ -10,6 +10,7 @@ from broadcast.core.errors import RejectedError
 from broadcast.core.records import AccountRecord, SaveAccount
 from broadcast.core.session import MAX_REJECTED_NICKS
 from broadcast.core.settings import Settings
+from broadcast.server.fresh_start import LAST_LINE
 from tests.cluster.nodes import Cluster, Node, register
 from tests.harness import PASSWORD, Person
 
@@ -657,10 +658,26 @@ def test_removed_server_ends_its_visits_although_it_has_read_that_its_people_hav
     assert len(here.hub.lobby.members) == 3
     cluster.kill(here)
     cluster.start_anew(here)
-    assert ann.lines() == [
-        " * This server was cut off from the other ones. Connect again: what you say now is not kept."
-    ]
+    assert ann.lines() == [" * This server starts anew. Connect again: what you say now is not kept."]
     assert cluster.people() == [{"bob"}] * 2
+
+
+def test_uid_that_another_server_has_stored_is_answered_once_by_a_server_that_starts_anew(
+    cluster: Cluster, here: Node, there: Node
+) -> None:
+    program, other = here.program("program", grace=60, token=True), there.program("other")
+    line = {"room": "lobby", "text": "hi", "uid": "u1"}
+    program.call("say", **line | {"uid": "u0"})
+    cluster.cut(here)
+    id_ = program.put("say", line)
+    assert other.call("say", **line)["seq"] == 2
+    here.shared.read_tails()
+    cluster.kill(here)
+    cluster.bury(here)
+    cluster.start_anew(here)
+    answers = [each for each in program.read() if each.get("id") == id_]
+    assert [answer["error"]["code"] for answer in answers] == [1012]
+    assert here.program("again").call("say", room="lobby", text="hello")["seq"] == 3
 
 
 def test_server_that_others_have_removed_starts_anew_without_residue(
@@ -681,11 +698,11 @@ def test_server_that_others_have_removed_starts_anew_without_residue(
     cluster.start_anew(here)
     assert ann.lines() == [
         "-> Error: not kept: the others have removed this server",
-        " * This server was cut off from the other ones. Connect again: what you say now is not kept.",
+        " * This server starts anew. Connect again: what you say now is not kept.",
     ]
     assert late.response(hello)["error"]["data"] == {"reason": "busy", "retry": 2}
     (goodbye,) = [each["params"] for each in program.read() if each.get("method") == "goodbye"]
-    assert goodbye["reconnect"]
+    assert (goodbye["reconnect"], goodbye["reason"]) == (True, LAST_LINE)
     assert program.is_closed()
     assert (set(here.hub.rooms), [*here.hub.lobby.members], here.hub.backlog.events) == (
         {"lobby"},

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from broadcast.core.directory import Handover, Person, Return
-from broadcast.core.errors import NotHere, RejectedError
+from broadcast.core.errors import DatabaseAway, NotHere, RejectedError
 from broadcast.core.events import PrivateMessage
-from broadcast.doors.jsonrpc.claiming import FORCE_SECONDS, GIVE_UP_SECONDS
+from broadcast.core.interfaces import ReadCallback
+from broadcast.doors.jsonrpc.claiming import CATCH_UP_SECONDS, FORCE_SECONDS, GIVE_UP_SECONDS
 from tests.cluster.nodes import Cluster, Node
+from tests.cluster.sessions import NodeSessions
 from tests.doors.jsonrpc.programs import GRACE, Message, Program
 from tests.harness import PASSWORD
 
@@ -286,6 +290,28 @@ def test_node_that_does_not_answer_loses_the_session(
     there.join("zoe")
 
 
+@pytest.mark.parametrize("method", ["leave", "quit", "nick", "say", "join"])
+def test_node_learns_from_the_stream_that_it_has_lost_a_session(
+    cluster: Cluster, here: Node, there: Node, ann: Program, bob: Program, method: str
+) -> None:
+    bob.call("join", room="kitchen")
+    ann.call("join", room="kitchen")
+    cluster.cut(there)
+    back = come_back(here, bob)
+    params = {"leave": {"room": "kitchen"}, "nick": {"nick": "rob"}, "say": {"room": "kitchen", "text": "hi"}}
+    back.call(method, **params.get(method, {"room": "attic"} if method == "join" else {}))
+    there.shared.is_cut = False
+    there.shared.wake()
+    cluster.settle()
+    there.directory.compare()
+    cluster.settle()
+    assert bob.is_closed()
+    assert cluster.people()[0] == cluster.people()[1] == cluster.people()[2]
+    presence = cluster.presence()
+    assert [rooms["lobby"] for rooms in presence] == [presence[0]["lobby"]] * 3
+    assert presence[1].get("kitchen", presence[0]["kitchen"]) == presence[0]["kitchen"]
+
+
 def test_session_that_is_renamed_moves_after_that(
     cluster: Cluster, here: Node, there: Node, ann: Program, bob: Program
 ) -> None:
@@ -305,6 +331,83 @@ def test_client_is_refused_if_its_session_cannot_move_for_long(
     back, request = ask_back(here, bob)
     cluster.advance(GIVE_UP_SECONDS + 1)
     assert back.response(request)["error"]["data"]["reason"] == "busy"
+
+
+def test_answer_to_hello_comes_when_the_session_can_be_resumed_anywhere(
+    cluster: Cluster, here: Node, there: Node, ann: Program
+) -> None:
+    bob = there.open_program()
+    request = bob.put("hello", {"protocol": 1, "nick": "bob"})
+    while there.turn_alone() or here.turn_alone():
+        if bob.transport.sent.count(b'"token"'):
+            break
+    cluster.kill(there)
+    cluster.bury(there)
+    bob.welcome = bob.response(request)["result"]
+    assert come_back(here, bob).welcome["resumed"] is True
+
+
+@pytest.mark.parametrize("rooms", [["lobby"], []])
+def test_hello_is_answered_although_the_session_could_not_be_stored(
+    cluster: Cluster, there: Node, monkeypatch: pytest.MonkeyPatch, rooms: list[str]
+) -> None:
+    answers: list[Callable[[RejectedError | None], None]] = []
+    monkeypatch.setattr(NodeSessions, "keep", lambda _self, _session, on_kept: answers.append(on_kept))
+    bob = there.open_program()
+    request = bob.put("hello", {"protocol": 1, "nick": "bob", "rooms": rooms})
+    cluster.settle()
+    assert is_waiting(bob)
+    (answer,) = answers
+    answer(DatabaseAway())
+    cluster.settle()
+    assert bob.response(request)["result"]["nick"] == "bob"
+
+
+def test_client_that_goes_before_the_answer_to_hello_leaves_no_session(cluster: Cluster, there: Node) -> None:
+    bob = there.open_program()
+    bob.put("hello", {"protocol": 1, "nick": "bob"})
+    while "bob" not in cluster.people()[1]:
+        there.turn_alone()
+    bob.vanish()
+    cluster.settle()
+    assert cluster.database.sessions == {}
+    assert cluster.people() == [set()] * 3
+
+
+def test_node_that_stays_behind_does_not_reject_the_numbers_of_the_client(
+    cluster: Cluster, here: Node, there: Node, ann: Program, bob: Program
+) -> None:
+    third = cluster.nodes[2]
+    third.join("carol")
+    third.shared.reads = False
+    ann.say("one", "two")
+    bob.vanish()
+    for resume in (bob.resume | {"token": "unknown"}, bob.resume):
+        back = third.open_program()
+        request = back.put("hello", {"protocol": 1, "nick": "zoe", "resume": {**resume, "rooms": {"lobby": 2}}})
+        cluster.advance(GIVE_UP_SECONDS + 5)
+        assert back.response(request)["error"]["data"]["reason"] == "busy"
+    third.shared.reads = True
+    ann.say("three")
+    back = come_back(third, bob, rooms={"lobby": 2}, attempt=5)
+    assert texts_of(back.welcome) == ["three"]
+
+
+def test_client_that_goes_while_its_numbers_are_looked_up_is_forgotten(
+    cluster: Cluster, here: Node, bob: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back = here.open_program()
+    back.put("hello", {"protocol": 1, "nick": "zoe", "resume": {**bob.resume, "token": "?", "rooms": {"lobby": 7}}})
+    cluster.advance(CATCH_UP_SECONDS - 0.05)
+    read_journal = here.hub.lobby.read_journal
+
+    def vanish_and_read(seq: int, on_result: ReadCallback) -> None:
+        back.vanish()
+        read_journal(seq, on_result)
+
+    monkeypatch.setattr(here.hub.lobby, "read_journal", vanish_and_read)
+    cluster.advance(1)
+    assert "zoe" not in cluster.people()[0]
 
 
 # Private messages

@@ -94,13 +94,14 @@ def test_private_line_of_another_node_raises_the_next_id(here: Node) -> None:
     assert here.hub.private_lines._next_id > 1500
 
 
-def test_nickname_that_another_node_has_given_away_is_not_freed_here() -> None:
+def test_old_news_do_not_take_a_nickname_from_a_session_of_this_node() -> None:
     cluster = Cluster(settings=Settings(unicode_nicknames=True))
     (ann,) = cluster.nodes[0].join("ann")
     hub = cluster.nodes[0].hub
     hub.other_nodes.person_changed(Person_(999, "ann"))
-    ann.say("quit")
-    assert hub.people.find("ann").id == 999
+    assert hub.people.find("ann") is ann.protocol.session.member
+    hub.other_nodes.person_left(999, "ann")
+    assert hub.people.find("ann") is ann.protocol.session.member
 
 
 def test_directory_that_knows_somebody_else_changes_nothing(cluster: Cluster, ann: Person, bob: Person) -> None:

@@ -110,7 +110,7 @@ def test_line_that_could_not_be_stored_can_be_sent_again(uids: Uids) -> None:
     assert line is not None
     assert uids.send("hi", "a") is None
     failure = StoreFailed(line, "disk full")
-    for call in uids.forget(failure, "a"):
+    for call in uids.forget(failure, "a") or ():
         call()
     assert uids.answers == [failure]
     assert uids.store(uids.send("hi", "a")).seq == 1

@@ -236,6 +236,13 @@ def test_members_are_present_from_the_delivery_of_the_join_to_that_of_the_leave(
     assert room.events() == [[Joined(1, "ann")], [Left(1, "ann", "tired")]]
 
 
+def test_room_closes_before_the_notice_of_a_leave_has_come_back(room: RecordedRoom) -> None:
+    ann, bob = room.join("ann", "bob")
+    room.leave(ann, "")
+    room.close()
+    assert ann.memberships == bob.memberships == {}
+
+
 def test_ignoring_follows_a_rename_but_never_to_oneself(room: RecordedRoom) -> None:
     ann, bob = room.join("ann", "bob")
     room.ignore(ann, "Bob")

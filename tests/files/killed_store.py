@@ -10,8 +10,8 @@ from queue import SimpleQueue
 from secrets import token_urlsafe
 from time import time
 
-from broadcast.files.contents import SharedFile
-from broadcast.files.store import FileStore, SharePlan, StoreError
+from broadcast.files.contents import SharedFile, StoreError
+from broadcast.files.store import FileStore, SharePlan
 from broadcast.threads import WorkerThreads
 
 UPLOADS = 4

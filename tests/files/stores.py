@@ -11,8 +11,8 @@ from typing import Any, NoReturn, TypeVar
 
 from twisted.internet.task import Clock
 
-from broadcast.files.contents import SharedFile
-from broadcast.files.store import ContentStore, FileStore, SharePlan, StoreError, Upload
+from broadcast.files.contents import PartFile, SharedFile, StoreError
+from broadcast.files.store import ContentStore, FileStore, SharePlan, Upload
 from broadcast.threads import Worker
 
 T = TypeVar("T")
@@ -129,6 +129,12 @@ class StoreWorld:
     def names(self) -> set[str]:
         """Return the names in the folder."""
         return {path.name for path in self.folder.iterdir()}
+
+
+def path_of(upload: Upload) -> Path:
+    """Return the path of the file that holds the bytes of *upload*."""
+    assert isinstance(upload.part, PartFile)
+    return upload.part.path
 
 
 class Finish:

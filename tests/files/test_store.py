@@ -12,9 +12,10 @@ from typing import Any, NoReturn
 import pytest
 
 from broadcast.core.errors import StartupError
+from broadcast.core.slots import MIN_COUNTED_BYTES
 from broadcast.files import contents
-from broadcast.files.store import HIGH_WATER_BYTES, MIN_COUNTED_BYTES, Download, StoreFull, WrongContent
-from tests.files.stores import MIB, StoreWorld, broken
+from broadcast.files.store import HIGH_WATER_BYTES, Download, StoreFull, WrongContent
+from tests.files.stores import MIB, StoreWorld, broken, path_of
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ def test_small_chunks_take_no_more_memory_than_large_ones(world: StoreWorld) -> 
         tracemalloc.stop()
     assert held < 2 * HIGH_WATER_BYTES
     world.worker.settle()
-    assert upload.part.path.stat().st_size == HIGH_WATER_BYTES
+    assert path_of(upload).stat().st_size == HIGH_WATER_BYTES
 
 
 def test_a_cancelled_upload_leaves_nothing(world: StoreWorld) -> None:
@@ -250,8 +251,8 @@ def test_a_removed_data_folder_is_not_made_again(tmp_path: Path) -> None:
 def test_another_file_in_the_place_of_an_unfinished_upload_is_not_shared(world: StoreWorld) -> None:
     upload = world.upload(b"hello")
     world.worker.settle()
-    upload.part.path.unlink()
-    upload.part.path.write_bytes(b"HELLO")
+    path_of(upload).unlink()
+    path_of(upload).write_bytes(b"HELLO")
     finish = world.finish(upload)
     world.worker.settle()
     assert str(finish.error)

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from broadcast.files.contents import SharedFile
 from broadcast.files.store import Upload, counted
-from tests.files.stores import Finish, StoreWorld
+from tests.files.stores import Finish, StoreWorld, path_of
 
 OWNERS = st.sampled_from(["ann", "bob"])
 CONTENTS = st.sampled_from([b"", b"same", b"same", b"x" * 5000, b"y" * 15_000])
@@ -112,7 +112,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.world.worker.settle()
         self.collect()
         expected = {name for file in self.world.store._files.values() for name in (file.sha256, f"{file.id}.json")}
-        parts = {each.upload.part.path.name for each in self.live if each.upload.is_open and each.upload.received}
+        parts = {path_of(each.upload).name for each in self.live if each.upload.is_open and each.upload.received}
         assert self.world.names() == expected | parts
         assert self.world.store.uploads == sum(each.upload.is_open for each in self.live)
 

@@ -7,7 +7,8 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -18,7 +19,7 @@ from tests.real.programs import PATIENCE, found
 HAPROXY = Path(__file__).parents[2] / "contrib/haproxy/haproxy.cfg"
 PEOPLE = "SELECT nick FROM broadcast.people ORDER BY nick"
 GONE_SECONDS = 15
-"""Maximum number of seconds until all people of a dead server are gone."""
+"""Maximum number of seconds until all people of a dead server are gone, those with a token after their grace."""
 
 
 class Node(Server):
@@ -77,6 +78,15 @@ class Cluster:
         for node in self.nodes:
             node.stop(signal.SIGKILL)
 
+    def number(self, query: str) -> int:
+        """Return the number that *query* finds in the database."""
+        import psycopg  # noqa: PLC0415 -- it may be missing
+
+        with psycopg.connect(self.url, options="-c search_path=broadcast") as db:
+            row = db.execute(query.encode()).fetchone()
+        assert row is not None
+        return int(row[0])
+
     def problems(self) -> list[str]:
         """Return the lines of all logs that must not be there."""
         return [
@@ -88,14 +98,21 @@ class Cluster:
 
 
 class Balancer:
-    """HAProxy with the settings of ``contrib/haproxy``, in front of two *nodes*."""
+    """HAProxy with the settings of ``contrib/haproxy``, which *change* may change, in front of two *nodes*."""
 
-    def __init__(self, folder: Path, nodes: Sequence[Node]) -> None:
-        self.port, self.web_port = free_port(), free_port()
-        ports = {5555: self.port, 8080: self.web_port}
+    def __init__(
+        self,
+        folder: Path,
+        nodes: Sequence[Node],
+        change: Callable[[str], str] = lambda settings: settings,
+        web_port: int | None = None,
+    ) -> None:
+        self.port, self.web_port = free_port(), web_port or free_port()
+        ports = defaultdict(free_port, {5555: self.port, 8080: self.web_port})
         for number, node in enumerate(nodes, 1):
             ports |= {6000 + number: node.proxied_port, 8000 + number: node.web_port, 9000 + number: node.health_port}
-        settings = re.sub(r"(127\.0\.0\.1:| port )(\d+)", lambda m: f"{m[1]}{ports[int(m[2])]}", HAPROXY.read_text())
+        text = change(HAPROXY.read_text())
+        settings = re.sub(r"(127\.0\.0\.1}?:| port )(\d+)", lambda m: f"{m[1]}{ports[int(m[2])]}", text)
         (folder / "haproxy.cfg").write_text(settings)
         self._log = (folder / "haproxy.log").open("wb")
         self._process = subprocess.Popen(  # noqa: S603 -- found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -10,6 +11,8 @@ from pytest_twisted import async_fixture, async_yield_fixture
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IReactorTCP
 
+from tests.postgres import PostgresServer
+from tests.real.cluster import Cluster
 from tests.real.networks import Networks, why_not
 from tests.real.programs import Programs, Talker, found
 
@@ -39,6 +42,20 @@ async def listen(programs: Programs) -> AsyncIterator[Callable[[Any], int]]:
     yield listen_with
     for port in ports:
         await maybeDeferred(port.stopListening)
+
+
+@pytest.fixture
+def cluster(postgres: PostgresServer, tmp_path: Path) -> Iterator[Cluster]:
+    """Two servers with a database of their own."""
+    name = postgres.create_database()
+    cluster = Cluster(tmp_path, postgres.url(name), ("one", "two"), "--grace", "60")
+    try:
+        cluster.start()
+        yield cluster
+        assert cluster.problems() == []
+    finally:
+        cluster.stop()
+        postgres.drop_database(name)
 
 
 @async_fixture

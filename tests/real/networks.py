@@ -95,6 +95,15 @@ class Networks:
         """Drop everything that the near machine sends to the far one's first address from here on."""
         await self._run(self._near, f"ip route add blackhole {FAR}")
 
+    async def cut(self) -> None:
+        """Let the cable lose everything from here on, without a word to either machine."""
+        await self._run(self._near, VANISH)
+        await self._run(self.on_far, "ip link set cable down")
+
+    async def mend(self) -> None:
+        """Let the cable work again after ``cut``."""
+        await self._run(self.on_far, "ip link set cable up")
+
     async def drop_from_far(self, port: str) -> None:
         """Drop everything that the far machine sends from *port* from here on."""
         await self._run(self.on_far, f"ip rule add pref 100 ipproto tcp sport {port} blackhole")

@@ -58,7 +58,7 @@ async def test_no_connection_is_status_2(programs: Programs, arguments: str) -> 
 @pytest.mark.parametrize("command", ["cat notes | CLIENT --nick ann | cat", "CLIENT --nick ann < notes"])
 @ensureDeferred
 async def test_piped_lines_are_said_and_every_answer_is_printed(programs: Programs, command: str) -> None:
-    """Twisted reads and writes pipes; threads read and write files, as on Windows."""
+    """Threads read and write pipes and files alike."""
     (programs.folder / "notes").write_text("one\n/names\nlast words")
     port = programs.room()
     ann = shell(programs, port, command)

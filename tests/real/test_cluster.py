@@ -7,7 +7,8 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from itertools import count
 from pathlib import Path
@@ -129,7 +130,7 @@ def test_nickname_is_taken_on_all_servers_and_free_after_a_rename(people: People
     new = people.nick("anna")
     ann.say(f"/nick {new}")
     bob.until(f" * {ann.nick} is now {new}.\r\n")
-    wait_until(lambda: is_accepted(bob, ann.nick))
+    assert is_accepted(bob, ann.nick)
     ann.until(f" * {bob.nick} is now {ann.nick}.\r\n")
 
 
@@ -139,10 +140,10 @@ def test_who_is_here_is_the_same_on_all_servers(people: People) -> None:
     ann.until(f" * {people.nick('robot')} joined.\r\n")
     ann.say("/away lunch", "/topic soup")
     bob.until(f"{ann.nick} set the topic: soup\r\n")
-    wait_until(lambda: len(robot.call("members", room=people.room)["members"]) == 3)
+    assert len(robot.call("members", room=people.room)["members"]) == 3
     names = f"3 here: {ann.nick} (away: lunch), {bob.nick}, {people.nick('robot')}"
     for person in (ann, bob):
-        wait_until(lambda person=person: names in answer(person, "/names"))  # type: ignore[misc]
+        assert names in answer(person, "/names")
         person.say("/rooms")
         person.until(f"-> {people.room}: 3 here (you are in it): soup")
     members = robot.call("members", room=people.room)["members"]
@@ -229,7 +230,7 @@ def test_message_waits_for_an_account_that_comes_back_to_the_other_server(people
     register(ann)
     ann.say("quit")
     bob.until(f" * {ann.nick} left.\r\n")
-    wait_until(lambda: f"-> kept for {ann.nick}, who is not here.\r\n" in answer(bob, f"/msg {ann.nick} call me"))
+    assert f"-> kept for {ann.nick}, who is not here.\r\n" in answer(bob, f"/msg {ann.nick} call me")
     carol = people.person(0, "carol")
     carol.say(f"/login {ann.nick}")
     carol.until("Password: ")
@@ -250,24 +251,24 @@ def test_message_waits_for_an_account_that_comes_back_to_the_other_server(people
 def test_operator_kicks_and_bans_people_of_the_other_server(people: People, cluster: Cluster) -> None:
     ann, bob, carol = people.person(0, "ann"), people.person(1, "bob"), people.person(1, "carol")
     register(ann)
-    make_operator(cluster, ann.nick)
+    make_operator(cluster.nodes[0].folder / "data", cluster.url, ann.nick)
     ann.until("You are an operator now.")
     ann.say(f"/kick {carol.nick} spam")
     carol.until(f" * You were kicked by {ann.nick}: spam\r\n")
     bob.until(f" * {carol.nick} left (kicked by {ann.nick}: spam)\r\n")
     ann.say(f"/mute {bob.nick} 1h")
     bob.until(f" * {bob.nick} was muted by {ann.nick} until ")
-    wait_until(lambda: "-> Error: you are muted until " in answer(bob, "can you hear me?"))
+    assert "-> Error: you are muted until " in answer(bob, "can you hear me?")
     ann.say(f"/ban {bob.nick} 1h spam")
     bob.until("You were banned")
     for server in (0, 1):
         other = people.person(server, f"other{server}")
         banned = f"-> Error: the nickname {bob.nick} is banned until "
-        wait_until(lambda other=other, banned=banned: banned in answer(other, f"/nick {bob.nick}"))  # type: ignore[misc]
+        assert banned in answer(other, f"/nick {bob.nick}")
     ann.say(f"/unban {bob.nick}")
-    ann.until("-> ")
+    ann.until(f"-> {bob.nick} is not banned any more.")
     dave = people.person(1, "dave")
-    wait_until(lambda: is_accepted(dave, bob.nick))
+    assert is_accepted(dave, bob.nick)
     ann.say("/announce tea")
     dave.until(f" * {ann.nick} announces: tea\r\n")
 
@@ -280,14 +281,13 @@ def answer(person: Person, line: str) -> str:
 
 def is_accepted(person: Person, nick: str) -> bool:
     """Try to take the nickname *nick*. Return whether it was accepted."""
-    return "Error" not in answer(person, f"/nick {nick}")
+    return f"-> You are {nick}.\r\n" in answer(person, f"/nick {nick}")
 
 
-def make_operator(cluster: Cluster, nick: str) -> None:
-    """Make the account *nick* an operator, as the administrator of the first server does."""
-    data = cluster.nodes[0].folder / "data"
+def make_operator(data: Path, url: str, nick: str) -> None:
+    """Make the account *nick* an operator, as the administrator of the server with the folder *data* does."""
     done = subprocess.run(  # noqa: S603 -- the installed command
-        [ADMIN, "--data", str(data), "--journal", cluster.url, "role", nick, "operator"],
+        [ADMIN, "--data", str(data), "--journal", url, "role", nick, "operator"],
         capture_output=True, text=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -311,52 +311,109 @@ def test_file_uploaded_at_one_server_is_downloaded_at_the_other(
         assert (tmp_path / "fetched").read_bytes() == body
 
 
-def test_commands_of_the_documentation_start_two_servers_behind_haproxy(
-    postgres: PostgresServer, postgres_url: str, tmp_path: Path
-) -> None:
-    ports = {port: str(free_port()) for port in ("5555", "6001", "6002", "8001", "8002", "8080", "9001", "9002")}
-    page = (ROOT / "docs/cluster.rst").read_text().replace("\\\n", "")
+PORTS = r"\b(555[56]|6[01]0[12]|[89]00[12]|8080)\b"
+"""The ports in the documentation and in the files of ``contrib``."""
 
-    def replace_ports(text: str) -> str:
-        return re.sub(r"\b(5555|[689]00[12]|8080)\b", lambda match: ports[match[0]], text)
 
-    (tmp_path / "haproxy.cfg").write_text(replace_ports(HAPROXY.read_text()))
-    names = {
-        ".venv/bin/twistd": TWISTD,
-        "haproxy": found("haproxy"),
-        "postgresql://chat@localhost/chat": postgres_url,
-        "contrib/haproxy/haproxy.cfg": "haproxy.cfg",
-    }
-    section = page.partition("\nSeveral servers\n")[2].partition("\nThe address of the database\n")[0]
-    commands = re.findall(r"^    ((?:\.venv/bin/twistd|haproxy) .*)$", section, re.MULTILINE)
-    assert len(commands) == 3
-    with ExitStack() as stack:
-        log = stack.enter_context((tmp_path / "log").open("wb"))
+class Example:
+    """Two servers and HAProxy that start with the *commands* of an example, on free ports."""
 
-        def health(port: str) -> bool:
-            with suppress(OSError), urlopen(f"http://127.0.0.1:{ports[port]}/healthz", timeout=PATIENCE) as reply:
-                return bool(reply.read() == b"ok\n")
-            return False
-
+    def __init__(self, stack: ExitStack, folder: Path, url: str, commands: Sequence[str]) -> None:
+        self._ports: defaultdict[str, str] = defaultdict(lambda: str(free_port()))
+        self._folder = folder
+        (folder / "haproxy.cfg").write_text(self.replace_ports(HAPROXY.read_text()))
+        names = {".venv/bin/twistd": TWISTD, "twistd": TWISTD, "contrib/haproxy/haproxy.cfg": "haproxy.cfg"}
+        names |= {f"postgresql://chat@{host}/chat": url for host in ("localhost", "database")}
+        names |= {name: found(name) for name in ("haproxy", "openssl")}
+        self._log = stack.enter_context((folder / "log").open("wb"))
         for command in commands:
+            words = [names.get(word, word) for word in shlex.split(self.replace_ports(command))]
             if command.startswith("haproxy"):  # a human is slower than the servers
                 for port in ("9001", "9002"):
-                    wait_until(lambda port=port: health(port), (tmp_path / "log").read_text)  # type: ignore[misc]
-            words = [names.get(word, word) for word in shlex.split(replace_ports(command))]
-            process = subprocess.Popen(words, cwd=tmp_path, stdout=log, stderr=log)  # noqa: S603 -- as documented
+                    wait_until(lambda port=port: self._is_healthy(port), self._read_log)  # type: ignore[misc]
+            process = subprocess.Popen(words, cwd=folder, stdout=self._log, stderr=self._log)  # noqa: S603 -- as documented
+            if command.startswith("openssl"):
+                assert process.wait() == 0, self._read_log()
             stack.callback(process.wait)
             stack.callback(process.kill)
-        front = int(ports["5555"])
-        wait_until(lambda: listens(front), (tmp_path / "log").read_text)
-        ann, bob = [stack.enter_context(Person(front, nick)) for nick in ("ann", "bob")]
+        wait_until(lambda: listens(self.port("5555")), self._read_log)
+
+    def port(self, documented: str) -> int:
+        """Return the port that stands for the one in the documentation."""
+        return int(self._ports[documented])
+
+    def replace_ports(self, text: str) -> str:
+        """Return *text* with the ports of this example."""
+        return re.sub(PORTS, lambda match: self._ports[match[0]], text)
+
+    def _is_healthy(self, port: str) -> bool:
+        with suppress(OSError), urlopen(f"http://127.0.0.1:{self.port(port)}/healthz", timeout=PATIENCE) as reply:
+            return bool(reply.read() == b"ok\n")
+        return False
+
+    def _read_log(self) -> str:
+        return (self._folder / "log").read_text()
+
+
+def commands_of_documentation() -> list[str]:
+    """Return the commands for two servers in ``docs/cluster.rst``."""
+    page = (ROOT / "docs/cluster.rst").read_text().replace("\\\n", "")
+    section = page.partition("\nSeveral servers\n")[2].partition("\nThe address of the database\n")[0]
+    commands = re.findall(r"^    ((?:openssl req|\.venv/bin/twistd|haproxy) .*)$", section, re.MULTILINE)
+    assert len(commands) == 4
+    return commands
+
+
+def commands_of_compose() -> list[str]:
+    """Return the commands of the containers in ``contrib/compose``, and that of HAProxy."""
+    text = (ROOT / "contrib/compose/compose.yaml").read_text()
+    commands = re.findall(r"^    command: >-\n((?:      .*\n)+)", text, re.MULTILINE)
+    assert len(commands) == 2
+    return [*commands, "haproxy -f contrib/haproxy/haproxy.cfg"]
+
+
+@pytest.mark.parametrize("commands", [commands_of_documentation, commands_of_compose])
+def test_commands_of_the_examples_start_two_servers_behind_haproxy(
+    postgres: PostgresServer, postgres_url: str, tmp_path: Path, commands: Callable[[], list[str]]
+) -> None:
+    with ExitStack() as stack:
+        example = Example(stack, tmp_path, postgres_url, commands())
+        ann, bob = [stack.enter_context(Person(example.port("5555"), nick)) for nick in ("ann", "bob")]
         bob.until("1 other is here: ann.")
         ann.say("hi")
         bob.until("ann: hi\r\n")
-        page_of = urlopen(f"http://127.0.0.1:{ports['8080']}/", timeout=PATIENCE)
+        page_of = urlopen(f"http://127.0.0.1:{example.port('8080')}/", timeout=PATIENCE)
         with page_of:
             assert page_of.status == 200
         nodes = postgres.execute("SELECT count(DISTINCT node) FROM broadcast.people", database=SHARED)
         assert nodes == [(2,)], "each person is on a server of its own"
+        if commands is commands_of_documentation:
+            check_operators(example, stack, tmp_path, postgres_url)
+
+
+def check_operators(example: Example, stack: ExitStack, folder: Path, url: str) -> None:
+    """Check that an operator can announce something at the port with TLS, but not at the other one."""
+    encrypted = free_port()
+    target = f"OPENSSL:localhost:{example.port('5556')},cafile=chat.pem"
+    socat = subprocess.Popen(  # noqa: S603 -- found
+        [found("socat"), f"TCP-LISTEN:{encrypted},fork,reuseaddr", target], cwd=folder
+    )
+    stack.callback(socat.wait)
+    stack.callback(socat.kill)
+    wait_until(lambda: listens(encrypted))
+    olga = stack.enter_context(Person(encrypted, "olga"))
+    register(olga)
+    make_operator(folder / "one", url, "olga")
+    olga.until("You are an operator now.")
+    olga.say("/announce tea")
+    olga.until(" * olga announces: tea\r\n")
+    plain = stack.enter_context(Person(example.port("5555"), "peter"))
+    plain.say("/login olga")
+    plain.read_until("Password: ")
+    plain.say(PASSWORD)
+    plain.until("-> You are logged in as olga.")
+    plain.say("/announce coffee")
+    plain.until("-> Error: ")
 
 
 def run_curl(folder: Path, arguments: str) -> str:

@@ -28,13 +28,23 @@ def open_with_tls(*arguments: Any, **options: Any) -> World:  # noqa: ANN401 -- 
 
 
 DOORS: dict[str, Opens] = {"line": World, "line, direct": DirectWorld, "line, TLS": open_with_tls}
-"""Every scenario runs once for each of these doors, and over both kinds of writer."""
+"""The doors, over both kinds of writer."""
 ON_POSTGRES = "line, PostgreSQL"
 """With ``BROADCAST_LONG=1``, the scenarios also run at the line door with a journal in PostgreSQL."""
 LONG = bool(os.environ.get("BROADCAST_LONG"))
+OVER_EACH_DOOR = ("arriving", "ghosts", "going_down", "leaving", "limits", "log", "talking")
+"""The modules of scenarios in which the way of the bytes matters. With ``BROADCAST_LONG=1``, all do this."""
 
 
-@pytest.fixture(params=[*DOORS, *[ON_POSTGRES] * LONG])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a scenario over each door, or over the first one."""
+    if "open_world" in metafunc.fixturenames:
+        is_over_each = LONG or metafunc.module.__name__.rpartition(".test_")[2] in OVER_EACH_DOOR
+        doors = [*DOORS, *[ON_POSTGRES] * LONG] if is_over_each else [*DOORS][:1]
+        metafunc.parametrize("open_world", doors, indirect=True)
+
+
+@pytest.fixture
 def open_world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opens]:
     """Start a server behind the door under test."""
     if request.param != ON_POSTGRES:

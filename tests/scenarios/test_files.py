@@ -10,9 +10,9 @@ from broadcast.core.errors import JournalError
 from broadcast.core.events import Shared
 from broadcast.core.interfaces import OpenedRoom, ReadCallback
 from broadcast.core.settings import Settings
-from broadcast.core.uploads import Slot
+from broadcast.core.slots import Slot
 from broadcast.journals.memory import MemoryJournal
-from tests.files import archive_of, finish, take_files
+from tests.files import archive_of, find, finish, open_slot, take_files
 from tests.harness import Person, World
 from tests.operators import audit, join_operator, member_of
 from tests.scenarios.conftest import Opens
@@ -30,7 +30,7 @@ def world(open_world: Opens) -> World:
 
 def share(world: World, nick: str, name: str, size: int = 1_234_567) -> str:
     """Let a person share a file, and return its id."""
-    slot = world.hub.require_uploads().open_slot(member_of(world, nick), world.room)
+    slot = open_slot(world.hub.require_uploads(), member_of(world, nick), world.room)
     (event,) = finish(world, slot, size, name)
     assert isinstance(event, Shared)
     return event.file.id
@@ -150,7 +150,7 @@ def test_upload_link_is_a_command_for_a_shell(world: World, ann: Person, bob: Pe
         "-> curl -T FILE -H 'Authorization: Bearer secret-1' http://chat.example:8080/files/",
         "-> This shares one file in lobby, of at most 26 MB. Begin within 10 minutes.",
     ]
-    slot = world.hub.require_uploads().find("secret-1")
+    slot = find(world.hub.require_uploads(), "secret-1")
     assert isinstance(slot, Slot)
     finish(world, slot, 5, "a.txt")
     assert bob.lines() == [f" * ann shared a.txt (5 bytes): {URL}secret-2/a.txt"]
@@ -174,17 +174,17 @@ def test_link_ends_with_the_session_and_after_ten_minutes(world: World, ann: Per
     ann.say("/upload-link")
     bob.say("/upload-link")
     ann.say("quit")
-    assert uploads.find("secret-1") is None
-    assert uploads.find("secret-3") is not None
+    assert find(uploads, "secret-1") is None
+    assert find(uploads, "secret-3") is not None
     world.clock.advance(600)
-    assert len(uploads) == 0
+    assert len(uploads.slots) == 0
 
 
 def test_file_that_is_not_stored_is_shared_with_nobody(world: World, ann: Person, bob: Person) -> None:
     numbers = count()
     uploads = world.hub.require_uploads()
     uploads._make_token = lambda: f"token-{next(numbers)}"
-    slot = uploads.open_slot(member_of(world, "ann"), world.room, "a", 5)
+    slot = open_slot(uploads, member_of(world, "ann"), world.room, "a", 5)
     slot.name = "\ud800"
     (error,) = finish(world, slot)
     assert str(error) == "it cannot be stored: the text is not valid Unicode"

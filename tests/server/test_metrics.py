@@ -21,12 +21,14 @@ from twisted.python.failure import Failure
 
 import broadcast
 from broadcast import __version__
+from broadcast.core.hub import GOING_DOWN
 from broadcast.core.stats import Histogram, Rejection
 from broadcast.net.endpoints import Listener
 from broadcast.server import metrics
+from broadcast.server.fresh_start import LAST_LINE
 from broadcast.server.lifecycle import Monitor as IsMonitor
 from broadcast.server.metrics import LoopLagSampler, MetricsListener, Monitor, SharedJournal, Sources
-from tests.files import StoredFile, archive_of, take_files
+from tests.files import StoredFile, archive_of, open_slot, take_files
 from tests.harness import DirectWorld, logged
 
 DOCS = Path(broadcast.__file__).parents[1] / "docs" / "metrics.rst"
@@ -191,7 +193,7 @@ def test_metrics_show_shared_files_only_if_the_server_takes_files(watched: Watch
     (ann,) = watched.world.join("ann")
     uploads = take_files(watched.world)
     archive_of(watched.world).files["id"] = StoredFile("somebody", 1234)
-    uploads.open_slot(ann.protocol.session.member, watched.world.room)
+    open_slot(uploads, ann.protocol.session.member, watched.world.room)
     now = watched.metrics()
     assert (now["files_bytes"], now["uploads"]) == (1234, 1)
 
@@ -318,10 +320,13 @@ def test_health_follows_the_last_commit(watched: Watched) -> None:
     assert {headers["content-type"] for _, headers, _ in asked} == {"text/plain; charset=utf-8"}
 
 
-def test_stopping_server_is_not_healthy(watched: Watched) -> None:
-    watched.world.connections.drain()
+@pytest.mark.parametrize(
+    ("last_line", "problem"), [(GOING_DOWN, "the server is going down"), (LAST_LINE, "the server starts anew")]
+)
+def test_server_that_ends_all_visits_is_not_healthy(watched: Watched, last_line: str, problem: str) -> None:
+    watched.world.connections.drain(last_line)
     status, _, body = watched.ask("/healthz")
-    assert (status, body) == (503, "the server is going down\n")
+    assert (status, body) == (503, f"{problem}\n")
 
 
 # The pages

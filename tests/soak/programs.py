@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from itertools import count
 from random import Random
 from threading import Thread
-from time import sleep
+from time import sleep, time
 from typing import NamedTuple, TypeVar
+
+from msgspec.structs import replace
 
 from broadcast.client import sync
 from broadcast.client.aio import (
@@ -297,7 +299,10 @@ class Program:
         if not self._resume and random.random() < 0.25:
             rooms.append(LOBBY)
         replay = random.choice((0, 20))
-        session = Session(self.nick, rooms, random, replay=replay, resume=self._resume, backoff=Backoff(1.0, 5.0))
+        resume = self._resume
+        if resume is not None:  # an attempt from the same state may have come before, without an answer
+            resume = replace(resume, attempt=max(resume.attempt, int(1000 * time())))
+        session = Session(self.nick, rooms, random, replay=replay, resume=resume, backoff=Backoff(1.0, 5.0))
         self._count_lobby(rooms)
         async with Chat(session, "127.0.0.1", self._crew.relay.port, None, rooms[0]) as chat:
             self._counts["visits of programs"] += 1
@@ -505,7 +510,7 @@ class Program:
     async def _tell(self, chat: Chat) -> None:
         other = self._random.choice(self._crew.programs)
         if other is not self:
-            with suppress(NotHere):
+            with suppress(NotHere, Unconfirmed):
                 await chat.tell(other.nick, f"psst {self._crew.unique()}")
                 self._counts["private messages sent by programs"] += 1
 

@@ -28,13 +28,11 @@ if TYPE_CHECKING:
     Message = dict[str, Any]
 
 CONNECT_SECONDS: Final = 30.0
-"""The time limit of an attempt to connect."""
 NEXT_ADDRESS_SECONDS: Final = 3.0
 """The time limit of an attempt if the host has other addresses."""
 REQUEST_BYTES: Final = 16_384
 """The longest request that a server accepts, in bytes."""
 CHUNK: Final = 65536
-STDIN: Final = 0
 
 
 class Lost(Exception):
@@ -95,9 +93,9 @@ class Connection:
             self._unsent += data
         return is_short
 
-    def wait(self, until: float, *, stdin: bool = False) -> bool:
-        """Send and receive until *until* at most. Return whether the standard input can be read, if *stdin* asks."""
-        can_read = self._poll(max(0.0, until - monotonic()), stdin=stdin)
+    def wait(self, until: float) -> None:
+        """Send and receive until *until* at most."""
+        self._poll(max(0.0, until - monotonic()))
         try:
             if self._unsent:
                 del self._unsent[: self._socket.send(self._unsent)]
@@ -108,7 +106,7 @@ class Connection:
         try:
             data = self._socket.recv(CHUNK)
         except BlockingIOError:
-            return can_read
+            return
         except OSError as error:
             raise self._lost(error_text(error.errno or 0)) from None
         if not data:
@@ -116,19 +114,10 @@ class Connection:
         self.heard = monotonic()
         self._hint = ""
         self._receive(data)
-        return can_read
 
-    def _poll(self, seconds: float, *, stdin: bool) -> bool:
+    def _poll(self, seconds: float) -> None:
         number = self._socket.fileno()
-        if sys.platform == "win32":
-            select.select([number], [number] if self._unsent else [], [], seconds)
-            return False
-        else:  # noqa: RET505 -- mypy would find it unreachable
-            poll = select.poll()
-            poll.register(number, select.POLLIN | (select.POLLOUT if self._unsent else 0))
-            if stdin:
-                poll.register(STDIN, select.POLLIN)
-            return any(ready == STDIN for ready, _ in poll.poll(seconds * 1000))
+        select.select([number], [number] if self._unsent else [], [], seconds)
 
     def _receive(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")

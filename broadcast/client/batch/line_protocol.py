@@ -8,9 +8,7 @@ from enum import Enum
 from typing import Final
 
 NICKNAME: Final = "Nickname: "
-"""The prompt for the nickname."""
 PASSWORD: Final = "Password: "  # noqa: S105 -- a prompt
-"""The prompt for the password of a registered nickname."""
 EMPTY_LINE_ENDS: Final = " An empty line ends this."
 """The end of an error after which the server asks for the password again."""
 MAX_LINE: Final = 65536
@@ -62,7 +60,6 @@ class Reader:
 
     def __init__(self) -> None:
         self.arrived = False
-        """Whether the client is in the room."""
         self._line = bytearray()
 
     def feed(self, data: bytes) -> Iterator[tuple[Kind, str]]:

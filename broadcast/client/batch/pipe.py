@@ -6,28 +6,28 @@ lost connection, it sends nothing again, because it cannot know which lines were
 
 from __future__ import annotations
 
+import asyncio
 import os
+import select
 import signal
+import stat
 import sys
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 
-from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Factory, connectionDone
-from twisted.internet.protocol import Protocol as TwistedProtocol
-
-from broadcast.client.batch.endpoint import because, keep_alive, server_endpoint
+from broadcast import standard_streams
+from broadcast.client.address import UNIX
 from broadcast.client.batch.line_protocol import EMPTY_LINE_ENDS, PASSWORD, EchoFilter, Kind, Reader
-from broadcast.client.batch.stdio import Console, Stream, attach, needs_threads
 from broadcast.client.certificates import CertificateError
 from broadcast.client.known_hosts import known_keys, refusal
 from broadcast.client.nicknames import of_user
 from broadcast.client.password_file import PASSWORD_HINT, read_password
 from broadcast.client.protocol.greeting import BAN, TLS_HINT
 from broadcast.client.status import (
+    CLOSED_OUTPUT,
     DONE,
     INTERRUPTED,
     LOST,
@@ -39,19 +39,24 @@ from broadcast.client.status import (
     unread,
     unwritten,
 )
+from broadcast.client.streams import describe_failure, open_stream
 from broadcast.client.text import printable
+from broadcast.client.tls import Trust
+from broadcast.keepalive import set_keepalive
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IProducer, IReactorTime, IStreamClientEndpoint
-    from twisted.python.failure import Failure
-
     from broadcast.client.options import Options
+    from broadcast.client.streams import Stream
 
-PROMPT_SECONDS: Final = 30
+CHUNK: Final = 65536
+PROMPT_SECONDS: Final = 30.0
 """The time limit of a server to ask for a nickname, and then to accept or refuse it."""
+KEEPALIVE: Final = (60, 15, 4)
+"""Idle time and interval in seconds, and number of probes. They detect a dead idle connection after two minutes.
 
-Ended = Callable[[int, str], None]
-"""Takes the exit status, and the reason in one line for people, empty for 0."""
+There is no ``TCP_USER_TIMEOUT``, because it ends a connection whose other side does not read for that time. A server
+with rate limits reads slowly. (Linux 6.18: with 120 s, it ended the connection of a pipe of 22 MB to a healthy server.)
+"""
 
 
 class Cleaner:
@@ -71,61 +76,41 @@ class Cleaner:
         return "\n".join([*lines, printable(rest, self._encoding)]).encode(self._encoding, "replace")
 
 
-class Pipe(TwistedProtocol):
-    """The standard input and output, connected to *server*, its name for people.
+class Visit:
+    """The visit to *server*, its name for people, without I/O. *send* sends bytes.
 
-    The client proposes the *nicks* in order, and then joins *room*, unless that is empty. It calls *ended* once, when
-    the connection is closed and everything is written. *clean* changes the server's output before it is written. With a
-    *password*, the client logs in.
+    The client proposes the *nicks* in order, logs in if there is a *password*, and joins *room*, unless that is empty.
+    *hint* is the end of the reason for a failure, as long as the server has sent nothing.
     """
 
-    def __init__(  # noqa: PLR0913 -- each is a part of the surroundings
+    def __init__(
         self,
         server: str,
         nicks: Iterator[str],
         room: str,
-        clock: IReactorTime,
-        attach_to: Callable[[TwistedProtocol], Stream],
-        ended: Ended,
-        clean: Callable[[bytes], bytes] | None = None,
+        send: Callable[[bytes], object],
         *,
         password: str = "",
+        hint: str = "",
     ) -> None:
+        self.is_ready = False
+        """Whether the input can be sent. Before, the server would take a line for a nickname, or say it elsewhere."""
+        self.is_over = False
         self._server = server
         self._nicks = nicks
         self._room = room
-        self._clock = clock
-        self._ended = ended
-        self._clean = clean
+        self._send_bytes = send
         self._password = password
+        self._hint = hint
         self._reader = Reader()
-        self._filter = EchoFilter()
-        self._result: tuple[int, str] | None = None
-        self._proposed = self._is_joining = self._goodbye = False
+        self._outcome: tuple[int, str] | None = None
+        self._proposed = self._is_joining = False
         self._refusal = self._notice = ""
-        self.hint = ""
-        """The end of the reason for a failure, as long as the server has sent nothing."""
-        self._whole = True
-        """Whether the input so far ends with a line end."""
-        self._console = Console(self, attach_to)
+        self._has_line_end = True
 
-    @property
-    def _stream(self) -> Stream:
-        return cast(Stream, self.transport)
-
-    # Calls of the connection
-
-    def connectionMade(self) -> None:
-        """Wait for the prompt. Pause the server while the output is full."""
-        keep_alive(self.transport)
-        self._timeout = self._clock.callLater(PROMPT_SECONDS, self._give_up)
-        self._console.stdio.registerProducer(self._stream, streaming=True)
-
-    def dataReceived(self, data: bytes) -> None:
-        """Write *data* to the output, and handle its parts."""
-        data = self._filter.remove(data)
-        self.hint = ""
-        self._console.stdio.write(self._clean(data) if self._clean else data)
+    def receive(self, data: bytes) -> None:
+        """Take the server's output."""
+        self._hint = ""
         for kind, text in self._reader.feed(data):
             match kind:
                 case Kind.PROMPT:
@@ -134,61 +119,30 @@ class Pipe(TwistedProtocol):
                     self._is_joining = True
                     self._send(f"/join {self._room}")
                 case Kind.ARRIVED:
-                    self._begin()
+                    self.is_ready = True
                 case Kind.MOVED if self._is_joining:
                     self._is_joining = False
-                    self._begin()
+                    self.is_ready = True
                 case Kind.ERROR if self._is_joining:
                     self._is_joining = False
-                    self._finish(REFUSED, f"the room was refused: {text}")
+                    self.finish(REFUSED, f"the room was refused: {text}")
                     self._send("quit")
                 case Kind.ERROR:
                     self._refusal = text.removesuffix(EMPTY_LINE_ENDS)
                 case Kind.NOTICE:
                     self._notice = text
                 case Kind.GOODBYE:
-                    # The server has answered all lines before it.
-                    self._goodbye = True
+                    self.finish(DONE)  # the server has answered all lines before it
                 case _:
                     pass
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Write the rest of the output, and report the exit status with its reason."""
-        if self._timeout.active():
-            self._timeout.cancel()
-        why = because(reason, "the server closed the connection")
-        if self._result is None:
-            if self._goodbye:
-                self._result = DONE, ""
-            elif self._reader.arrived:
-                self._result = LOST, f"the connection to {self._server} was lost: {why}"
-            elif self._refusal:
-                self._result = NICKNAME_REFUSED, f"the nickname was refused: {self._refusal}"
-            else:
-                self._result = (
-                    NICKNAME_REFUSED if self._notice.startswith(BAN) else NO_CONNECTION,
-                    f"no connection to {self._server}: {self._notice.rstrip('.') or why}{self.hint}",
-                )
-        self._console.close(self._report)
-
-    def _report(self) -> None:
-        assert self._result is not None
-        failure = getattr(self._console.stdio, "failure", None)
-        if self._result[0] == DONE and failure is not None and not isinstance(failure, BrokenPipeError):
-            # The end of the output is missing.
-            self._result = unwritten(failure)
-        self._ended(*self._result)
-
-    # The arrival
 
     def _propose(self) -> None:
         """Answer a prompt with the next nickname."""
         if self._proposed and not self._refusal:
-            # It is a line of the message of the day that looks like a prompt.
-            return
+            return  # it is a line of the message of the day that looks like a prompt
         nick = next(self._nicks, None)
         if nick is None:
-            self._stream.loseConnection()  # the refusal is the reason
+            self.is_over = True  # the refusal is the reason
             return
         self._proposed = True
         self._refusal = ""
@@ -197,144 +151,147 @@ class Pipe(TwistedProtocol):
     def _log_in(self) -> None:
         """Answer a prompt for a password. An empty line goes back to the nickname."""
         if not self._proposed:
-            # It is a line of the message of the day.
-            return
+            return  # it is a line of the message of the day
         if self._refusal:
-            self._stream.loseConnection()  # the refusal is the reason
+            self.is_over = True  # the refusal is the reason
             return
         if not self._password:
             self._refusal = f"it is registered, and needs its password. {PASSWORD_HINT}"
         self._send(self._password)
 
     def _send(self, line: str) -> None:
-        """Send a line that the server has to answer soon."""
-        self._stream.write(line.encode("utf-8", "replace") + b"\r\n")
-        self._timeout.reset(PROMPT_SECONDS)
+        self._send_bytes(line.encode("utf-8", "replace") + b"\r\n")
 
-    def _give_up(self) -> None:
-        problem = "the server does not answer" if self._proposed else "nobody asks for a nickname there"
-        self._finish(NO_CONNECTION, f"no connection to {self._server}: {problem}{self.hint}")
-        self._stream.abortConnection()
-
-    def _finish(self, status: int, why: str) -> None:
-        """Set the exit status and its reason, unless they are set."""
-        self._result = self._result or (status, why)
-
-    # The input
-
-    def _begin(self) -> None:
-        """Begin to read. Before, the server would take a line for a nickname, or say it in another room."""
-        self._timeout.cancel()
-        self._stream.registerProducer(cast("IProducer", self._console.stdio), streaming=True)
-        self._console.stdio.resumeProducing()
-
-    def input_received(self, data: bytes) -> None:
-        """Send *data*."""
-        self._whole = data.endswith((b"\n", b"\r"))
-        self._stream.write(data)
-
-    def input_ended(self) -> None:
-        """Leave. The server answers all earlier lines first."""
-        if (error := getattr(self._console.stdio, "unreadable", None)) is not None:
-            self._finish(*unread(error))
-        self._stream.unregisterProducer()
-        self._stream.write(b"quit\r\n" if self._whole else b"\r\nquit\r\n")
-
-    def output_failed(self, error: OSError) -> None:
-        """End. If nobody reads the output, end without a message, like other filters."""
-        self._finish(*unwritten(error))
-        if self.connected:
-            self._stream.abortConnection()
-
-
-def run(options: Options, reactor: Any) -> tuple[int, str]:  # noqa: ANN401 -- no interface has all
-    """Connect the standard input and output to the server until both have ended. Return the exit status and why."""
-    threads = needs_threads(0, 1)
-    clean = Cleaner(sys.stdout.encoding if sys.stdout else "utf-8").clean if os.isatty(1) else None
-    password = read_password(options)
-    nicks = of_user(os.environ) if options.nick is None else iter((options.nick,))
-    outcome: list[tuple[int, str]] = []
-
-    def end(status: int, why: str) -> None:
-        if not outcome:
-            outcome.append((status, why))
-            reactor.stop()
-
-    def fail(failure: Failure) -> None:
-        if isinstance(failure.value, CertificateError):
-            end(UNTRUSTED, " ".join(refusal(failure.value, options)))
+    def send_input(self, data: bytes) -> None:
+        """Send a chunk of the input. At its end, leave: the server answers all earlier lines first."""
+        if data:
+            self._has_line_end = data.endswith((b"\n", b"\r"))
+            self._send_bytes(data)
         else:
-            end(NO_CONNECTION, f"no connection to {options.server}: {because(failure, 'the connection was closed')}")
+            self._send_bytes(b"quit\r\n" if self._has_line_end else b"\r\nquit\r\n")
 
-    def begin() -> None:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        attach_to = partial(attach, reactor=reactor, threads=threads)
-        room = next(iter(options.rooms), "")
+    def finish(self, status: int, why: str = "") -> None:
+        """Set the exit status and its reason, unless they are set."""
+        self._outcome = self._outcome or (status, why)
 
-        def make() -> Pipe:
-            pipe = Pipe(options.server, nicks, room, reactor, attach_to, end, clean, password=password)
-            pipe.hint = "" if options.tls else TLS_HINT
-            return pipe
+    def give_up(self) -> tuple[int, str]:
+        """Return the exit status and its reason if the server is silent for too long."""
+        problem = "the server does not answer" if self._proposed else "nobody asks for a nickname there"
+        self.finish(NO_CONNECTION, f"no connection to {self._server}: {problem}{self._hint}")
+        return self.end("")
 
-        endpoint = server_endpoint(reactor, options.host, options.port)
-        _connect(endpoint, make, options, known, reactor).addErrback(fail)
-
-    known = known_keys(options)
-    handlers = _handlers(reactor, end)
-    # The reactor installs its signal handlers first; those of begin replace them.
-    reactor.callLater(0, begin)
-    with _restored_modes(blocking=threads):
-        reactor.run()
-    return outcome[0] if outcome else (TERMINATED, "")
-
-
-def _connect(
-    endpoint: IStreamClientEndpoint,
-    make: Callable[[], Pipe],
-    options: Options,
-    known: tuple[str, ...],
-    reactor: Any,  # noqa: ANN401 -- no interface has all
-) -> Deferred[Any]:
-    if options.tls:
-        from broadcast.client.batch.tls_protocol import connect_tls  # noqa: PLC0415 -- only if it is wanted
-        from broadcast.client.tls import Trust  # noqa: PLC0415
-
-        return Deferred.fromCoroutine(connect_tls(endpoint, make, Trust(options.host, known), reactor))
-    factory: Any = Factory.forProtocol(make)
-    factory.noisy = False
-    return endpoint.connect(factory)
+    def end(self, why: str) -> tuple[int, str]:
+        """Return the exit status and its reason for people. *why* is the reason for the end of the connection."""
+        if self._outcome is not None:
+            return self._outcome
+        if self._reader.arrived:
+            return LOST, f"the connection to {self._server} was lost: {why}"
+        if self._refusal:
+            return NICKNAME_REFUSED, f"the nickname was refused: {self._refusal}"
+        status = NICKNAME_REFUSED if self._notice.startswith(BAN) else NO_CONNECTION
+        return status, f"no connection to {self._server}: {self._notice.rstrip('.') or why}{self._hint}"
 
 
-def _handlers(reactor: Any, end: Ended) -> dict[int, Any]:  # noqa: ANN401 -- the same
-    """Return the handlers of signals. Stopping the reactor breaks the connection, so they set the status before."""
+def run(options: Options) -> tuple[int, str]:
+    """Connect the standard input and output to the server. Return the exit status and why.
 
-    def handler(status: int) -> Callable[[int, object], None]:
-        def handle(number: int, _frame: object) -> None:
-            # The second signal ends the process at once, even if the reactor waits for an output or a name.
-            signal.signal(number, signal.SIG_DFL)
-            reactor.callFromThread(end, status, "")
-
-        return handle
-
-    # A shell lets a background process of a script ignore SIGINT. It must go on to do so.
-    return {
-        number: signal.SIG_IGN if signal.getsignal(number) is signal.SIG_IGN else handler(status)
-        for number, status in ((signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED))
-    }
+    A thread may still wait for the input.
+    """
+    for number, status in ((signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)):
+        # A shell lets a background process of a script ignore SIGINT. It must go on to do so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, partial(_exit, status))
+    # asyncio.run would wait for the thread that reads the input.
+    return asyncio.new_event_loop().run_until_complete(_run(options, read_password(options), known_keys(options)))
 
 
-@contextmanager
-def _restored_modes(*, blocking: bool) -> Iterator[None]:
-    """Let reads and writes of the standard input and output be *blocking*, and restore the modes for other programs."""
-    if sys.platform == "win32":
-        yield
-    else:
-        before = [os.get_blocking(descriptor) for descriptor in (0, 1)]
-        for descriptor in (0, 1):
-            os.set_blocking(descriptor, blocking)
+def _exit(status: int, _number: int, _frame: object) -> None:
+    """End at once, even if a thread waits for the output or for a name."""
+    os._exit(status)
+
+
+async def _run(options: Options, password: str, known: tuple[str, ...]) -> tuple[int, str]:
+    trust = Trust(options.host, known) if options.tls else None
+    try:
+        reader, writer = await open_stream(options.host, options.port, trust)
+    except CertificateError as error:
+        return UNTRUSTED, " ".join(refusal(error, options))
+    except OSError as error:
+        return NO_CONNECTION, f"no connection to {options.server}: {describe_failure(error)}"
+    set_keepalive(writer.get_extra_info("socket"), *KEEPALIVE)
+    visit = Visit(
+        options.server,
+        of_user(os.environ) if options.nick is None else iter((options.nick,)),
+        next(iter(options.rooms), ""),
+        writer.write,
+        password=password,
+        hint="" if trust or options.host.startswith(UNIX) else TLS_HINT,
+    )
+    loop = asyncio.get_running_loop()
+    receiving = asyncio.ensure_future(_receive(visit, (reader, writer)))
+    if sys.platform != "win32" and stat.S_ISFIFO(os.fstat(1).st_mode):
+        loop.add_reader(1, receiving.cancel)  # nobody reads the standard output any more
+    try:
+        return await receiving
+    except asyncio.CancelledError:
+        return CLOSED_OUTPUT, ""
+    finally:
+        writer.transport.abort()
+
+
+async def _receive(visit: Visit, stream: Stream) -> tuple[int, str]:
+    """Write the server's output, until it ends. Return the exit status and its reason."""
+    reader, writer = stream
+    clean = Cleaner(sys.stdout.encoding if sys.stdout else "utf-8").clean if os.isatty(1) else bytes
+    remove_echo = EchoFilter().remove
+    sending: asyncio.Future[None] | None = None
+    while not visit.is_over:
         try:
-            yield
-        finally:
-            for descriptor, mode in enumerate(before):
-                os.set_blocking(descriptor, mode)
+            async with asyncio.timeout(None if sending else PROMPT_SECONDS):
+                data = await reader.read(CHUNK)
+        except TimeoutError:
+            return visit.give_up()
+        except OSError as error:
+            return visit.end(describe_failure(error))
+        if not data:
+            return visit.end("the server closed the connection")
+        data = remove_echo(data)
+        try:
+            await asyncio.to_thread(_write, clean(data))
+        except OSError as error:
+            return unwritten(error)
+        visit.receive(data)
+        if visit.is_ready and sending is None:
+            sending = asyncio.ensure_future(_send_input(visit, writer))
+    return visit.end("")
+
+
+def _write(data: bytes) -> None:
+    """Write to the standard output. Another program may have left it so that writes do not wait."""
+    while data:
+        try:
+            data = data[standard_streams.write(1, data) :]
+        except BlockingIOError:
+            select.select([], [1], [])
+
+
+async def _send_input(visit: Visit, writer: asyncio.StreamWriter) -> None:
+    """Send the standard input, as fast as the server takes it."""
+    data = b"-"
+    while data:
+        try:
+            data = await asyncio.to_thread(_read)
+        except OSError as error:
+            visit.finish(*unread(error))
+            data = b""
+        visit.send_input(data)
+        with suppress(OSError):  # the end of the connection has its own reason
+            await writer.drain()
+
+
+def _read() -> bytes:
+    while True:
+        try:
+            return standard_streams.read(0, CHUNK)
+        except BlockingIOError:
+            select.select([0], [], [])

@@ -9,47 +9,38 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 from broadcast.client.tls import Trust, describe
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 HANDSHAKE_SECONDS: Final = 30.0
-"""The time limit of a handshake."""
 
 
-class SecureSocket:
-    """The methods of a socket that ``--send`` uses, on a TLS connection. They raise the errors of a socket."""
+class SecureSocket(ssl.SSLSocket):
+    """A TLS connection whose methods raise the errors of a socket."""
 
-    def __init__(self, connection: ssl.SSLSocket) -> None:
-        self._connection = connection
-
-    def fileno(self) -> int:
-        """Return the descriptor of the socket."""
-        return self._connection.fileno()
-
-    def setblocking(self, flag: bool, /) -> None:
-        """Let the methods wait, or raise ``BlockingIOError``."""
-        self._connection.setblocking(flag)
-
-    def send(self, data: bytes | bytearray, /) -> int:
+    def send(self, data: Buffer, flags: int = 0) -> int:
         """Send a part of *data*, and return its size."""
         with _errors_of_sockets():
-            return self._connection.send(data)
+            return super().send(data, flags)
 
-    def recv(self, size: int, /) -> bytes:
-        """Return received bytes: a whole record of TLS if *size* is at least 16 KiB.
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """Return received bytes: a whole record of TLS if *buflen* is at least 16 KiB.
 
         The rest of the input is then in the buffer of the system, and a poll of the descriptor finds it.
         """
         with _errors_of_sockets():
-            return self._connection.recv(size)
+            return super().recv(buflen, flags)
 
     def close(self) -> None:
         """Tell the server that this is the end, and close."""
         with suppress(OSError, ValueError):
-            self._connection.setblocking(False)
-            self._connection.unwrap()
-        self._connection.close()
+            self.setblocking(False)
+            self.unwrap()
+        super().close()
 
 
 def secure(connect: Callable[[], _socket.socket], trust: Trust, deadline: float) -> SecureSocket:
@@ -65,11 +56,13 @@ def secure(connect: Callable[[], _socket.socket], trust: Trust, deadline: float)
 
 
 def _handshake(raw: _socket.socket, trust: Trust, deadline: float) -> SecureSocket:
+    context = trust.make_context()
+    context.sslsocket_class = SecureSocket
     plain = socket.socket(fileno=raw.detach())
     plain.settimeout(max(0.1, min(HANDSHAKE_SECONDS, deadline - monotonic())))
     with plain:
         try:
-            connection = trust.make_context().wrap_socket(plain, server_hostname=trust.hostname)
+            connection = context.wrap_socket(plain, server_hostname=trust.hostname)
         except ssl.SSLCertVerificationError:
             raise
         except TimeoutError:
@@ -81,7 +74,7 @@ def _handshake(raw: _socket.socket, trust: Trust, deadline: float) -> SecureSock
     except BaseException:
         connection.close()
         raise
-    return SecureSocket(connection)
+    return cast(SecureSocket, connection)
 
 
 @contextmanager

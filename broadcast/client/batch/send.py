@@ -1,7 +1,7 @@
 """``--send``: say lines, each exactly once, and leave when the server has stored them.
 
-Each line has a ``uid``, so after a lost connection the client sends again what is not confirmed. It reads its input as
-fast as the server takes the lines.
+Each line has a ``uid``, so after a lost connection the client sends again what is not confirmed. It reads a chunk of
+its input when all lines before are confirmed.
 """
 
 from __future__ import annotations
@@ -45,15 +45,10 @@ if TYPE_CHECKING:
 WINDOW: Final = 256
 """The most lines that are sent ahead of their confirmations, if the server does not limit their rate."""
 GREETING_SECONDS: Final = 30.0
-"""The time limit of the answer to ``hello``."""
 ANSWER_SECONDS: Final = 20.0
 """A server that sends nothing for so long although lines are unconfirmed is lost."""
-SILENCE_SECONDS: Final = 100.0
-"""A server that sends nothing for so long is lost: it sends a ``ping`` after 60 s."""
 LEAVE_SECONDS: Final = 5.0
-"""The time limit of the answer to ``quit``. All lines are stored before."""
 LONGEST_PAUSE: Final = 8.0
-"""The longest pause between two attempts, in seconds."""
 SHORTEST_ATTEMPT: Final = 0.25
 """With less time than this, in seconds, no other attempt is made."""
 
@@ -98,7 +93,11 @@ def send(options: Options) -> tuple[int, str]:
 
 
 def _read_input() -> bytes:
-    return standard_streams.read(0, CHUNK)
+    while True:
+        try:
+            return standard_streams.read(0, CHUNK)
+        except BlockingIOError:
+            sleep(0.1)  # another program may have left the input so that reads do not wait
 
 
 def _print(data: bytes) -> None:
@@ -115,9 +114,7 @@ class Input:
 
     def __init__(self) -> None:
         self.is_open = True
-        """Whether more lines may come."""
         self.lines: deque[Line] = deque()
-        """The lines that are not sent yet."""
         self.count = 0
         """The number of all lines so far, without blank ones."""
         self.problem: tuple[int, str] | None = None
@@ -126,20 +123,11 @@ class Input:
         self._row = 0
 
     def read(self, limit: int) -> None:
-        """Take a chunk of the standard input. Its lines hold at most *limit* bytes."""
+        """Wait for a chunk of the standard input. Its lines hold at most *limit* bytes."""
         try:
             self.take(_read_input(), limit)
-        except BlockingIOError:
-            return
         except OSError as error:
             self.stop(*unread(error))
-
-    def wait(self, limit: int) -> None:
-        """Read the standard input until it brings a line, or ends."""
-        self.read(limit)
-        while self.is_open and not self.lines:
-            sleep(0.1)  # another program may have left the input so that reads do not wait
-            self.read(limit)
 
     def stop(self, status: int, reason: str) -> None:
         """Take no more lines. The first *reason* is the one to end with."""
@@ -186,7 +174,7 @@ class Sender:
         self._token = self._journal = ""
         self._attempt = self._failures = 0
         self._progress = monotonic()
-        """The time of the latest confirmation, or the latest time at which no line waited for one."""
+        """The time of the latest confirmation, or of the latest read of the input."""
 
     def run(self) -> None:
         """Say all lines. Raise ``End`` if some of them are not stored."""
@@ -232,12 +220,6 @@ class Sender:
         """Wait before the next attempt, or give up."""
         server = self._options.server
         self._failures += 1
-        if self._limit and self._is_idle and not lost.is_final:
-            # Nothing waits for the server before the next line.
-            self._input.wait(self._limit)
-            self._progress = monotonic()
-            if self._is_idle:
-                return
         # Clients that have lost their connections together must not come back together.
         jitter = int.from_bytes(os.urandom(2), "big") / 65536
         left = self._deadline - monotonic()
@@ -340,10 +322,13 @@ class Sender:
 
     def _exchange(self, connection: Connection) -> None:
         """Say lines until all are confirmed or refused, and leave."""
-        while True:
+        while not self._is_done:
+            if self._is_idle:
+                # No line waits for the server meanwhile, so a lost connection does not matter.
+                self._input.read(self._limit)
+                self._progress = monotonic()
+                continue
             self._fill(connection)
-            if self._is_done:
-                break
             self._wait(connection)
             for answer in connection.answers:
                 self._take(answer)
@@ -365,25 +350,11 @@ class Sender:
             self._unconfirmed[number] = text
 
     def _wait(self, connection: Connection) -> None:
-        """Wait for answers, and for the standard input if more lines can be sent."""
-        is_idle = self._is_idle
-        wants_lines = self._input.is_open and not self._input.lines and len(self._unconfirmed) < self._window
-        try:
-            if wants_lines and is_idle and sys.platform == "win32":
-                # Nothing there waits for a socket and a pipe. The input waits until all lines are confirmed.
-                self._input.read(self._limit)
-                return
-            patience = SILENCE_SECONDS if is_idle else ANSWER_SECONDS
-            until = max(connection.heard, self._progress) + patience
-            if not is_idle:
-                until = min(until, self._deadline)
-            if monotonic() >= until:
-                raise Lost("it has fallen silent")
-            if connection.wait(until, stdin=wants_lines):
-                self._input.read(self._limit)
-        finally:
-            if is_idle:
-                self._progress = monotonic()
+        """Wait for answers."""
+        until = min(max(connection.heard, self._progress) + ANSWER_SECONDS, self._deadline)
+        if monotonic() >= until:
+            raise Lost("it has fallen silent")
+        connection.wait(until)
 
     def _take(self, answer: Message) -> None:
         """Take the answer about a line."""

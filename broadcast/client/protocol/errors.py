@@ -7,7 +7,7 @@
     │   └── Untrusted           the certificate of the server is not trusted; nothing was sent on this connection
     ├── Ended                   the session is over, and no attempt to come back follows
     ├── UploadFailed            a file cannot be read, or its bytes did not reach the server
-    ├── Unconfirmed             a lost connection hides whether a private message or a topic has reached the server
+    ├── Unconfirmed             a lost connection hides whether a request has reached the server, which is not repeated
     └── Rejected                the server has answered with an error; nothing has happened
         ├── NotStored           the journal could not store the line: try again later
         ├── NickRejected        the nickname cannot be had
@@ -24,6 +24,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+
+__all__ = [
+    "Banned", "Busy", "ChatError", "Ended", "FileRejected", "Muted", "NickRejected", "NotHere", "NotInRoom",
+    "NotPermitted", "NotStored", "PasswordNeeded", "RegistrationClosed", "Rejected", "RoomRejected", "TooLong",
+    "TooManyTries", "UidReused", "Unconfirmed", "Unreachable", "Untrusted", "UploadFailed", "WrongPassword",
+]  # fmt: skip
 
 
 class ChatError(Exception):
@@ -60,7 +66,10 @@ class UploadFailed(ChatError):
 
 
 class Unconfirmed(ChatError):
-    """A lost connection hides whether a private message was delivered, or a topic was set. It is not sent again."""
+    """A lost connection hides whether a private message was delivered, or a topic or the account changed.
+
+    The request is not sent again.
+    """
 
 
 class Rejected(ChatError):
@@ -139,27 +148,22 @@ class NotPermitted(Rejected):
     """The session may not do this."""
 
 
-class Muted(Rejected):
+class _Sanction(Rejected):
+    """A moderator has decided so, until *until*."""
+
+    @property
+    def until(self) -> float | None:
+        """The end, in seconds since the epoch; None for no end."""
+        until = self.data.get("until")
+        return float(until) if isinstance(until, int | float) else None
+
+
+class Muted(_Sanction):
     """Others must not read texts of the session, or the room is in slow mode, until *until*."""
 
-    @property
-    def until(self) -> float | None:
-        """The end, in seconds since the epoch; None for no end."""
-        return _find_until(self.data)
 
-
-class Banned(Rejected):
+class Banned(_Sanction):
     """The account, the nickname or the address is banned until *until*."""
-
-    @property
-    def until(self) -> float | None:
-        """The end, in seconds since the epoch; None for no end."""
-        return _find_until(self.data)
-
-
-def _find_until(data: Mapping[str, Any]) -> float | None:
-    until = data.get("until")
-    return float(until) if isinstance(until, int | float) else None
 
 
 class FileRejected(Rejected):

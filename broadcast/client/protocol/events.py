@@ -7,33 +7,39 @@ from typing import Final
 
 import msgspec
 
+__all__ = [
+    "Announced", "AwayChanged", "Crowd", "Disconnected", "Emoted", "Event", "File", "Gap", "Goodbye", "Joined",
+    "Left", "Line", "Reconnected", "Renamed", "Said", "Shared", "Skipped", "Told", "TopicChanged",
+]  # fmt: skip
+
 
 class Event(msgspec.Struct, frozen=True):
     """A notification of the server, or an event of the library: ``Disconnected``, ``Reconnected`` or ``Skipped``."""
 
 
-class Said(Event, frozen=True):
-    """A stored line. *at* is in seconds since the epoch; *uid* is the one that its author has chosen.
-
-    *session* is empty if the server does not know it: in lines that an early version has stored.
-    """
+class _Stored(Event, frozen=True):
+    """A stored event. *at* is in seconds since the epoch."""
 
     room: str
     seq: int
     at: float
     nick: str
+
+
+class Said(_Stored, frozen=True):
+    """A stored line. *uid* is the one that its author has chosen.
+
+    *session* is empty if the server does not know it: in lines that an early version has stored.
+    """
+
     text: str
     session: str = ""
     uid: str | None = None
 
 
-class Emoted(Event, frozen=True):
+class Emoted(_Stored, frozen=True):
     """A stored action, such as *ann waves*."""
 
-    room: str
-    seq: int
-    at: float
-    nick: str
     text: str
     session: str = ""
     uid: str | None = None
@@ -50,13 +56,9 @@ class File(msgspec.Struct, frozen=True):
     sha256: str = ""
 
 
-class Shared(Event, frozen=True):
+class Shared(_Stored, frozen=True):
     """A stored line about a file that a person has shared."""
 
-    room: str
-    seq: int
-    at: float
-    nick: str
     file: File
     session: str = ""
     uid: str | None = None
@@ -165,15 +167,6 @@ class LoginEnded(Event, frozen=True):
     error: str | None = None
 
 
-class Refused(Event, frozen=True):
-    """A notification of the client has failed."""
-
-    method: str
-    code: int
-    message: str
-    uid: str | None = None
-
-
 class Ping(Event, frozen=True):
     """A keepalive of the server."""
 
@@ -236,7 +229,6 @@ _KINDS: Final[Mapping[str, type[Event]]] = {
     "gap": Gap,
     "login_code": LoginCode,
     "login_ended": LoginEnded,
-    "refused": Refused,
     "ping": Ping,
     "goodbye": Goodbye,
 }

@@ -29,7 +29,6 @@ class LineReader:
         self._size = 0
         self._is_started = False
         self.greeting = Greeting()
-        """The lines before the first message."""
 
     def explain_end(self, reason: str) -> str:
         """Return why the input has ended before the first message. *reason* holds unless the greeting says more."""
@@ -78,12 +77,6 @@ class _SentRequest(msgspec.Struct):
     params: Any
 
 
-class _SentNotification(msgspec.Struct):
-    jsonrpc: str
-    method: str
-    params: Any
-
-
 _MESSAGE_DECODER: Final = msgspec.json.Decoder(Message)
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -98,15 +91,7 @@ def decode_message(line: bytes) -> Message:
 
 def encode_request(number: int, method: str, params: msgspec.Struct) -> bytes:
     """Return the line of a request."""
-    return _encode(_SentRequest("2.0", number, method, params))
-
-
-def encode_notification(method: str, params: msgspec.Struct) -> bytes:
-    """Return the line of a notification."""
-    return _encode(_SentNotification("2.0", method, params))
-
-
-def _encode(message: msgspec.Struct) -> bytes:
+    message = _SentRequest("2.0", number, method, params)
     try:
         return _ENCODER.encode(message) + b"\n"
     except UnicodeEncodeError:

@@ -22,7 +22,6 @@ MAX_EVENTS: Final = 1000
 MAX_EXTRA_TOLD: Final = 200
 """The most private messages that wait in addition."""
 PAGE: Final = 1000
-"""The most lines that one request asks for."""
 
 
 class RoomStream:
@@ -48,21 +47,16 @@ class RoomStream:
 
 
 class Inbox:
-    """The queue of events. *ask* requests a page of lines that a room lacks; ``fill`` takes the answer.
+    """The queue of events. *ask* requests a page of lines that a room lacks; ``fill`` takes the answer."""
 
-    Without *fill_gaps*, missing lines are not asked for: the program gets a ``Gap``.
-    """
-
-    def __init__(self, ask: Callable[[RoomStream], None], max_events: int, *, fill_gaps: bool) -> None:
+    def __init__(self, ask: Callable[[RoomStream], None], max_events: int) -> None:
         self.streams: dict[str, RoomStream] = {}
-        """The rooms of the session by name."""
         self.told = 0
         """The id of the last private message that is in the queue, or was there."""
         self.told_taken = 0
         """The id of the last private message that the program has taken from the queue."""
         self._ask = ask
         self._max_events = max_events
-        self._fill_gaps = fill_gaps
         self._is_online = False
         self._queue: deque[Event] = deque()
         self._skipped: dict[str | None, int] = {}
@@ -164,7 +158,8 @@ class Inbox:
             case events.Said() | events.Emoted() | events.Shared() if stream := self.streams.get(event.room):
                 self._take_line(stream, event)
             case Gap() if stream := self.streams.get(event.room):
-                self._take_gap(stream, event.last)
+                stream.newest = max(stream.newest, event.last)
+                self._catch_up(stream)
             case events.Told() if event.id <= self.told:
                 pass
             case events.Told():
@@ -176,29 +171,11 @@ class Inbox:
     def _take_line(self, stream: RoomStream, line: events.Line) -> None:
         if line.seq <= stream.seen:
             return
-        if not self.is_full and not self._fill_gaps:
-            self._skip(stream, line.seq - 1)
         if not self.is_full and line.seq == stream.seen + 1:
             self._queue.append(line)
             stream.seen = line.seq
-            stream.newest = max(stream.newest, line.seq)
-        else:
-            stream.newest = max(stream.newest, line.seq)
-            self._catch_up(stream)
-
-    def _take_gap(self, stream: RoomStream, last: int) -> None:
-        if self._fill_gaps or self.is_full:
-            stream.newest = max(stream.newest, last)
-            self._catch_up(stream)
-        else:
-            self._skip(stream, last)
-
-    def _skip(self, stream: RoomStream, last: int) -> None:
-        """Append a ``Gap`` for the lines up to *last*."""
-        if last > stream.seen:
-            self._queue.append(Gap(stream.name, stream.seen + 1, last))
-            stream.seen = last
-            stream.newest = max(stream.newest, last)
+        stream.newest = max(stream.newest, line.seq)
+        self._catch_up(stream)
 
     def _catch_up(self, stream: RoomStream) -> None:
         """Ask for the missing lines of a room, now or when half of the queue is free."""
@@ -206,11 +183,9 @@ class Inbox:
             return
         if self._is_half_full:
             self._is_postponed = True
-        elif self._fill_gaps:
+        else:
             stream.is_asking = True
             self._ask(stream)
-        else:
-            self._skip(stream, stream.newest)
 
     def fill(self, stream: RoomStream, page: Lines | None) -> None:
         """Append missing lines. *page* is None if the server has refused the request."""
@@ -224,7 +199,9 @@ class Inbox:
             stream.page //= 2
         else:
             stream.page = min(PAGE, stream.page * 2)
-            self._skip(stream, first - 1)
+            if first > stream.seen + 1:  # the server does not have them any more
+                self._queue.append(Gap(stream.name, stream.seen + 1, first - 1))
+                stream.seen = first - 1
             self._queue.extend(lines)
             stream.seen = lines[-1].seq if lines else stream.seen
             stream.newest = max(stream.newest, stream.seen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import msgspec
@@ -11,9 +11,9 @@ from msgspec import UNSET, UnsetType
 from broadcast.client.protocol.events import File, Line, decode_list
 
 R = TypeVar("R")
+T = TypeVar("T", bound="Request[Any]")
 
 VERSION: Final = 1
-"""The version of the program protocol that this client speaks."""
 
 
 class Nothing(msgspec.Struct, frozen=True):
@@ -35,12 +35,6 @@ class Delivered(msgspec.Struct, frozen=True):
 
     away: str | None = None
     kept: bool = False
-
-
-class Nickname(msgspec.Struct, frozen=True):
-    """The own nickname, in the server's spelling."""
-
-    nick: str
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -125,7 +119,6 @@ class Limits(msgspec.Struct, frozen=True):
     line_bytes: int = 4096
     lines_at_once: float = 0
     lines_per_second: float | None = None
-    """None if there is no limit."""
 
 
 class Welcome(msgspec.Struct, frozen=True):
@@ -136,7 +129,6 @@ class Welcome(msgspec.Struct, frozen=True):
     token: str
     journal: str
     account: str | None = None
-    """The registered nickname of the account to which the session is logged in, or None."""
     passwords: str = "safe"
     """``safe``; or ``readable`` if others may read a password on its way; or ``refused`` if the server takes none."""
     resumed: bool = False
@@ -168,18 +160,30 @@ class Request(msgspec.Struct, Generic[R], frozen=True, omit_defaults=True):
     """The type of the server's message, from which the session makes an *R*."""
 
 
+def _request(method: str, result: Any) -> Callable[[type[T]], type[T]]:  # noqa: ANN401 -- any type
+    """Set the method of a request, and the type of the server's result."""
+
+    def decorate(request: type[T]) -> type[T]:
+        request.method, request.result = method, result
+        return request
+
+    return decorate
+
+
 class _SecretRequest(Request[R], Generic[R], frozen=True, omit_defaults=True):
-    """A request with a password, which its ``repr`` does not show."""
+    """A request that may have a password, which its ``repr`` does not show."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
 
 
+class AccountRequest(_SecretRequest[R], Generic[R], frozen=True, omit_defaults=True):
+    """A request that changes the account of the session."""
+
+
+@_request("hello", Welcome)
 class Hello(_SecretRequest[Welcome], frozen=True):
     """Begin or resume a session."""
-
-    method: ClassVar[str] = "hello"
-    result: ClassVar[Any] = Welcome
 
     nick: str
     rooms: Sequence[str] | UnsetType
@@ -192,43 +196,35 @@ class Hello(_SecretRequest[Welcome], frozen=True):
     private: bool = True
 
 
+@_request("join", Snapshot)
 class Join(Request[Room], frozen=True):
     """Join a room. *replay* is the number of older lines to send; *after* asks for the lines after a number."""
-
-    method: ClassVar[str] = "join"
-    result: ClassVar[Any] = Snapshot
 
     room: str
     replay: int | UnsetType = UNSET
     after: int | UnsetType = UNSET
 
 
+@_request("leave", Nothing)
 class Leave(Request[Nothing], frozen=True):
     """Leave a room."""
-
-    method: ClassVar[str] = "leave"
-    result: ClassVar[Any] = Nothing
 
     room: str
     reason: str | UnsetType = UNSET
 
 
+@_request("say", Stored)
 class Say(Request[Stored], frozen=True):
     """Say a line in a room. A second request with the same *uid* and text stores nothing and has the same result."""
-
-    method: ClassVar[str] = "say"
-    result: ClassVar[Any] = Stored
 
     room: str
     text: str
     uid: str = ""
 
 
+@_request("emote", Stored)
 class Emote(Request[Stored], frozen=True):
     """Say an action in a room, such as *waves*."""
-
-    method: ClassVar[str] = "emote"
-    result: ClassVar[Any] = Stored
 
     room: str
     text: str
@@ -252,11 +248,9 @@ class Slot(msgspec.Struct, frozen=True):
         return f"<Slot {self.url}>"
 
 
+@_request("upload", Slot)
 class Upload(Request[Slot], frozen=True):
     """Ask for the place for a file. When its bytes are there, the room gets the event ``Shared`` with the *uid*."""
-
-    method: ClassVar[str] = "upload"
-    result: ClassVar[Any] = Slot
 
     room: str
     name: str
@@ -266,102 +260,80 @@ class Upload(Request[Slot], frozen=True):
     uid: str = ""
 
 
+@_request("tell", Delivered)
 class Tell(Request[Delivered], frozen=True):
     """Send a private message."""
-
-    method: ClassVar[str] = "tell"
-    result: ClassVar[Any] = Delivered
 
     to: str
     text: str
     uid: str = ""
 
 
+@_request("topic", Nothing)
 class Topic(Request[Nothing], frozen=True):
     """Set the topic of a room, or remove it if *text* is None."""
-
-    method: ClassVar[str] = "topic"
-    result: ClassVar[Any] = Nothing
 
     room: str
     text: str | None
 
 
-class Nick(Request[Nickname], frozen=True):
+@_request("nick", Account)
+class Nick(Request[Account], frozen=True):
     """Change the own nickname."""
-
-    method: ClassVar[str] = "nick"
-    result: ClassVar[Any] = Nickname
 
     nick: str
 
 
-class Register(_SecretRequest[Account], frozen=True):
+@_request("register", Account)
+class Register(AccountRequest[Account], frozen=True):
     """Register the own nickname, and log in."""
-
-    method: ClassVar[str] = "register"
-    result: ClassVar[Any] = Account
 
     password: str
 
 
-class Login(_SecretRequest[Account], frozen=True):
+@_request("login", Account)
+class Login(AccountRequest[Account], frozen=True):
     """Log in, and take the registered nickname *nick*, by default the own one."""
-
-    method: ClassVar[str] = "login"
-    result: ClassVar[Any] = Account
 
     password: str
     nick: str | UnsetType = UNSET
 
 
+@_request("oidc", Nothing)
 class Oidc(Request[Nothing], frozen=True):
     """Begin to log in with the server's OpenID Connect provider. ``LoginCode`` and ``LoginEnded`` follow."""
 
-    method: ClassVar[str] = "oidc"
-    result: ClassVar[Any] = Nothing
 
-
-class Logout(Request[Account], frozen=True):
+@_request("logout", Account)
+class Logout(AccountRequest[Account], frozen=True):
     """Log out, and get another nickname."""
 
-    method: ClassVar[str] = "logout"
-    result: ClassVar[Any] = Account
 
-
-class SetPassword(_SecretRequest[Nothing], frozen=True):
+@_request("set_password", Nothing)
+class SetPassword(AccountRequest[Nothing], frozen=True):
     """Change the password. All other sessions of the account end."""
-
-    method: ClassVar[str] = "set_password"
-    result: ClassVar[Any] = Nothing
 
     old: str
     new: str
 
 
-class Drop(_SecretRequest[Account], frozen=True):
+@_request("drop", Account)
+class Drop(AccountRequest[Account], frozen=True):
     """Delete the account."""
-
-    method: ClassVar[str] = "drop"
-    result: ClassVar[Any] = Account
 
     password: str
 
 
+@_request("away", Nothing)
 class Away(Request[Nothing], frozen=True):
     """Be away for *reason*, or back if it is None."""
-
-    method: ClassVar[str] = "away"
-    result: ClassVar[Any] = Nothing
 
     reason: str | None
 
 
+@_request("history", Lines)
 class History(Request[Lines], frozen=True, rename={"first": "from"}):
     """Read old lines: the *last* ones, *count* lines *before* or *after* a number, or the lines *first* to *to*."""
-
-    method: ClassVar[str] = "history"
-    result: ClassVar[Any] = Lines
 
     room: str
     last: int | UnsetType = UNSET
@@ -372,56 +344,44 @@ class History(Request[Lines], frozen=True, rename={"first": "from"}):
     to: int | UnsetType = UNSET
 
 
+@_request("search", Lines)
 class Search(Request[Lines], frozen=True):
     """Find the lines of a room that contain all *words*."""
-
-    method: ClassVar[str] = "search"
-    result: ClassVar[Any] = Lines
 
     room: str
     words: str
     count: int | UnsetType = UNSET
 
 
+@_request("rooms", tuple[RoomSummary, ...])
 class ListRooms(Request[Sequence[RoomSummary]], frozen=True):
     """List the rooms of the server."""
 
-    method: ClassVar[str] = "rooms"
-    result: ClassVar[Any] = tuple[RoomSummary, ...]
 
-
+@_request("members", Members)
 class ListMembers(Request[Members], frozen=True):
     """List people of a room, by nickname, beginning *after* a nickname."""
-
-    method: ClassVar[str] = "members"
-    result: ClassVar[Any] = Members
 
     room: str
     after: str | UnsetType = UNSET
     count: int | UnsetType = UNSET
 
 
+@_request("command", Output)
 class Command(Request[Output], frozen=True):
     """Execute a command of the line protocol that only answers, such as ``/names``."""
-
-    method: ClassVar[str] = "command"
-    result: ClassVar[Any] = Output
 
     room: str
     line: str
 
 
+@_request("ping", Nothing)
 class CheckConnection(Request[Nothing], frozen=True):
     """Check that the server answers."""
 
-    method: ClassVar[str] = "ping"
-    result: ClassVar[Any] = Nothing
 
-
+@_request("quit", Nothing)
 class Quit(Request[Nothing], frozen=True):
     """End the session. The server answers, then closes the connection."""
-
-    method: ClassVar[str] = "quit"
-    result: ClassVar[Any] = Nothing
 
     reason: str | UnsetType = UNSET

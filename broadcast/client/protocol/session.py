@@ -9,7 +9,8 @@ The states of a session, for each connection::
 
 - A call is a request that the program waits for. It stays until it is answered, and is sent again on the next
   connection in the old order. Repetition changes nothing: lines and private messages have a ``uid``, other requests
-  set or read a state of this session. A topic is not repeated, because it may overwrite a newer one.
+  set or read a state of this session. A topic is not repeated, because it may overwrite a newer one, and neither is a
+  request about the account.
 - A line is given to the program only if its number follows that of the line before. Otherwise it is read from the
   server's history later (see ``RoomStream``). So each line comes once and in order, whatever happens to connections.
 - The session uses neither a clock nor a socket. Delays and time-outs are numbers that the caller obeys.
@@ -27,7 +28,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from broadcast.client.protocol import errors, events, requests
-from broadcast.client.protocol.credentials import Credentials, unconfirmed_password
+from broadcast.client.protocol.credentials import Credentials
 from broadcast.client.protocol.events import Event
 from broadcast.client.protocol.framing import (
     MAX_SENT_LINE,
@@ -36,18 +37,11 @@ from broadcast.client.protocol.framing import (
     Message,
     decode_message,
     encodable,
-    encode_notification,
     encode_request,
 )
 from broadcast.client.protocol.inbox import MAX_EVENTS, Inbox, RoomStream
 
 GREETING_SECONDS: Final = 30.0
-"""A server that has not answered ``hello`` by then is lost."""
-MAX_ATTEMPT: Final = 2**48
-"""An attempt to resume a session that is stale although its number is so high is given up.
-
-The number may be a time in milliseconds, so it can still double seven times.
-"""
 SILENCE_SECONDS: Final = 100.0
 """A connection that brings nothing for so long is lost: the server sends a ``ping`` after 60 s."""
 
@@ -66,9 +60,7 @@ class Backoff:
     """Delays that double, with full jitter: clients that lost their connection together do not come back together."""
 
     first: float = 1.0
-    """The longest first delay, in seconds."""
     longest: float = 30.0
-    """The longest delay of all, in seconds."""
 
     def delay(self, failures: int, jitter: float) -> float:
         """Return the delay after *failures* in a row, at least one. *jitter* is a random number from 0 to 1."""
@@ -84,17 +76,17 @@ class Answer(NamedTuple):
     error: errors.ChatError | None
 
 
+@dataclass(slots=True)
 class _Call:
     """A request that is not answered yet."""
 
-    __slots__ = ("data", "request", "room", "was_sent")
-
-    def __init__(self, request: requests.Request[Any], data: bytes, room: RoomStream | None) -> None:
-        self.request = request
-        self.data = data
-        self.room = room
-        """The room whose missing lines the session asks for by itself."""
-        self.was_sent = False
+    request: requests.Request[Any]
+    data: bytes
+    room: RoomStream | None
+    """The room whose missing lines the session asks for by itself."""
+    was_sent: bool = False
+    is_older: bool = False
+    """Whether it is older than the connection. ``hello`` may have had its effect."""
 
 
 class Session:
@@ -108,7 +100,6 @@ class Session:
         *,
         replay: int | None = 0,
         resume: requests.Resume | None = None,
-        fill_gaps: bool = True,
         grace: float | None = None,
         password: str = "",
         private: bool = True,
@@ -119,27 +110,21 @@ class Session:
         """Make a session that joins *rooms* as *nick*, or the server's first room for None.
 
         Each room begins with the *replay* last lines, or with the server's default number of lines for None. With
-        *resume*, the session begins where an earlier one has ended. With *fill_gaps*, the session reads missing lines
-        from the server's history before it goes on; otherwise the program gets a ``Gap``. The server holds a session
-        without a connection for *grace* seconds, or for its default time. *password* is that of a registered nickname.
-        Without *private*, private messages that wait for the account stay at the server.
-        *random* makes uids and varies delays.
+        *resume*, the session begins where an earlier one has ended. The server holds a session without a connection
+        for *grace* seconds, or for its default time. *password* is that of a registered nickname. Without *private*,
+        private messages that wait for the account stay at the server. *random* makes uids and varies delays.
         """
         self.nick = nick
         """The own nickname. Between two connections, the caller may set the one for the next attempt."""
         self.state = State.OFFLINE
         self.welcome: requests.Welcome | None = None
-        """The latest answer to ``hello``."""
         self.ended: errors.ChatError | None = None
         """The error of all later calls, or None until the session is over."""
         self.has_quit = False
-        """Whether the program has ended the session."""
         self.must_close = False
-        """Whether the caller has to close the connection."""
         self.has_fallback = False
         """Whether the session enters the server's first room if a reconnect is refused because of its last room."""
         self.retry_after = 0.0
-        """The delay before the next attempt to connect, in seconds."""
         self.asks_password = False
         """Whether the caller calls ``enter_password`` when there is a ``password_refusal``."""
         self._credentials = Credentials(password)
@@ -161,7 +146,7 @@ class Session:
         self._calls: dict[int, _Call] = {}
         self._hello: int | None = None
         self._last_call = self._last_uid = 0
-        self._inbox = Inbox(self._ask, max_events, fill_gaps=fill_gaps)
+        self._inbox = Inbox(self._ask, max_events)
         if resume:
             self._inbox.told = self._inbox.told_taken = resume.told
             self._inbox.streams.update({name: RoomStream(name, seen) for name, seen in resume.rooms.items()})
@@ -191,15 +176,6 @@ class Session:
         """Return a new identifier for a line. ``is_own`` knows it."""
         self._last_uid += 1
         return f"{self._uid_prefix}-{self._last_uid}"
-
-    def notify(self, request: requests.Request[Any]) -> bool:
-        """Send a request without asking for an answer. Return False if there is no connection.
-
-        It is not repeated. If it fails, a ``Refused`` follows.
-        """
-        if self.state is State.ONLINE:
-            self._out.append(encode_notification(request.method, request))
-        return self.state is State.ONLINE
 
     def forget(self, number: int) -> None:
         """Do not repeat a call, and give no answer to it. A request that was sent may still be executed."""
@@ -425,17 +401,10 @@ class Session:
         if error.code == errors.OTHER_JOURNAL and self._token:
             self._forget_numbers()
             self._send_hello()
-        elif error.reason == "stale" and self._attempt < MAX_ATTEMPT:
-            # The state is old: since it was saved, the session was resumed more often than its number says.
-            self._attempt *= 2
-            self._send_hello()
         elif self.welcome is not None and _is_temporary(error):
             self._nick_refusal = error.why if isinstance(error, errors.NickRejected) else ""
             self._retry_after = error.retry
             self._close(str(error))
-        elif isinstance(error, errors.PasswordNeeded) and (password := self._unconfirmed_password()):
-            self._credentials.password = password
-            self._send_hello()
         elif isinstance(error, errors.PASSWORD_ERRORS) and self.asks_password:
             self._credentials.refusal = error
             self._close(str(error))
@@ -443,9 +412,6 @@ class Session:
             self._send_hello()
         else:
             self._end(error)
-
-    def _unconfirmed_password(self) -> str:
-        return unconfirmed_password(call.request for call in self._calls.values() if call.was_sent)
 
     def _leave_out(self, error: errors.RoomRejected) -> bool:
         """Leave the refused room out of the next ``hello``, and tell the program. Return False if no room is left."""
@@ -498,47 +464,25 @@ class Session:
         joins = {request.room.lower(): request for request in requested if isinstance(request, requests.Join)}
         for name, snapshot in welcome.rooms.items():
             self._inbox.enter(name, snapshot, joins.get(name))
-        changing: set[str] = set()
         for number, call in calls:
-            if not (call.was_sent and self._end_account_call(number, call.request)):
-                self._repeat(number, call, welcome, changing)
+            self._repeat(number, call, welcome)
 
-    def _end_account_call(self, number: int, request: requests.Request[Any]) -> bool:
-        """End a call about the account that was sent, if the server's state answers it. Return whether it does."""
-        outcome = self._credentials.outcome(request, self.nick)
-        if isinstance(outcome, errors.Unconfirmed):
-            self._answer(number, None, outcome)
-        elif outcome is not None:
-            self._credentials.take(request, outcome)
-            self._answer(number, outcome)
-        return outcome is not None
-
-    def _repeat(self, number: int, call: _Call, welcome: requests.Welcome, changing: set[str]) -> None:
-        """Send a call that the last connection has left unanswered, unless the server's state answers it.
-
-        *changing* holds the rooms that repeated calls join or leave. The state does not answer later calls about them.
-        """
+    def _repeat(self, number: int, call: _Call, welcome: requests.Welcome) -> None:
+        """Send a call that the last connection has left unanswered, unless the server's state answers it."""
         match call.request:
-            case requests.Join(room=room) | requests.Leave(room=room) if room.lower() in changing:
-                self._send_call(call)
-            case requests.Join(room=room) if call.was_sent and room.lower() in welcome.rooms:
-                self._answer(number, welcome.rooms[room.lower()].as_room)
-            case requests.Leave(room=room) if room.lower() not in welcome.rooms:
-                self._answer(number, requests.Nothing())
-            case requests.Join(room=room) | requests.Leave(room=room):
-                changing.add(room.lower())
-                self._send_call(call)
             case requests.Tell() if call.was_sent and not welcome.resumed:
                 message = "the server has lost the session before it confirmed the private message"
                 self._answer(number, None, errors.Unconfirmed(message))
             case requests.Topic() as topic if call.was_sent and _is_set(topic, welcome):
                 self._answer(number, requests.Nothing())
-            case requests.Topic() if call.was_sent:
-                message = "the connection was lost before the server confirmed the topic"
-                self._answer(number, None, errors.Unconfirmed(message))
+            case requests.Topic() | requests.AccountRequest() if call.was_sent:
+                self._answer(
+                    number, None, errors.Unconfirmed("the connection was lost before the server confirmed this")
+                )
             case requests.Quit() if call.was_sent:
                 pass
             case _:
+                call.is_older = True
                 self._send_call(call)
 
     # Messages from the server
@@ -566,7 +510,9 @@ class Session:
             self._inbox.fill(call.room, page)
             return
         if message.error is not None:
-            self._answer(number, None, message.error.as_exception())
+            error = message.error.as_exception()
+            is_done = call.is_older and isinstance(call.request, requests.Leave) and isinstance(error, errors.NotInRoom)
+            self._answer(number, requests.Nothing() if is_done else None, None if is_done else error)
             return
         result = msgspec.json.decode(message.result, type=call.request.result)
         self._credentials.take(call.request, result)

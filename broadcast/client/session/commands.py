@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec import UNSET
 
 from broadcast.client.protocol import requests
-from broadcast.client.session.entries import Line, Notice, Output, PrivateLine
-from broadcast.client.session.outbox import Command, Item, UsageError
+from broadcast.client.session.entries import Entry, Line, Notice, Output, PrivateLine
+from broadcast.client.session.outbox import Command, Execution, Item, UsageError
 from broadcast.client.session.questions import AGAIN, NEW, OLD, PASSWORD
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from broadcast.client.session.entries import Entry
-    from broadcast.client.session.outbox import Execution
-    from broadcast.client.session.talk import Talk
+from broadcast.client.session.talk import Talk
 
 QUIT_WORDS: Final = frozenset({"quit", "exit"})
 ROOM_COMMANDS: Final = frozenset({"/names", "/who", "/users", "/list", "/history", "/search", "/slow"})
@@ -300,7 +295,6 @@ COMMANDS: Final = (
     Command("unignore", "NAME", _unignore, is_local=True),
     Command("set", "[NAME [on/off]]", _set, is_local=True, help="shows the choices of this client, or changes one"),
 )
-"""The commands of the client."""
 BY_NAME: Final = {verb: command for command in COMMANDS for verb in (command.name, *command.aliases)}
 _QUERY: Final = Command("msg", "NAME [TEXT]", _query, is_local=True, is_move=True)
 _ASK: Final = Command("", "", _ask_server)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from broadcast.client.protocol import errors, events, requests
+from broadcast.client.protocol.errors import ChatError
 from broadcast.client.session import commands, received
 from broadcast.client.session.entries import Entry, Notice, Problem, Refused, Typed
-from broadcast.client.session.outbox import Item, Outbox, UsageError
+from broadcast.client.session.interfaces import Choices, Server
+from broadcast.client.session.outbox import Command, Item, Outbox, UsageError
 from broadcast.client.session.questions import (
     COMMAND,
     END_HINT,
@@ -26,15 +28,9 @@ from broadcast.client.session.talk import Talk
 from broadcast.client.session.views import View
 from broadcast.client.status import LOST
 
-if TYPE_CHECKING:
-    from broadcast.client.protocol.errors import ChatError
-    from broadcast.client.session.interfaces import Choices, Server
-    from broadcast.client.session.outbox import Command
-
 MAX_UNANSWERED: Final = 64
 """The most lines that are sent and not answered."""
 OLDER_LINES: Final = 200
-"""The most older lines that the client asks for at once."""
 FIRST_ROOM: Final = "lobby"
 """The name of the first room, until the server says another one."""
 
@@ -72,7 +68,6 @@ class Conversation(Talk):
         super().__init__(server, choices, rooms or (FIRST_ROOM,))
         self.state = State.CONNECTING
         self.question: Question | None = None
-        """The question that the next submitted line answers, or None."""
         self.retry_at: float | None = None
         """The time of the next attempt to connect, on the clock of the caller of ``lost``, or None."""
         self.silence = 0.0
@@ -80,20 +75,12 @@ class Conversation(Talk):
         self.round_trip = 0.0
         """The latest round-trip time, in seconds. The application sets it."""
         self.line_bytes = requests.Limits().line_bytes
-        """The most bytes of a line."""
         self.status = 0
-        """The exit status."""
         self._make_uid = make_uid
         self._now = now
         self._on_end = on_end
-        self._take_answer: Callable[[str], None] = self._take_nick
-        """Takes the answer to the question."""
-        self._on_nick: Callable[[str], None] = lambda _nick: None
-        self._dialogue = Dialogue(())
-        """The questions for passwords that the user is asked."""
-        self._on_passwords: Callable[[Sequence[str]], None] = lambda _passwords: None
+        self._take_answer: Callable[[str], None] = lambda _answer: None
         self._last_password = ""
-        """The last answer to such a question."""
         self._passwords = "safe"
         """Whether a password is safe on its way: see ``requests.Welcome.passwords``."""
         self._outbox = Outbox(self._send, self._show)
@@ -180,20 +167,15 @@ class Conversation(Talk):
 
     def ask_nick(self, question: Question, why: str, answer: Callable[[str], None]) -> None:
         """Ask the user for a nickname, and call *answer* with it. *why* is the reason why the last one was refused."""
-        if self.state is State.LEAVING:
-            self.ended(None)
+        if self._has_left():
             return
         if why:
             self.add(self.current, Problem(why))
-        self.question = question
-        self._take_answer = self._take_nick
-        self._on_nick = answer
-        self._set_state(State.ASKING)
+        self._ask(question, partial(self._take_nick, answer))
 
     def ask_password(self, refusal: errors.Rejected, answer: Callable[[str], None]) -> None:
         """Ask for a password after a *refusal*, and call *answer* with it: empty if the user wants another nickname."""
-        if self.state is State.LEAVING:
-            self.ended(None)
+        if self._has_left():
             return
         why = Notice if isinstance(refusal, errors.PasswordNeeded) else Problem
         self.add(self.current, why(f"{_sentence(refusal)} {NICKNAME_HINT}"))
@@ -203,8 +185,7 @@ class Conversation(Talk):
 
     def ask_trust(self, introduction: Sequence[str], answer: Callable[[bool], None]) -> None:
         """Ask the user whether to trust the key of the server, and call *answer* with the decision."""
-        if self.state is State.LEAVING:
-            self.ended(None)
+        if self._has_left():
             return
         self.add(self.current, *map(Notice, introduction))
 
@@ -217,9 +198,18 @@ class Conversation(Talk):
             self._set_state(State.CONNECTING)
             answer(word == "yes")
 
-        self.question = Question(prompt="Trust this key? (yes or no)")
-        self._take_answer = take
+        self._ask(Question(prompt="Trust this key? (yes or no)"), take)
+
+    def _ask(self, question: Question, take: Callable[[str], None]) -> None:
+        """Ask before there is a connection, and call *take* with the next submitted line."""
+        self.question, self._take_answer = question, take
         self._set_state(State.ASKING)
+
+    def _has_left(self) -> bool:
+        """End the conversation, and return True, if the user has wanted to leave meanwhile."""
+        if self.state is State.LEAVING:
+            self.ended(None)
+        return self.state is State.ENDED
 
     def connected(self, welcome: requests.Welcome) -> None:
         """Continue after the server's answer to ``hello``: at first, and before each ``Reconnected``."""
@@ -354,39 +344,31 @@ class Conversation(Talk):
 
     def _ask_passwords(self, prompts: Sequence[str], done: Callable[[Sequence[str]], None]) -> None:
         """Ask for passwords, and call *done* with them, or with none if the user enters an empty line."""
-        self._dialogue = Dialogue(prompts)
-        self._on_passwords = done
-        self._take_answer = self._take_password
-        self.question = self._dialogue.question
+        dialogue = Dialogue(prompts)
+        self.question, self._take_answer = dialogue.question, partial(self._take_password, dialogue, done)
         self.front.update()
 
-    def _take_password(self, answer: str) -> None:
-        if self._dialogue.doubt(answer):
-            self.add(self.current, Problem(f"{COMMAND} {self._end_hint}"))
-        elif answer:
+    def _take_password(self, dialogue: Dialogue, done: Callable[[Sequence[str]], None], answer: str) -> None:
+        problem = dialogue.take(answer)
+        if answer and problem != COMMAND:
             self._last_password = answer
-            if problem := self._dialogue.take(answer):
-                self.add(self.current, Problem(f"{problem} {self._end_hint}"))
-        else:
-            self._dialogue = Dialogue(())
-        self.question = self._dialogue.question
+        if problem:
+            hint = NICKNAME_HINT if self.state is State.ASKING else END_HINT
+            self.add(self.current, Problem(f"{problem} {hint}"))
+        self.question = dialogue.question
         if self.question is None:
             if self.state is State.ASKING:
                 self._set_state(State.CONNECTING)
-            self._on_passwords(self._dialogue.answers)
+            done(dialogue.answers)
 
-    @property
-    def _end_hint(self) -> str:
-        return NICKNAME_HINT if self.state is State.ASKING else END_HINT
-
-    def _take_nick(self, nick: str) -> None:
+    def _take_nick(self, answer: Callable[[str], None], nick: str) -> None:
         if nick.casefold() in commands.QUIT_WORDS:
             self.leave()
         elif nick:
             self.question = None
             self.nick = nick
             self._set_state(State.CONNECTING)
-            self._on_nick(nick)
+            answer(nick)
 
     def _send(self, item: Item) -> None:
         item.start(self)

@@ -15,10 +15,8 @@ class Line(Struct, frozen=True):
     text: str
     seq: int
     is_action: bool = False
-    """Whether it is an action, such as *ann waves*."""
     is_own: bool = False
     is_mention: bool = False
-    """Whether another person names the user in it."""
     is_file: bool = False
     """Whether it is about a shared file, such as *ann shared report.pdf*."""
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-if TYPE_CHECKING:
-    from broadcast.client.protocol.errors import ChatError
-    from broadcast.client.protocol.events import Line
-    from broadcast.client.protocol.requests import Request
-    from broadcast.client.session.entries import Entry
-    from broadcast.client.session.views import View
+from broadcast.client.protocol.errors import ChatError
+from broadcast.client.protocol.events import Line
+from broadcast.client.protocol.requests import Request
+from broadcast.client.session.entries import Entry
+from broadcast.client.session.views import View
 
 Choices: TypeAlias = MutableMapping[str, bool]
 """The choices of the user that outlast the client, such as ``times`` and ``quiet``. The front reads them too.
@@ -21,6 +20,12 @@ Setting one raises ``ValueError`` with the reason if it cannot be stored. It the
 
 class Front(Protocol):
     """A display of the conversation, such as a terminal."""
+
+    async def run(self) -> None:
+        """Show the conversation until ``stop``. Raise ``EOFError`` or ``OSError`` if the display is gone."""
+
+    def stop(self) -> None:
+        """End ``run``. Later calls do nothing."""
 
     def show(self, *entries: Entry) -> None:
         """Show entries that were added to the current view."""
@@ -46,12 +51,12 @@ class Server(Protocol):
         room: str,
         path: str,
         on_progress: Callable[[int, int], None],
-        on_end: Callable[[ChatError | None], None],
+        on_end: Callable[[Any, ChatError | None], None],
     ) -> Callable[[], object]:
         """Share the file at *path* in a room. Return a function that cancels it.
 
-        *on_progress* is called with the number of bytes that are sent, and that of all. *on_end* is called when the
-        file is shared, or with the error; not after a cancellation.
+        *on_progress* is called with the number of bytes that are sent, and that of all. *on_end* is called as for a
+        request, but not after a cancellation.
         """
 
     def is_own(self, event: Line) -> bool:

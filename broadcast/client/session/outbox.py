@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
+from broadcast.client.protocol.errors import ChatError
 from broadcast.client.protocol.requests import Emote, Request, Say
 from broadcast.client.session.entries import Entry, Line
-
-if TYPE_CHECKING:
-    from broadcast.client.protocol.errors import ChatError
-    from broadcast.client.session.talk import Talk
-    from broadcast.client.session.views import View
+from broadcast.client.session.talk import Talk
+from broadcast.client.session.views import View
 
 Execution: TypeAlias = Generator[Request[Any], Any, Sequence[Entry]]
 """The execution of a command: it yields at most one request, takes its result, and returns entries for the end."""
@@ -61,7 +59,6 @@ class Item:
     """A use of a command."""
 
     text: str
-    """The text, as typed."""
     view: View
     """The view in which it was typed, or that to which the move before it has led."""
     command: Command
@@ -72,7 +69,6 @@ class Item:
     selections: int
     """The number of times that the user had chosen a view until then."""
     passwords: Sequence[str] = field(default=(), repr=False)
-    """The answers to the prompts of the command."""
     destination: View | None = None
     """The view to which a move has led."""
     request: Request[Any] | None = None
@@ -130,7 +126,6 @@ class Outbox:
     def __init__(self, send: Callable[[Item], None], show: Callable[[Item], None]) -> None:
         self.items: list[Item] = []
         self.max_unanswered = 1
-        """The most items that are sent and not answered."""
         self.is_open = False
         """Whether items that need the server are sent."""
         self._send = send

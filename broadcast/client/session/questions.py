@@ -6,16 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
-from unicodedata import normalize
 
 PASSWORD: Final = "Password"  # noqa: S105 -- a prompt
 OLD: Final = "Old password"
 NEW: Final = "New password"
 AGAIN: Final = "Once more"
 """The prompts for passwords. The answer to the last one equals the answer before."""
-SHORTEST: Final = 8
-LONGEST: Final = 256
-"""The least and the most bytes of a password."""
 END_HINT: Final = "An empty line ends this."
 NICKNAME_HINT: Final = "An empty line goes back to the nickname."
 COMMAND: Final = "No command works here. If this was a password that begins with /, enter it once more."
@@ -39,7 +35,6 @@ class Question:
     """Similar nicknames for a nickname that was refused. One key takes one."""
     prompt: str = "Nickname"
     is_secret: bool = False
-    """Whether the answer is a password, which must not be visible."""
 
 
 class Dialogue:
@@ -58,23 +53,19 @@ class Dialogue:
             return None
         return Question(prompt=self._prompts[len(self.answers)], is_secret=True)
 
-    def doubt(self, answer: str) -> bool:
-        """Return whether an answer is not used, because it looks like a command and is entered for the first time."""
-        if not answer.startswith("/") or answer in {self._doubted, *self.answers}:
-            return False
-        self._doubted = answer
-        return True
-
     def take(self, answer: str) -> str:
-        """Take the answer to the question. Return the reason if the new password is asked for again, or empty."""
-        at = len(self.answers)
-        if self._prompts[at] == AGAIN and answer != self.answers[-1]:
+        """Take the answer to the question. An empty one ends the dialogue without answers.
+
+        Return the reason if a question is asked again, or an empty text.
+        """
+        if not answer:
+            self._prompts, self.answers = (), []
+        elif answer.startswith("/") and answer not in {self._doubted, *self.answers}:
+            self._doubted = answer
+            return COMMAND
+        elif self._prompts[len(self.answers)] == AGAIN and answer != self.answers[-1]:
             self.answers.pop()
             return "The two passwords differ."
-        if (
-            AGAIN in self._prompts[at + 1 : at + 2]
-            and not SHORTEST <= len(normalize("NFC", answer).encode()) <= LONGEST
-        ):
-            return f"A password has {SHORTEST} to {LONGEST} bytes."
-        self.answers.append(answer)
+        else:
+            self.answers.append(answer)
         return ""

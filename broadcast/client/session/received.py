@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from broadcast.client.protocol import events
 from broadcast.client.session.entries import Line, Notice, PrivateLine, Problem
-
-if TYPE_CHECKING:
-    from broadcast.client.session.talk import Talk
-    from broadcast.client.session.views import View
+from broadcast.client.session.talk import Talk
+from broadcast.client.session.views import View
 
 
 def take(talk: Talk, view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 -- one case for each kind of event

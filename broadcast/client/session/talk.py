@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from broadcast.client.protocol import requests
-from broadcast.client.protocol.errors import Ended
+from broadcast.client.protocol.errors import ChatError, Ended
 from broadcast.client.session.entries import Entry, Notice, Problem
+from broadcast.client.session.interfaces import Choices, Front, Server
 from broadcast.client.session.views import View
-
-if TYPE_CHECKING:
-    from broadcast.client.protocol.errors import ChatError
-    from broadcast.client.session.interfaces import Choices, Front, Server
 
 
 class Upload:
@@ -22,9 +19,7 @@ class Upload:
     def __init__(self, name: str) -> None:
         self.name = name
         self.sent = 0
-        """The number of bytes that are sent."""
         self.size = 0
-        """The number of all bytes, 0 before it is known."""
         self.cancel: Callable[[], object] = lambda: None
 
 
@@ -36,7 +31,6 @@ class Talk:
     """The user, the views, and the current view, which ``front`` shows. *rooms* are the names of the first ones."""
 
     front: Front
-    """The front. The caller sets it before any other call."""
 
     def __init__(self, server: Server, choices: Choices, rooms: Sequence[str]) -> None:
         self.server = server
@@ -54,9 +48,7 @@ class Talk:
         self.views = [View(name.lower()) for name in rooms]
         """The rooms and private conversations in the order opened. There is always a room."""
         self.current = self.views[0]
-        """The view that the front shows."""
         self.uploads: list[Upload] = []
-        """The files that are on their way."""
         self.selections = 0
         """The number of times that the user has chosen a view."""
 
@@ -164,7 +156,7 @@ class Talk:
             upload.sent, upload.size = sent, size
             self.front.update()
 
-        def ended(error: ChatError | None) -> None:
+        def ended(_shared: object, error: ChatError | None) -> None:
             if isinstance(error, Ended):
                 return  # the end of the conversation follows
             self.uploads.remove(upload)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from broadcast.client.protocol.requests import Person
-    from broadcast.client.session.entries import Entry
+from broadcast.client.protocol.requests import Person
+from broadcast.client.session.entries import Entry
 
 ENTRIES: Final = 2_000
 """The number of newest entries that a view keeps."""
@@ -24,7 +23,6 @@ class View:
         self.is_private = is_private
         self.entries: deque[Entry] = deque(maxlen=ENTRIES)
         self.unread = 0
-        """The number of lines that the user has not seen."""
         self.mentions = 0
         """The number of those that name the user."""
         self.new_entries = 0

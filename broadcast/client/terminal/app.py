@@ -15,7 +15,7 @@ from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from random import SystemRandom
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from prompt_toolkit.input import create_input
 from prompt_toolkit.output import create_output
@@ -28,7 +28,7 @@ from broadcast.client.password_file import read_password
 from broadcast.client.protocol import errors, events, requests
 from broadcast.client.session.conversation import Conversation, State
 from broadcast.client.session.entries import Notice, Problem
-from broadcast.client.session.interfaces import Front, Server
+from broadcast.client.session.interfaces import Front
 from broadcast.client.session.questions import Question
 from broadcast.client.settings import Choices, state_folder
 from broadcast.client.status import LOST, NICKNAME_REFUSED, NO_CONNECTION, REFUSED, TERMINATED, UNTRUSTED
@@ -36,15 +36,16 @@ from broadcast.client.terminal import links
 from broadcast.client.terminal.bottom import reflows
 from broadcast.client.terminal.completion import ConversationCompleter
 from broadcast.client.terminal.history import DraftHistory
-from broadcast.client.terminal.plain import PlainScreen
 from broadcast.client.terminal.rendering import Renderer
-from broadcast.client.terminal.screen import Screen as FullScreen
+from broadcast.client.terminal.screen import Screen
 from broadcast.client.terminal.scrolling import has_alternate_screen
 
 if TYPE_CHECKING:
     from broadcast.client.aio import Chat
     from broadcast.client.options import Options
     from broadcast.client.protocol.session import Session
+
+T = TypeVar("T")
 
 IDLE_SECONDS: Final = 15.0
 """The time without input after which the client checks the connection."""
@@ -57,19 +58,8 @@ NICK_TRIES: Final = 3
 LEAVE_SECONDS: Final = 12.0
 """The time limit for leaving after the terminal has gone."""
 QUIT_SECONDS: Final = 0.3
-"""The time limit for leaving at once."""
 SMALLEST: Final = (10, 3)
 """A terminal of fewer columns or rows than these gets lines, and no editor."""
-
-
-class Screen(Front, Protocol):
-    """A front that runs on a terminal."""
-
-    async def run(self) -> None:
-        """Show the conversation until ``stop``. Raise ``EOFError`` or ``OSError`` if the terminal is gone."""
-
-    def stop(self) -> None:
-        """End ``run``. Later calls do nothing."""
 
 
 def run(options: Options) -> int:
@@ -81,21 +71,22 @@ def run(options: Options) -> int:
     return asyncio.run(app.run())
 
 
-def _make_screen(options: Options, conversation: Conversation, server: Server) -> Screen:
+def _make_screen(options: Options, conversation: Conversation) -> Front:
     """Make the screen that fits the terminal."""
     output = create_output()
     size = output.get_size()
-    encoding = sys.stdout.encoding
-    renderer = Renderer(has_times=lambda: conversation.choices["times"], encoding=encoding)
+    renderer = Renderer(has_times=lambda: conversation.choices["times"], encoding=sys.stdout.encoding)
     is_plain = is_dumb_terminal() or size.columns < SMALLEST[0] or size.rows < SMALLEST[1]
     # Windows has no such terminals, and its event loop cannot wait for what is typed into one.
     if is_plain and sys.platform != "win32":
+        from broadcast.client.terminal.plain import PlainScreen  # noqa: PLC0415 -- Windows lacks what it needs
+
         return PlainScreen(conversation, renderer, sys.stdin.fileno(), sys.stdout, sys.stdin.encoding)
     renderer.has_links = links.are_supported()
-    return FullScreen(
+    return Screen(
         conversation,
         renderer,
-        ConversationCompleter(conversation, server),
+        ConversationCompleter(conversation),
         DraftHistory(Path(state_folder(), "history")),
         create_input(),
         output,
@@ -115,14 +106,13 @@ class App:
         self,
         options: Options,
         choices: Choices,
-        make_screen: Callable[[Conversation, Server], Screen],
+        make_screen: Callable[[Conversation], Front],
         password: str = "",
     ) -> None:
         self._options = options
         self._password = password
         self._chat: Chat | None = None
         self._known_keys = known_keys(options)
-        """The fingerprints of the keys that the server may have, if any are known."""
         self._ended = asyncio.Event()
         self._status_of_signal = 0
         self._failure: BaseException | None = None
@@ -135,7 +125,7 @@ class App:
             now=time.time,
             on_end=self._on_end,
         )
-        self._screen = self._talk.front = make_screen(self._talk, self)
+        self._screen = self._talk.front = make_screen(self._talk)
 
     async def run(self) -> int:
         """Run until the user leaves, or the session ends. Return the exit status."""
@@ -162,38 +152,34 @@ class App:
 
     def request(self, request: requests.Request[Any], on_end: Callable[[Any, errors.ChatError | None], None]) -> None:
         """Send a request, over as many connections as it takes."""
-
-        async def call() -> None:
-            assert self._chat is not None
-            result, error = None, None
-            try:
-                result = await self._chat.call(request)
-            except errors.ChatError as caught:
-                error = caught
-            on_end(result, error)
-
-        self._start(call())
+        assert self._chat is not None
+        self._call(self._chat.call(request), on_end)
 
     def upload(
         self,
         room: str,
         path: str,
         on_progress: Callable[[int, int], None],
-        on_end: Callable[[errors.ChatError | None], None],
+        on_end: Callable[[Any, errors.ChatError | None], None],
     ) -> Callable[[], object]:
         """Share the file at *path* in a room, over as many connections as it takes. ``~`` is the home folder."""
+        assert self._chat is not None
+        local = os.path.expanduser(path)  # noqa: PTH111 -- Path has an error for ~ and an unknown user
+        return self._call(self._chat.upload(local, room, progress=on_progress), on_end).cancel
 
-        async def share() -> None:
-            assert self._chat is not None
+    def _call(
+        self, result: Coroutine[Any, Any, Any], on_end: Callable[[Any, errors.ChatError | None], None]
+    ) -> asyncio.Task[None]:
+        async def call() -> None:
+            outcome: Any = None
             error = None
-            local = os.path.expanduser(path)  # noqa: PTH111 -- Path has an error for ~ and an unknown user
             try:
-                await self._chat.upload(local, room, progress=on_progress)
+                outcome = await result
             except errors.ChatError as caught:
                 error = caught
-            on_end(error)
+            on_end(outcome, error)
 
-        return self._start(share()).cancel
+        return self._start(call())
 
     def is_own(self, event: events.Line) -> bool:
         """Return whether the user has said a line."""
@@ -251,9 +237,7 @@ class App:
             talk.add(talk.current, Problem(first[:1].upper() + first[1:]), *map(Notice, others))
             talk.ended(None, UNTRUSTED)
             return
-        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        talk.ask_trust(introduction(error, options), answer.set_result)
-        if not await answer:
+        if not await _answered(partial(talk.ask_trust, introduction(error, options))):
             talk.add(talk.current, Notice("The key is not trusted. Nothing was sent."))
             talk.ended(None, UNTRUSTED)
             return
@@ -283,14 +267,10 @@ class App:
             self._talk.handle(event)
 
     async def _ask_nick(self, question: Question, why: str) -> str:
-        nick: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._talk.ask_nick(question, why, nick.set_result)
-        return await nick
+        return await _answered(partial(self._talk.ask_nick, question, why))
 
     async def _ask_password(self, refusal: errors.Rejected) -> str | None:
-        password: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._talk.ask_password(refusal, password.set_result)
-        return await password or None
+        return await _answered(partial(self._talk.ask_password, refusal)) or None
 
     # Liveness
 
@@ -341,6 +321,13 @@ class App:
         if not task.cancelled() and (failure := task.exception()) is not None:
             self._failure = self._failure or failure
             self._screen.stop()
+
+
+async def _answered(ask: Callable[[Callable[[T], None]], None]) -> T:
+    """Return the value with which *ask* calls the function that it gets."""
+    answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    ask(answer.set_result)
+    return await answer
 
 
 def similar(nick: str) -> tuple[str, ...]:

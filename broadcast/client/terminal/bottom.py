@@ -71,7 +71,6 @@ class Bottom(Application[None]):
         self._rows_since_resize = 0
         """The number of printed rows that the terminal has not moved."""
         self._drawing: asyncio.TimerHandle | None = None
-        """The timer of the next drawing."""
         self._last_size = self.size
         """The size of the terminal when it was looked at last."""
         self._resizing: asyncio.TimerHandle | None = None

@@ -5,27 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final, TypeVar
 
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
 from broadcast.client.protocol import requests
+from broadcast.client.protocol.errors import ChatError
 from broadcast.client.session import commands
 from broadcast.client.session.conversation import Conversation, State
 from broadcast.client.session.entries import Line
 from broadcast.client.text import printable
 
-if TYPE_CHECKING:
-    from broadcast.client.protocol.errors import ChatError
-    from broadcast.client.session.interfaces import Server
+R = TypeVar("R")
 
 PATIENCE: Final = 1.0
 """The most time that Tab waits for an answer of the server, in seconds."""
 MOST_PATHS: Final = 200
-"""The most files of a folder that are offered."""
 _HELP: Final = re.compile(r"/(\S+)((?: ?\S+)*?)(?:\s{2,}(.*))?")
 
 
@@ -35,14 +33,13 @@ class ConversationCompleter(Completer):
     At the first completion of a command, it asks the server for its commands; for a room, each time for the rooms.
     """
 
-    def __init__(self, conversation: Conversation, server: Server) -> None:
+    def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
-        self._server = server
         self._commands = {command.name: (command.usage, command.help) for command in commands.COMMANDS}
         """The usage and the help text of each command, by its name."""
         self._rooms: list[str] = []
-        self._questions: dict[type[requests.Request[Any]], asyncio.Future[None]] = {}
-        """For each kind of request, a future that is done when the latest one is answered."""
+        self._has_asked = False
+        """Whether the server has told its commands."""
 
     async def get_completions_async(
         self, document: Document, complete_event: CompleteEvent
@@ -50,9 +47,9 @@ class ConversationCompleter(Completer):
         """Yield the completions, after the server has told what is not known yet."""
         line = document.current_line_before_cursor
         verb = line.partition(" ")[0].removeprefix("/").casefold()
-        if line.startswith("/") and (" " not in line or verb not in commands.BY_NAME):
+        if line.startswith("/") and (" " not in line or verb not in commands.BY_NAME) and not self._has_asked:
             room = self._conversation.room_of(self._conversation.current).name
-            await self._ask(requests.Command(room, "/help"), self._learn_commands, once=True)
+            await self._ask(requests.Command(room, "/help"), self._learn_commands)
         if self._kind(line) == "ROOM":
             await self._ask(requests.ListRooms(), self._learn_rooms)
         if self._kind(line) == "PATH":
@@ -124,30 +121,25 @@ class ConversationCompleter(Completer):
         rank = {nick: place for place, nick in enumerate(dict.fromkeys(spoken))}
         return sorted(self._conversation.nicknames, key=lambda nick: rank.get(nick, len(rank)))
 
-    async def _ask(self, request: requests.Request[Any], learn: Any, *, once: bool = False) -> None:  # noqa: ANN401
+    async def _ask(self, request: requests.Request[R], learn: Callable[[R], None]) -> None:
         """Ask the server, and wait for a moment. An answer that comes later is for the next completion."""
         if self._conversation.state is not State.ONLINE:
             return
-        kind = type(request)
-        asked = self._questions.get(kind)
-        if asked is None or (asked.done() and not once):
-            asked = self._questions[kind] = asyncio.get_running_loop().create_future()
+        answered = asyncio.Event()
 
-            def answered(result: Any, error: ChatError | None) -> None:  # noqa: ANN401 -- of any request
-                if error is None:
-                    learn(result)
-                else:
-                    del self._questions[kind]
-                asked.set_result(None)
+        def take(result: R, error: ChatError | None) -> None:
+            if error is None:
+                learn(result)
+            answered.set()
 
-            self._server.request(request, answered)
+        self._conversation.server.request(request, take)
         with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(asked), PATIENCE)
+            await asyncio.wait_for(answered.wait(), PATIENCE)
 
     def _learn_commands(self, answer: requests.Output) -> None:
         """Add the commands of the answer to ``/help``: ``/msg NAME TEXT   private to one person``."""
-        known = self._commands
-        self._commands = {}
+        self._has_asked = True
+        known, self._commands = self._commands, {}
         for line in answer.lines:
             if found := _HELP.fullmatch(printable(line).strip()):
                 usage, help_text = known.get(found[1], (found[2].strip(), ""))

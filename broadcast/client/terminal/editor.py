@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from prompt_toolkit.application import get_app
 from prompt_toolkit.buffer import Buffer
@@ -26,10 +26,8 @@ from prompt_toolkit.layout.processors import (
 from prompt_toolkit.search import stop_search
 from prompt_toolkit.widgets import SearchToolbar
 
+from broadcast.client.session.conversation import Conversation
 from broadcast.client.terminal.graphemes import StandIns, boundary
-
-if TYPE_CHECKING:
-    from broadcast.client.session.conversation import Conversation
 
 SENT_AT_ONCE: Final = 5
 """The most lines of a paste that are sent without a question."""
@@ -132,7 +130,6 @@ class Editor:
         self._pasted = False
         """True while the draft is a long paste that the user has neither changed nor accepted."""
         self._hides = False
-        """True while the buffer holds a password."""
         self._draft = Document()
         """The draft, while the buffer holds a password."""
         self.buffer = GraphemeBuffer(

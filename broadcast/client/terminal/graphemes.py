@@ -8,10 +8,8 @@ then moves the cursor to the end of that width, whatever the terminal has made o
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
-from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final
 
 from prompt_toolkit.application import get_app
 from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -27,25 +25,8 @@ _STAND_INS: Final = 0x0F00
 """The number of stand-ins for each width. Without one, a grapheme is shown as prompt_toolkit does it."""
 
 
-_VARIABLES: Final = {"XTERM_VERSION": "xterm", "KONSOLE_VERSION": "konsole", "VTE_VERSION": "vte"}
-"""The variables that terminals set, and the names of these terminals."""
-
-
-def terminal_name(environment: Mapping[str, str] = os.environ) -> str | Literal[False]:
-    """Return the name of the terminal for ``wcstwidth``. False stands for the widths of Unicode."""
-    term = environment.get("TERM", "")
-    if term.startswith(("screen", "tmux")):
-        # $TERM_PROGRAM may be that of the terminal around screen.
-        return False
-    if program := environment.get("TERM_PROGRAM"):
-        return program
-    if term not in {"xterm", "xterm-256color"}:
-        return term
-    # Most terminals call themselves xterm.
-    return next((name for variable, name in _VARIABLES.items() if variable in environment), False)
-
-
-_TERMINAL: str | bool = terminal_name()
+_TERMINAL: str | bool = True
+"""The name of the terminal for ``wcstwidth``. True: that in ``$TERM_PROGRAM``, or else in ``$TERM``."""
 _stand_ins: Final[dict[str, str]] = {}
 _graphemes: Final[dict[str, tuple[str, int]]] = {}
 """The grapheme and the width of each stand-in."""

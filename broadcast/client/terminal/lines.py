@@ -39,7 +39,6 @@ class Lines:
     def __init__(self, rows: Iterable[StyleAndTextTuples], columns: int, height: int) -> None:
         self.height = height
         self.result = ""
-        """The result of the last search, or empty."""
         self.is_missing = False
         """Whether the last search has found nothing."""
         self.searches_left = 0

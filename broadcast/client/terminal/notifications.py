@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from broadcast.client.session.entries import Entry, Line, PrivateLine
+from broadcast.client.session.interfaces import Choices
+from broadcast.client.session.views import View
 from broadcast.client.text import printable
-
-if TYPE_CHECKING:
-    from broadcast.client.session.interfaces import Choices
-    from broadcast.client.session.views import View
 
 PAUSE: Final = 1.0
 """The least time between two alerts, in seconds. Nobody else can make the terminal ring all the time."""
 _LENGTH: Final = 200
-"""The most characters of a notification."""
 
 
 class Alerts:

@@ -7,30 +7,24 @@ import codecs
 import os
 import signal
 import sys
+import termios
 import time
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import Any, Final, TextIO
 
+from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.formatted_text.utils import fragment_list_to_text
 
-from broadcast.client.session.conversation import State
-from broadcast.client.session.entries import Typed
+from broadcast.client.session.conversation import Conversation, State
+from broadcast.client.session.entries import Entry, Typed
+from broadcast.client.session.views import View
 from broadcast.client.terminal.notifications import Alerts
+from broadcast.client.terminal.rendering import Renderer
 from broadcast.client.terminal.status_line import state_of
 from broadcast.client.text import printable
 
-if sys.platform != "win32":
-    import termios
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from prompt_toolkit.formatted_text import StyleAndTextTuples
-
-    from broadcast.client.session.conversation import Conversation
-    from broadcast.client.session.entries import Entry
-    from broadcast.client.session.views import View
-    from broadcast.client.terminal.rendering import Renderer
+assert sys.platform != "win32", "Windows has no such terminals"
 
 LEAVE_SECONDS: Final = 3.0
 """The time for the second Ctrl-C, which leaves."""
@@ -62,7 +56,6 @@ class PlainScreen:
         self._prompt = ""
         """The prompt that the user has not answered yet."""
         self._hides = False
-        """Whether a password is asked for."""
         self._modes: list[Any] | None = None
         """The modes of the terminal from before that, or None."""
         self._leaves_until = 0.0
@@ -75,19 +68,16 @@ class PlainScreen:
         loop = asyncio.get_running_loop()
         self._end = loop.create_future()
         loop.add_reader(self._source, self._read, self._end)
-        with suppress(NotImplementedError, RuntimeError):  # in another thread
+        with suppress(RuntimeError):  # in another thread
             loop.add_signal_handler(signal.SIGINT, self._interrupt)
-            if sys.platform != "win32":
-                loop.add_signal_handler(signal.SIGCONT, self._resume)
+            loop.add_signal_handler(signal.SIGCONT, self._resume)
         try:
             await self._end
         finally:
             loop.remove_reader(self._source)
             self._show_again()
-            with suppress(NotImplementedError, RuntimeError):
-                loop.remove_signal_handler(signal.SIGINT)
-                if sys.platform != "win32":
-                    loop.remove_signal_handler(signal.SIGCONT)
+            for number in (signal.SIGINT, signal.SIGCONT):
+                loop.remove_signal_handler(number)
 
     def stop(self) -> None:
         """End ``run``."""
@@ -125,17 +115,16 @@ class PlainScreen:
 
     def _hide(self) -> None:
         """Let the terminal not show what is typed. A shell undoes this while the client is suspended."""
-        if sys.platform != "win32":
-            with suppress(termios.error):  # no terminal, or one that is gone
-                modes = termios.tcgetattr(self._source)
-                self._modes = self._modes or termios.tcgetattr(self._source)
-                modes[3] &= ~termios.ECHO
-                termios.tcsetattr(self._source, termios.TCSADRAIN, modes)
+        with suppress(termios.error):  # no terminal, or one that is gone
+            modes = termios.tcgetattr(self._source)
+            self._modes = self._modes or termios.tcgetattr(self._source)
+            modes[3] &= ~termios.ECHO
+            termios.tcsetattr(self._source, termios.TCSADRAIN, modes)
 
     def _show_again(self) -> None:
         """Give the terminal back the modes from before ``_hide``."""
         modes, self._modes = self._modes, None
-        if sys.platform != "win32" and modes is not None:
+        if modes is not None:
             with suppress(termios.error):
                 termios.tcsetattr(self._source, termios.TCSADRAIN, modes)
 

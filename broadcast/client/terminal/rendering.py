@@ -5,36 +5,19 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+from prompt_toolkit.formatted_text import StyleAndTextTuples
 
 from broadcast.client.session.entries import Entry, Line, Notice, Output, PrivateLine, Problem, Refused, Typed
+from broadcast.client.session.views import View
 from broadcast.client.terminal import links
 from broadcast.client.text import printable, sign
 
-if TYPE_CHECKING:
-    from prompt_toolkit.formatted_text import StyleAndTextTuples
-
-    from broadcast.client.session.views import View
-
-
 PALETTE: Final = (
-    "#d75f00",
-    "#af5f00",
-    "#878700",
-    "#5f8700",
-    "#008700",
-    "#00875f",
-    "#008787",
-    "#0087af",
-    "#0087d7",
-    "#5f5fff",
-    "#875fff",
-    "#af5fd7",
-    "#d700d7",
-    "#d7005f",
-    "#d75f87",
-    "#875faf",
-)
+    "#d75f00", "#af5f00", "#878700", "#5f8700", "#008700", "#00875f", "#008787", "#0087af",
+    "#0087d7", "#5f5fff", "#875fff", "#af5fd7", "#d700d7", "#d7005f", "#d75f87", "#875faf",
+)  # fmt: skip
 """Sixteen of the 256 colours that terminals share. Against both black and white each has a contrast of at least 3.5
 to 1, where WCAG 2.2 (1.4.11) asks for 3; ``tests/client/terminal/test_colors.py`` computes it. Red is for errors."""
 STYLES: Final[Mapping[str, str]] = {
@@ -49,7 +32,6 @@ STYLES: Final[Mapping[str, str]] = {
     "error": "bold #d70000",
     "waiting": "#808080",
 }
-"""The styles of the pieces of a row, for prompt_toolkit."""
 
 
 class Renderer:

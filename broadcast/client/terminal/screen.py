@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from prompt_toolkit.completion import Completer
 from prompt_toolkit.filters import Condition, has_completions, is_done
@@ -24,7 +24,9 @@ from prompt_toolkit.layout.menus import CompletionsMenu
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.styles import Style
 
-from broadcast.client.session.conversation import State
+from broadcast.client.session.conversation import Conversation, State
+from broadcast.client.session.entries import Entry
+from broadcast.client.session.views import View
 from broadcast.client.terminal.bottom import Bottom
 from broadcast.client.terminal.editor import Editor
 from broadcast.client.terminal.graphemes import cells, write_graphemes
@@ -34,11 +36,6 @@ from broadcast.client.terminal.rendering import STYLES, Renderer
 from broadcast.client.terminal.scrolling import Pager
 from broadcast.client.terminal.status_line import status, status_row, views_row
 from broadcast.client.text import printable
-
-if TYPE_CHECKING:
-    from broadcast.client.session.conversation import Conversation
-    from broadcast.client.session.entries import Entry
-    from broadcast.client.session.views import View
 
 LEAVE_SECONDS: Final = 3.0
 """The time for the second Ctrl-C on an empty line, which leaves."""
@@ -104,9 +101,7 @@ class Screen:
         self._encoding = renderer.encoding
         self._alerts = Alerts(conversation.choices, time.monotonic, renderer.encoding)
         self._leaves_until = 0.0
-        """The time until which another Ctrl-C leaves, unless another key is pressed before."""
-        self._armed_until = 0.0
-        """The same before the current key was pressed."""
+        """The time until which another Ctrl-C leaves."""
         self.editor = Editor(conversation, completer, history, self._search, self._prompt)
         self.app = Bottom(
             output,
@@ -117,7 +112,6 @@ class Screen:
             input=source,
         )
         self.app.ttimeoutlen = ESCAPE_SECONDS
-        self.app.key_processor.before_key_press += self._disarm
         self._pager = Pager(self.app, conversation, renderer, has_alternate_screen=has_alternate_screen)
         self.app.key_bindings = merge_key_bindings(
             [self.editor.key_bindings, self._bindings(), self._pager.bindings(self.editor)]
@@ -276,14 +270,8 @@ class Screen:
         keys.add("pagedown", filter=is_typing)(lambda _event: None)
         return keys
 
-    def _disarm(self, _keys: object) -> None:
-        """Forget a first Ctrl-C, because a key is pressed. The second Ctrl-C reads ``_armed_until``."""
-        self._armed_until, self._leaves_until = self._leaves_until, 0.0
-        if self._armed_until:
-            self.app.invalidate()
-
     def _leave_at_second(self) -> None:
-        if self._armed_until > self._now() or self._conversation.state is State.LEAVING:
+        if self._leaves_until > self._now() or self._conversation.state is State.LEAVING:
             self._conversation.leave()
         elif not self._conversation.cancel():
             self._leaves_until = self._now() + LEAVE_SECONDS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -13,20 +13,16 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout import Layout, Window
 
-from broadcast.client.session.entries import Line
+from broadcast.client.session.conversation import Conversation
+from broadcast.client.session.entries import Entry, Line
 from broadcast.client.terminal import links
-from broadcast.client.terminal.bottom import MAX_ROWS, MAX_UNPRINTED
+from broadcast.client.terminal.bottom import MAX_ROWS, MAX_UNPRINTED, Bottom
+from broadcast.client.terminal.editor import Editor
 from broadcast.client.terminal.graphemes import width
 from broadcast.client.terminal.lines import Lines
+from broadcast.client.terminal.rendering import Renderer
 from broadcast.client.terminal.status_line import shorten
 from broadcast.client.text import printable
-
-if TYPE_CHECKING:
-    from broadcast.client.session.conversation import Conversation
-    from broadcast.client.session.entries import Entry
-    from broadcast.client.terminal.bottom import Bottom
-    from broadcast.client.terminal.editor import Editor
-    from broadcast.client.terminal.rendering import Renderer
 
 SEARCHED: Final = 10
 """The most times that a search asks the server for older lines."""

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from wcwidth import iter_graphemes
 
-from broadcast.client.session.conversation import State
+from broadcast.client.session.conversation import Conversation, State
+from broadcast.client.session.views import View
 from broadcast.client.terminal.graphemes import width
 from broadcast.client.text import printable, progress_bar, sign
-
-if TYPE_CHECKING:
-    from broadcast.client.session.conversation import Conversation
-    from broadcast.client.session.views import View
 
 SLOW_SECONDS: Final = 1.0
 """The least round-trip time that is shown."""
 SILENCE_SECONDS: Final = 3.0
 """The least silence of the server that is shown."""
 LONGEST_NAME: Final = 24
-"""The most columns of the name of an uploaded file."""
-SHORTEST_NAME: Final = 3
-"""The least number of columns of a shortened name in the line of views."""
+CUT_NAME: Final = 4
+"""The columns of a name in a line of views that is too long."""
 
 
 def shorten(text: str, columns: int, end: str = "…") -> str:
@@ -87,53 +82,33 @@ def status_row(facts: Sequence[str], columns: int, encoding: str = "utf-8") -> s
     return f" {shorten(text, max(1, columns - 3), sign('…', encoding, '~'))} "
 
 
-def _label(number: int, view: View, columns: int, encoding: str) -> str:
-    """Return the text for a view. Its name has at most *columns* columns; with 0 columns, it is left out."""
-    unread = ""
-    if view.unread:
-        urgent = view.is_private or view.mentions
-        unread = f" ({view.unread}{'!' if urgent else ''})"
-    name = shorten(printable(view.title, encoding), columns, sign("…", encoding, "~"))
-    return f"{number} {name}{unread}" if name else f"{number}{unread}"
-
-
 def views_row(views: Sequence[View], current: View, columns: int, encoding: str = "utf-8") -> StyleAndTextTuples:
     """Return the line of views in at most *columns* - 1 columns, or nothing if there is only one view.
 
-    If it is too long, the names become shorter, as long as they differ. If this is not enough, the views without
-    anything new have only their numbers, except the current one. If this is not enough either, they are left out, and
-    then other views. The current one and the first one with something new remain.
+    If it is too long, only the current view and those with something new have names. If this is not enough, the others
+    are left out, and then the names are cut.
     """
     if len(views) < 2:
         return []
-    shown = list(enumerate(views, 1))
-    lengths = range(max(width(view.title) for view in views), SHORTEST_NAME - 1, -1)
-    differing = (length for length in lengths if len({shorten(view.title, length) for view in views}) == len(views))
-    # sorted() is stable: of two views with the same importance, the last one goes first.
-    by_importance = sorted(shown, key=lambda item: (item[1] is not current, not item[1].unread))
-
-    def labels(named: int, others: int) -> list[str]:
-        """Return the texts with names of *named* columns for important views, and *others* for the rest."""
-        return [
-            _label(number, view, named if view is current or view.unread else others, encoding)
-            for number, view in shown
-        ]
-
-    choices = chain(((length, length) for length in differing), ((length, 0) for length in lengths))
-    fitting = next((choice for choice in choices if _width_of(labels(*choice)) < columns), (SHORTEST_NAME, 0))
-    while _width_of(labels(*fitting)) >= columns and len(by_importance) > 2:
-        by_importance.pop()
-        shown = sorted(by_importance, key=lambda item: item[0])
-    if _width_of(labels(*fitting)) >= columns:
-        fitting = (0, 0)
-    pieces: StyleAndTextTuples = [("class:views", " ")]
-    for (_, view), label in zip(shown, labels(*fitting), strict=True):
-        if len(pieces) > 1:
-            pieces.append(("class:views", "  "))
+    important = [view for view in views if view is current or view.unread]
+    shown: list[tuple[View, str]] = []
+    for wanted, named, length in (
+        (views, views, columns), (views, important, columns), (important, important, columns),
+        (important, important, CUT_NAME), (important, [current], CUT_NAME),
+    ):  # fmt: skip
+        numbered = [(number, view) for number, view in enumerate(views, 1) if view in wanted]
+        shown = [(view, _label(number, view, length * (view in named), encoding)) for number, view in numbered]
+        if sum(2 + width(label) for _, label in shown) <= columns:
+            break
+    pieces: StyleAndTextTuples = []
+    for view, label in shown:
         style = "class:views.current" if view is current else "class:views.unread" if view.unread else "class:views"
-        pieces.append((style, label))
+        pieces += [("class:views", "  " if pieces else " "), (style, label)]
     return pieces
 
 
-def _width_of(labels: Sequence[str]) -> int:
-    return 1 + sum(map(width, labels)) + 2 * (len(labels) - 1)
+def _label(number: int, view: View, columns: int, encoding: str) -> str:
+    """Return the text for a view. Its name has at most *columns* columns; with 0 columns, it is left out."""
+    name = shorten(printable(view.title, encoding), columns, sign("…", encoding, "~"))
+    unread = f" ({view.unread}{'!' if view.is_urgent else ''})" if view.unread else ""
+    return f"{number}{name and ' '}{name}{unread}"

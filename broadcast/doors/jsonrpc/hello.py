@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from broadcast.core.directory import FoundSession
-from broadcast.core.errors import PasswordNeeded, RejectedError, WrongPassword
+from broadcast.core.errors import Busy, PasswordNeeded, RejectedError, WrongPassword
 from broadcast.core.nicknames import reject_controls
 from broadcast.core.oidc_login import IdentityLogin
 from broadcast.core.rooms import fold_room_name
@@ -42,6 +42,7 @@ from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, bytes_per_snapshot,
 if TYPE_CHECKING:
     from broadcast.core.accounts import Account
     from broadcast.core.errors import JournalError
+    from broadcast.core.events import Stored
     from broadcast.core.records import PrivateLine
     from broadcast.core.room import Room
     from broadcast.doors.jsonrpc.session import Connection, ProgramSession
@@ -87,6 +88,12 @@ class Hello:
         """Number of the last line that the client has seen in each room, if it asks to resume."""
         self._wait_end: float | None = None
         """End of the time for this node to read what others have stored, in seconds of the clock."""
+        self._is_ahead = False
+        """Whether the journal does not have the lines that the client says it has seen."""
+        self.sends_token = False
+        """Whether the client receives the result, and with it the token of the session."""
+        self._is_published = True
+        """Whether another node could resume the session now, if this one were killed."""
         self._resumed = False
         self._last_private = 0
         """Number of the last private message that the client has seen of the resumed session."""
@@ -152,18 +159,34 @@ class Hello:
     def _must_wait(self, rooms: Iterable[Room], again: Callable[[], None]) -> bool:
         """Return whether this node has still to read lines of *rooms* that the client has read on another node.
 
-        If so, *again* is called later. After ``CATCH_UP_SECONDS``, the numbers of the client count as wrong, so the
-        result is False, and ``_check_numbers`` rejects them.
+        If so, *again* is called later, or the client is refused with *busy*. Once the journal has said that it does not
+        have the lines, the result is False, and ``_check_numbers`` rejects the numbers.
         """
-        if self._sessions.shared is None or all(room.last_seq >= self._after.get(room.name, 0) for room in rooms):
+        behind = [room for room in rooms if room.last_seq < self._after.get(room.name, 0)]
+        if self._sessions.shared is None or not behind or self._is_ahead:
             return False
         clock = self._sessions.clock
         if self._wait_end is None:
             self._wait_end = clock.seconds() + CATCH_UP_SECONDS
-        if clock.seconds() >= self._wait_end:
-            return False
-        clock.callLater(LOOK_SECONDS, again)
+        if clock.seconds() < self._wait_end:
+            clock.callLater(LOOK_SECONDS, again)
+        else:
+            behind[0].read_journal(self._after[behind[0].name], partial(self._on_last_line, again))
         return True
+
+    def _on_last_line(self, again: Callable[[], None], found: Sequence[Stored] | JournalError) -> None:
+        """Go on with *found*, the last line that the client has seen, as the journal has it.
+
+        A client whose numbers are rejected reads lines again that it has read before. So a node that is only behind,
+        for example because the database was restarted, must not reject them.
+        """
+        if not self._connection.is_open:
+            return
+        if found:  # it may also be an error, which says nothing about the line
+            self._refuse(explain_rejection(Busy()))
+        else:
+            self._is_ahead = True
+            again()
 
     def _check_numbers(self, rooms: Iterable[Room]) -> None:
         for room in rooms:
@@ -289,10 +312,13 @@ class Hello:
         session.attach(self._connection)
         session.private.takes_stored = self._params.private
         self._on_session(session)
+        self._is_published = self._resumed or not self.sends_token  # a resumed session is in the database already
         for room in rooms:
             join(room, partial(self._take_snapshot, session, room))
         if not rooms:
             self._respond(session)
+        if self.sends_token:
+            session.publish(partial(self._on_published, session))
 
     def _limit_grace(self, default: float) -> float:
         """Return the grace that the client asks for, by default *default*, but at most that of the server."""
@@ -330,7 +356,15 @@ class Hello:
         for taker in takers:
             taker.take_events(more_bytes)
 
+    def _on_published(self, session: ProgramSession) -> None:
+        was_published, self._is_published = self._is_published, True
+        if not was_published and len(self._snapshots) == len(self._rooms):
+            self._respond(session)
+
     def _respond(self, session: ProgramSession) -> None:
+        """Make the result, unless something is missing that comes later."""
+        if not self._is_published:
+            return
         if self._params.remember and self._account is not None and isinstance(self._login, UnsetType):
             try:
                 self._hub.authenticator.remember(self._account, partial(self._remembered, session))

@@ -205,11 +205,37 @@ def _leave(connection: Connection, call: Call, params: messages.LeaveParams) -> 
 
 
 def _tell(connection: Connection, call: Call, params: messages.TellParams) -> None:
+    others, recipient = connection.sessions.hub.other_nodes, sanitize(params.to).strip()
+    if others.is_certain(recipient):
+        _tell_now(connection, call, params, recipient)
+    else:
+        connection.pause()
+        others.look_up([recipient], partial(_tell_later, connection, connection.session, call, params, recipient))
+
+
+def _tell_later(
+    connection: Connection, session: ProgramSession, call: Call, params: messages.TellParams, recipient: str
+) -> None:
+    """Send a private message for which the connection has waited."""
+    connection.ready = True
+    try:
+        if session.connection is not connection:
+            raise session_gone()
+        _tell_now(connection, call, params, recipient)
+    except RejectedError as error:
+        connection.sessions.hub.rejections[error.kind] += 1
+        call.fail(explain_rejection(error))
+    except RpcError as error:
+        call.fail(error)
+    if connection.ready:
+        connection.resume()
+
+
+def _tell_now(connection: Connection, call: Call, params: messages.TellParams, recipient: str) -> None:
     session, uid = connection.session, params.uid
     if uid:
         call.uid = uid
     text = session.clean_text(params.text)
-    recipient = sanitize(params.to).strip()
     # A digest, because the texts of all messages that a session remembers would take four megabytes.
     # It is the same on all nodes.
     digest = int.from_bytes(blake2b(f"{casefold_key(recipient)}\0{text}".encode(), digest_size=8).digest())

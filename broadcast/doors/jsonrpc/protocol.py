@@ -11,7 +11,6 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 
 from broadcast.core.errors import RejectedError
-from broadcast.core.hub import GOING_DOWN
 from broadcast.delivery.multi_room_peer import MultiRoomPeer
 from broadcast.doors.jsonrpc.encoder import encode_notification
 from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
@@ -258,16 +257,18 @@ class ProgramConnection(StreamConnection):
         if self._session is not None:
             raise RpcError(Code.INVALID_REQUEST, "You have said hello already.")
         if self._connections.stopping:
-            raise refusal("going-down", GOING_DOWN)
+            raise refusal("going-down", self._connections.last_line)
 
         def greet(result: HelloResult) -> None:
             self._connections.resumed_count += result.resumed
             if call.is_request and not self.is_gone:
-                self.session.give_token()
+                self.session.has_client_token = True
             call.succeed(result)
             self._timer = self.sessions.clock.callLater(PING_SECONDS, self._check_output)
 
-        Hello(self.sessions, self, params, self._set_session, greet, partial(self._fail, call)).run()
+        hello = Hello(self.sessions, self, params, self._set_session, greet, partial(self._fail, call))
+        hello.sends_token = call.is_request
+        hello.run()
 
     def _set_session(self, session: ProgramSession) -> None:
         self._stop_timers()  # hello cannot fail any more, even if the result takes long
@@ -356,7 +357,7 @@ class ProgramConnection(StreamConnection):
         """Do nothing: the ``ping`` of this protocol does not depend on the input."""
 
     def send_shutdown_notice(self) -> None:
-        """Send the notice that the server is going down, past the streams of the rooms."""
+        """Send the notice that the server ends all visits, past the streams of the rooms."""
         self.send(self._take_shutdown_notice())
 
     def _take_shutdown_notice(self) -> bytes:
@@ -366,7 +367,7 @@ class ProgramConnection(StreamConnection):
         self._has_shutdown_notice = True
         spread = len(self._connections) / RECONNECTS_PER_SECOND
         after = RECONNECT_SECONDS + self._context.random() * spread
-        return _encode_goodbye(GOING_DOWN, reconnect=True, after=round(after, 3))
+        return _encode_goodbye(self._connections.last_line, reconnect=True, after=round(after, 3))
 
     def close(self) -> None:
         """Close the connection once everything is delivered. The rooms receive no notice of it."""

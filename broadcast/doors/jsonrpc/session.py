@@ -7,8 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 from weakref import proxy
 
+from broadcast.core.directory import SERVER_STOPPED
 from broadcast.core.errors import NotHere
-from broadcast.core.other_nodes import ignore_outcome
+from broadcast.core.remote_listener import ignore_outcome
 from broadcast.core.rooms import call_after_barriers, fold_room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.core.session import CONNECTION_LOST
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from broadcast.core.errors import JournalError
     from broadcast.core.events import Gap, Notice, PrivateMessage, ReplayLine
     from broadcast.core.hub import Hub
+    from broadcast.core.interfaces import Callback
     from broadcast.core.membership import Member
     from broadcast.core.records import PrivateLine
     from broadcast.core.room import Room
@@ -116,14 +118,17 @@ class SessionRegistry(Protocol):
     def remove(self, session: ProgramSession) -> None:
         """Free *session*, which has left all rooms."""
 
-    def publish(self, session: ProgramSession) -> None:
-        """Tell the other nodes of *session*, so that it can go on there."""
+    def publish(self, session: ProgramSession, on_published: Callback) -> None:
+        """Tell the other nodes of *session*, so that it can go on there. Then call *on_published*."""
 
-    def park(self, session: ProgramSession, on_parked: OnDirectory) -> None:
-        """Give *session* up, for another node. Call *on_parked* once that has happened, or has failed."""
+    def park(self, session: ProgramSession, on_parked: OnDirectory, reason: str = RESUMED_ELSEWHERE) -> None:
+        """Give *session* up, for another node. Call *on_parked* once that has happened, or has failed.
 
-    def give_away(self, session: ProgramSession) -> None:
-        """Free *session*, which another node has now, and log that it has gone there."""
+        *reason* is for the log.
+        """
+
+    def give_away(self, session: ProgramSession, reason: str) -> None:
+        """Free *session*, which another node has now or can claim, and log that it leaves because of *reason*."""
 
 
 class ProgramSession:
@@ -332,7 +337,7 @@ class ProgramSession:
         """Wait for the next connection."""
         self._grace_end = self._sessions.clock.callLater(self.grace, self.end, CONNECTION_LOST)
         self._sessions.begin_waiting(self)
-        self._sessions.publish(self)
+        self.publish(lambda: None)
 
     def _stop_waiting(self) -> None:
         timer, self._grace_end = self._grace_end, None
@@ -341,10 +346,13 @@ class ProgramSession:
                 timer.cancel()
             self._sessions.end_waiting(self)
 
-    def give_token(self) -> None:
-        """Note that the client receives the token. From now on, it can come back, also to another node."""
-        self.has_client_token = True
-        self._sessions.publish(self)
+    def publish(self, on_published: Callback) -> None:
+        """Let the client come back to another node, too. Call *on_published* when it can do that.
+
+        It is also called if the database of the nodes is away. Until the next call, the client can come back to this
+        node only.
+        """
+        self._sessions.publish(self, on_published)
 
     # Other nodes
 
@@ -379,11 +387,11 @@ class ProgramSession:
         else:
             self._sessions.park(self, on_parked)
 
-    def lose(self) -> None:
-        """Drop the session, which another node has now; see ``Resumable``."""
+    def lose(self, reason: str = RESUMED_ELSEWHERE) -> None:
+        """Drop the session, which another node has now or can claim; see ``Resumable``. *reason* is for the log."""
         connection, self.connection = self.connection, None
         self._stop_waiting()
-        self._sessions.give_away(self)
+        self._sessions.give_away(self, reason)
         for message in self.private.take_held():  # those that have come since ``save``
             self.member.listener.receive_private(message)
         if connection is not None:
@@ -392,7 +400,7 @@ class ProgramSession:
     def stop(self) -> None:
         """Let another node take the session over, if a client can resume it; see ``Resumable``."""
         if self.has_client_token and self.grace and not self.ending:
-            self._sessions.park(self, ignore_outcome)
+            self._sessions.park(self, ignore_outcome, SERVER_STOPPED)
 
     # The end
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from broadcast.core.accounts import Account
     from broadcast.core.directory import FoundSession, OnDirectory, SharedSessions
     from broadcast.core.hub import Hub
+    from broadcast.core.interfaces import Callback
     from broadcast.core.limits import ConnectionLimiter
     from broadcast.core.membership import Member
     from broadcast.core.source import Source
@@ -143,27 +144,33 @@ class Sessions:
         """The sessions of all nodes; None if the server is alone."""
         return self.hub.other_nodes.sessions
 
-    def publish(self, session: ProgramSession) -> None:
-        """Store *session* in the directory, so that another node can resume it."""
-        if self.shared is not None:
-            token = hash_token(session.token)
-            self.shared.keep(KeptSession(session.id, token, session.attempt, session.grace, session.is_waiting))
+    def publish(self, session: ProgramSession, on_published: Callback) -> None:
+        """Store *session* in the directory, so that another node can resume it. Then call *on_published*.
 
-    def park(self, session: ProgramSession, on_parked: OnDirectory) -> None:
-        """Park *session*, so that another node can claim it. Call *on_parked* with the result."""
+        It is also called if the database is away, and at once if the server is alone.
+        """
+        if self.shared is None or session.ending:
+            on_published()
+            return
+        token = hash_token(session.token)
+        kept = KeptSession(session.id, token, session.attempt, session.grace, session.is_waiting)
+        self.shared.keep(kept, lambda _error: on_published())
+
+    def park(self, session: ProgramSession, on_parked: OnDirectory, reason: str = RESUMED_ELSEWHERE) -> None:
+        """Park *session*, so that another node can claim it. Call *on_parked* with the result. Log the *reason*."""
 
         def parked(error: RejectedError | None) -> None:
             if error is None and session in self._all:
-                session.lose()
+                session.lose(reason)
             on_parked(error)
 
         if self.shared is not None:
             self.shared.park(session.id, session.save(), parked)
 
-    def give_away(self, session: ProgramSession) -> None:
-        """Free *session*, which another node has now, and log that it has gone there."""
+    def give_away(self, session: ProgramSession, reason: str) -> None:
+        """Free *session*, which another node has now or can claim, and log that it leaves because of *reason*."""
         self._all.discard(session)
-        self._log_leave(session, RESUMED_ELSEWHERE)
+        self._log_leave(session, reason)
         self.hub.give_away(session.member)
 
     def adopt(self, found: FoundSession, resume: Resume, generation: int, connection: Connection) -> ProgramSession:

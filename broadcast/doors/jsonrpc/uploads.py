@@ -10,6 +10,7 @@ from msgspec import UnsetType
 from broadcast.core.errors import JournalError, RejectedError
 from broadcast.core.events import FileInfo, Shared, StoreFailed
 from broadcast.core.file_names import clean_file_name
+from broadcast.core.slots import FilePlan
 from broadcast.doors.jsonrpc.accounts import session_gone
 from broadcast.doors.jsonrpc.encoder import describe_file, describe_loss
 from broadcast.doors.jsonrpc.errors import RpcError, explain_rejection, refusal
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from broadcast.core.events import Stored
     from broadcast.core.hub import Hub
     from broadcast.core.room import Room
-    from broadcast.core.uploads import Slot
+    from broadcast.core.slots import Slot
     from broadcast.doors.jsonrpc.responses import Call
     from broadcast.doors.jsonrpc.session import Connection, ProgramSession
 
@@ -50,40 +51,53 @@ def _open_with_uid(
     """Open a slot once the uids of the room have been loaded."""
     if session.ending:
         call.fail(session_gone())
+        connection.resume()
     elif error is not None:
         call.fail(_unknown(error))
+        connection.resume()
     else:
         try:
             _open(connection, call, session, room, params)
-        except RpcError as refused:
-            call.fail(refused)
         except RejectedError as rejection:
-            connection.sessions.hub.rejections[rejection.kind] += 1
-            call.fail(explain_rejection(rejection))
-    connection.resume()
+            _reject(connection, call, rejection)
+            connection.resume()
 
 
 def _open(connection: Connection, call: Call, session: ProgramSession, room: Room, params: UploadParams) -> None:
-    """Answer with a slot or an event. Raises ``RpcError`` or ``RejectedError``."""
+    """Answer with a slot or an event, and resume the connection if it is paused. Raises ``RejectedError``."""
     hub, member = connection.sessions.hub, session.member
     uploads = hub.require_uploads()
-    name = clean_file_name(params.name)
-    if uid := params.uid or "":
-        if (slot := uploads.find_by_uid(member, room.name, uid)) is not None:
-            if (slot.name, slot.size) != (name, params.size):
-                raise refusal("uid-reused", "Another upload of this session has the same uid.")
-            _answer(call, slot)
-            return
+    name, uid = clean_file_name(params.name), params.uid or ""
+    if uid:
         file = FileInfo("", name, params.size, "", "")
         event = Shared(member.id, member.nick, file, connection.sessions.wall_clock(), uid=uid)
         if room.answer_repetition(event, partial(_answer_repetition, hub, call)):
+            _resume(connection)
             return
+
+    def opened(slot: Slot | RejectedError) -> None:
+        if isinstance(slot, RejectedError):
+            _reject(connection, call, slot)
+        elif (slot.name, slot.size) != (name, params.size):
+            call.fail(refusal("uid-reused", "Another upload of this session has the same uid."))
+        else:
+            call.succeed(UploadResult(url=slot.url, token=slot.token, expires=round(slot.expires, 3)))
+        _resume(connection)
+
     sha256 = "" if isinstance(params.sha256, UnsetType) else params.sha256.lower()
-    _answer(call, uploads.open_slot(member, room, name, params.size, params.type, sha256, uid))
+    if not uploads.open_slot(member, room, FilePlan(name, params.size, params.type, sha256, uid), opened):
+        connection.pause()
 
 
-def _answer(call: Call, slot: Slot) -> None:
-    call.succeed(UploadResult(url=slot.url, token=slot.token, expires=round(slot.expires, 3)))
+def _resume(connection: Connection) -> None:
+    """Handle the next request, if the connection is paused."""
+    if not connection.ready:
+        connection.resume()
+
+
+def _reject(connection: Connection, call: Call, rejection: RejectedError) -> None:
+    connection.sessions.hub.rejections[rejection.kind] += 1
+    call.fail(explain_rejection(rejection))
 
 
 def _answer_repetition(hub: Hub, call: Call, first: Stored | StoreFailed | UidReused | JournalError) -> None:

@@ -14,7 +14,6 @@ from zope.interface import implementer
 
 from broadcast.core.errors import Banned, TooManyConnections
 from broadcast.core.events import CommandReply, ServerNotice
-from broadcast.core.hub import GOING_DOWN
 from broadcast.core.interfaces import View
 from broadcast.core.limits import DEFAULTS
 from broadcast.core.session import CONNECTION_LOST, Session, greeting
@@ -313,14 +312,14 @@ class BroadcastProtocol(StreamConnection, LineReceiver):
     def send_shutdown_notice(self) -> None:
         """Send the notice to a client that has a nickname. ``close`` sends it to the others."""
         if self.session.nick:
-            self.peer.send(ServerNotice(GOING_DOWN))
+            self.peer.send(ServerNotice(self._connections.last_line))
 
     def close(self) -> None:
         """Close the connection once everything is delivered. The room receives no notice of it.
 
         A client without a nickname receives the notice now, because it does not receive that of the room.
         """
-        self.session.reject(GOING_DOWN)
+        self.session.reject(self._connections.last_line)
         self.peer.close()
 
 

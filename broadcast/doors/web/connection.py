@@ -19,7 +19,6 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from broadcast.core.errors import Banned, RejectedError, TooManyConnections
-from broadcast.core.hub import GOING_DOWN
 from broadcast.core.sanitize import sanitize
 from broadcast.doors.web.exchange import BODY_BYTES, BODY_SECONDS, Exchange
 from broadcast.doors.web.headers import HSTS, SECURITY_HEADERS, merge_headers
@@ -239,7 +238,7 @@ class HttpConnection(Protocol):
         if self._refusal is not None:
             self.factory.refuse(request, reply, self._refusal)
         elif self.factory.connections.stopping:
-            respond_text(reply, 503, GOING_DOWN)
+            respond_text(reply, 503, self.factory.connections.last_line)
         else:
             self.factory.handle(request, reply)
 
@@ -509,7 +508,7 @@ class HttpConnection(Protocol):
         if self._state is _State.IDLE:
             self.end()
         elif exchange is not None and exchange.receiver is not None:
-            self._fail(503, GOING_DOWN)
+            self._fail(503, self.factory.connections.last_line)
 
 
 class HttpFactory(Factory):

@@ -19,7 +19,6 @@ from websockets.typing import Subprotocol
 from zope.interface import implementer
 
 from broadcast.core.errors import Banned
-from broadcast.core.hub import GOING_DOWN
 from broadcast.doors.jsonrpc.protocol import DoorContext, ProgramConnection
 from broadcast.doors.web.frames import (
     PING_FRAME,
@@ -172,6 +171,6 @@ class WebSocketConnection(ProgramConnection):
         super()._end_for(reason)
 
     def close(self) -> None:
-        """Close the connection once everything is delivered, because the server is going down."""
-        self._close = Close(CloseCode.GOING_AWAY, GOING_DOWN)
+        """Close the connection once everything is delivered, because the server ends all visits."""
+        self._close = Close(CloseCode.GOING_AWAY, self._connections.last_line)
         super().close()

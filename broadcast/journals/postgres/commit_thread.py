@@ -111,10 +111,20 @@ class CommitThread:
         """The events of the batch in flight. It is empty if none but lines and topics wait for its result."""
         self._deferred: list[Chunk] = []
         """Joins, leaves and the like that could not be stored. They are stored later, for the other nodes."""
+        self._is_removed = False
+        """Whether other nodes have removed this one, as far as the journal knows."""
         self._closing = Flag()
         # A daemon thread, so that a process that exits without closing the journal does not hang.
         self._thread = Thread(target=self._run, name="journal writer", daemon=True)
         self._thread.start()
+
+    def expect_refusal(self) -> None:
+        """Note that other nodes have removed this one.
+
+        The database has just said so. So the outcome of a batch in doubt is known soon, and everything that is appended
+        now waits for it. Otherwise its authors would leave without an answer.
+        """
+        self._is_removed = True
 
     def close(self) -> None:
         """Store the queued events, and end the thread. Blocks until then."""
@@ -253,7 +263,7 @@ class CommitThread:
         late = monotonic() - end
         if late >= 0 and not in_doubt:
             raise _NotStoredError(reason)
-        if late >= 0:
+        if late >= 0 and not self._is_removed:
             self._release(reason)
         if self._closing.is_set() and late >= 0:
             raise _AbandonedError

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
 from threading import Lock, Thread
 from time import monotonic
 from typing import Any, Final
@@ -23,51 +22,41 @@ import msgspec
 import psycopg
 from psycopg import sql
 
+from broadcast.core.decisions import Decision
 from broadcast.core.directory import (
-    Announcement,
-    Decision,
+    SERVER_STOPPED,
     Directory,
-    Expulsion,
-    Handover,
-    Mute,
     NodeListener,
     NodeMessage,
     OnDirectory,
+    OnLookedUp,
     Person,
-    Return,
-    SlowMode,
 )
-from broadcast.core.errors import Busy, DatabaseAway, NicknameRejected, NotHere, RecipientNotReading, RejectedError
-from broadcast.core.events import PrivateMessage
+from broadcast.core.errors import Busy, DatabaseAway, NicknameRejected, RejectedError
+from broadcast.core.limits import Limits
 from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.postgres.database import Connection, Database, describe_error, is_lease_lost
+from broadcast.journals.postgres.decisions import decode_decision
 from broadcast.journals.postgres.leases import LEASE_SECONDS, RENEW_SECONDS, LeaseLost, renew_lease
+from broadcast.journals.postgres.mail import Mail
+from broadcast.journals.postgres.people_copy import PeopleCopy, describe
 from broadcast.journals.postgres.record_feed import RecordFeed, RecordListener
 from broadcast.journals.postgres.shared_sessions import PostgresSessions, ignore_answer
+from broadcast.journals.postgres.shared_slots import PostgresSlots
 
 GIVE_UP_SECONDS: Final = 5.0
-"""Time after which a change that was not made fails, and a message without an answer."""
+"""Time after which a change that was not made fails."""
 RETRY_SECONDS: Final = 0.5
 """Time between two tries to connect."""
 MAX_CHANGES: Final = 200
 """Maximum number of changes in one call."""
 MAX_WAITING: Final = 20_000
 """Maximum number of changes that wait."""
-MAIL_SECONDS: Final = 3.0
-"""Time after which the recipient discards a message, because its sender may have given up."""
 
-_CHANGE = "SELECT change_people_once(%s, %s, %s, %s::jsonb)"
-_PEOPLE = """SELECT node, session, nick, account, away, away_reason, address, generation
-    FROM people ORDER BY node, session"""
-_MAIL = """SELECT id, sender, body, extract(epoch FROM now() - stored)::float8 FROM mail
-    WHERE node = %s AND id > %s ORDER BY id"""
-_DELETE_MAIL = "DELETE FROM mail WHERE node = %s AND id <= %s"
-_KINDS: Final[dict[str, Any]] = {
-    kind.__name__: kind for kind in (PrivateMessage, Expulsion, Handover, Return, Mute, SlowMode, Announcement)
-}
-"""The messages and decisions in the mail, by the name of their class."""
-_MUST_BE_MADE: Final = ("release", "end", "park")
+_CHANGE = "SELECT change_people_once(%s, %s, %s, %s::jsonb), (SELECT id FROM last_ids WHERE kind = 'changes')"
+_DECISIONS = "SELECT body FROM decisions"
+_MUST_BE_MADE: Final = ("release", "end", "park", "publish", "end_slot")
 """The kinds of changes that wait without a time-out until they are made."""
 
 
@@ -106,9 +95,8 @@ class PostgresDirectory:
         self._listener: NodeListener | None = None
         self._lock = Lock()
         """Guards ``_changes``."""
-        self._numbers = count(1)
-        self._sent: dict[int, tuple[OnDirectory, float]] = {}
-        """The messages without an answer, with the time at which each fails. Only the reactor's thread uses it."""
+        self._mail = Mail(database.node, self._add, self._notify, call_soon)
+        self._people = PeopleCopy(database.node, self._notify)
         self._thread: Thread | None = None
         self._reset()
 
@@ -118,15 +106,15 @@ class PostgresDirectory:
         """The changes that were sent and have no answer yet."""
         self._batch = 0
         """The number of their batch."""
-        self._known: dict[tuple[int, str], Person] = {}
-        """The people of other nodes that the listener knows. Only the thread uses it."""
+        self._people.forget()
+        self._mail.restart()
+        self._must_load = True
+        """Whether the decisions that hold must be read, because others may have been missed."""
         self._db: Connection | None = None
         self._epoch = 0
         self.lease_end = 0.0
         """Monotonic time at which the lease runs out."""
         self._next_renewal = 0.0
-        self._last_mail = 0
-        """The id of the last mail that was received."""
         self._news: deque[str] = deque()
         """The notifications that were not handled. They can arrive with the answer to any statement."""
         self._closing = self._is_lost = False
@@ -139,6 +127,10 @@ class PostgresDirectory:
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
+
+    def make_slots(self, limits: Limits) -> PostgresSlots:
+        """Return the slots of uploads."""
+        return PostgresSlots(self._add, limits)
 
     # Calls of the hub
 
@@ -166,11 +158,17 @@ class PostgresDirectory:
             else:
                 on_taken(NicknameRejected(f"{person.nick} is taken.", "taken"))
 
-        self._add(("take", self._row(person)), answered)
+        self._add(("take", describe(person, unicode=self._unicode)), answered)
+
+    def look_up(self, nicks: Sequence[str], on_done: OnLookedUp) -> None:
+        """Find some people."""
+        looks = [skeleton(nick) for nick in nicks] if self._unicode else []
+        item = {"keys": [casefold_key(nick) for nick in nicks], "looks": looks}
+        self._add(("look_up", item), on_done)
 
     def update(self, person: Person) -> None:
         """Store new values."""
-        self._add(("update", self._row(person)), ignore_answer)
+        self._add(("update", describe(person, unicode=self._unicode)), ignore_answer)
 
     def release(self, session: int, nick: str, generation: int = 0) -> None:
         """Free a nickname."""
@@ -179,24 +177,11 @@ class PostgresDirectory:
 
     def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Pass a message on, and wait for the answer of the other node."""
-        number = next(self._numbers)
-        self._sent[number] = on_taken, monotonic() + GIVE_UP_SECONDS
-
-        def stored(answer: Any) -> None:  # noqa: ANN401 - a value of the database
-            if answer is True:  # it waits in the database, because no node has the session
-                self._end_message(number, None)
-            elif answer is not None:
-                self._end_message(number, answer or NotHere("the recipient is not here any more."))
-            elif number in self._sent:
-                self._sent[number] = on_taken, monotonic() + GIVE_UP_SECONDS
-
-        body = ["message", number, type(message).__name__, msgspec.to_builtins(message)]
-        self._add(("send", message.to, body), stored)
+        self._mail.send(message, on_taken)
 
     def publish(self, decision: Decision) -> None:
         """Pass a decision on."""
-        body = ["decision", 0, type(decision).__name__, msgspec.to_builtins(decision)]
-        self._add(("publish", None, body), ignore_answer)
+        self._mail.publish(decision)
 
     def close(self) -> None:
         """Remove the people of this node, and end the thread. Blocks until then, for some seconds at most."""
@@ -209,10 +194,6 @@ class PostgresDirectory:
         self._disconnect()
         self._wake_reader.close()
         self._wake_writer.close()
-
-    def _row(self, person: Person) -> dict[str, Any]:
-        look = skeleton(person.nick) if self._unicode else None
-        return {"key": casefold_key(person.nick), "look": look, **msgspec.to_builtins(person)}
 
     def _add(self, parts: tuple[Any, ...], on_answer: Callable[[Any], None]) -> None:
         error: RejectedError | None = None
@@ -227,20 +208,6 @@ class PostgresDirectory:
             self._call_soon(partial(on_answer, error))
         else:
             self._wake()
-
-    def _end_message(self, number: int, error: RejectedError | None) -> None:
-        on_taken, _ = self._sent.pop(number, (ignore_answer, 0.0))
-        on_taken(error)
-
-    def _fail_messages(self) -> None:
-        for number in list(self._sent):
-            self._end_message(number, DatabaseAway())
-
-    def _fail_old_messages(self) -> None:
-        now = monotonic()
-        for number, (_, until) in list(self._sent.items()):
-            if until < now:
-                self._end_message(number, NotHere("the server of the recipient does not answer."))
 
     # The thread
 
@@ -262,14 +229,14 @@ class PostgresDirectory:
                     break
                 self._disconnect()
                 self._fail_old_changes()
-                self._call_soon(self._fail_old_messages)
+                self._call_soon(self._mail.fail_old)
                 select.select([self._wake_reader], [], [], RETRY_SECONDS)
                 self._clear_wakes()
         if self._db is not None and not self._is_lost:
             with suppress(psycopg.Error):
                 while self._changes or self._in_flight:
                     self._make_changes(self._db)
-                self._db.execute("SELECT end_lease(%s, %s)", (self._database.node, self._epoch))
+                self._db.execute("SELECT end_lease(%s, %s, %s)", (self._database.node, self._epoch, SERVER_STOPPED))
         self._disconnect()
 
     def _handle_lost_lease(self) -> None:
@@ -280,7 +247,7 @@ class PostgresDirectory:
             self._changes.clear()
         for change in changes:
             self._call_soon(partial(change.on_answer, DatabaseAway()))
-        self._call_soon(self._fail_messages)
+        self._call_soon(self._mail.fail_all)
         self._on_lost()
 
     def _connect(self) -> Connection:
@@ -296,8 +263,11 @@ class PostgresDirectory:
         db.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
         self._next_renewal = 0.0
         self._renew(db)
-        self._compare(db)
-        self._read_mail(db)
+        self._catch_up(db)
+        if self._must_load:
+            decisions = [decode_decision(*body) for (body,) in db.execute(_DECISIONS)]
+            self._notify(lambda listener: listener.decisions_loaded(decisions))
+            self._must_load = False
 
     def _work(self, db: Connection) -> None:
         """Make the changes that wait, then wait for more and for notifications."""
@@ -313,8 +283,7 @@ class PostgresDirectory:
         while (notification := db.pgconn.notifies()) is not None:
             self._news.append(notification.extra.decode())
         self._renew(db)  # after a suspension, the news may be that the people of this node have gone elsewhere
-        while self._news:
-            self._handle(db, self._news.popleft())
+        self._handle_news(db)
 
     def _renew(self, db: Connection) -> None:
         now = monotonic()
@@ -322,21 +291,30 @@ class PostgresDirectory:
             renew_lease(db, self._database.node, self._epoch)
             self._next_renewal = now + RENEW_SECONDS
             self.lease_end = now + LEASE_SECONDS
-            self._call_soon(self._fail_old_messages)
+            self._call_soon(self._mail.fail_old)
 
     def _make_changes(self, db: Connection) -> None:
-        """Make some changes. If the connection is lost, the same ones are sent again. They are made once."""
+        """Make some changes. If the connection is lost, the same ones are sent again. They are made once.
+
+        What others had stored before is passed on before the answers. So these never rest on older news.
+        """
         if not self._in_flight:
             with self._lock:
                 self._in_flight = [self._changes.popleft() for _ in range(min(len(self._changes), MAX_CHANGES))]
             self._batch += 1
         body = msgspec.json.encode([change.parts for change in self._in_flight]).decode()
+        last_record = 0
         try:
-            (answers,) = _row_of(db.execute(_CHANGE, (self._database.node, self._epoch, self._batch, body)))
+            answers, last_record = _row_of(db.execute(_CHANGE, (self._database.node, self._epoch, self._batch, body)))
         except psycopg.DataError as error:  # a second try would fail, too
             answers = [RejectedError(f"the database refuses that: {describe_error(error)}.")] * len(self._in_flight)
+        self._handle_news(db)
+        if (last_record or 0) > self._feed.read_to:
+            self._feed.read(db)
         changes, self._in_flight = self._in_flight, []
         for change, answer in zip(changes, answers, strict=True):
+            if change.parts[0] == "look_up" and not isinstance(answer, RejectedError):
+                answer = self._people.look_up(answer)  # noqa: PLW2901 - the same in another form
             self._call_soon(partial(change.on_answer, answer))
 
     def _fail_old_changes(self) -> None:
@@ -358,11 +336,14 @@ class PostgresDirectory:
         for change in old:
             self._call_soon(partial(change.on_answer, DatabaseAway()))
 
+    def _handle_news(self, db: Connection) -> None:
+        while self._news:
+            self._handle(db, self._news.popleft())
+
     def _handle(self, db: Connection, payload: str) -> None:
         """Handle a notification: an empty one stands for more news than fit."""
         if not payload:
-            self._compare(db)
-            self._read_mail(db)
+            self._catch_up(db)
             return
         node, news = msgspec.json.decode(payload)
         for kind, *values in news:
@@ -372,58 +353,23 @@ class PostgresDirectory:
                 if node != self._database.node:
                     self._feed.read(db)
             elif kind == "gone":
-                self._person_left(*values)
-            elif values[0]["node"] != self._database.node:
-                self._person_changed(_to_person(values[0]))
-            else:  # a person of this node, who may have been on another node before
-                self._known.pop((values[0]["session"], values[0]["key"]), None)
+                self._people.remove(*values)
+            else:
+                self._people.take(values[0])
 
-    def _compare(self, db: Connection) -> None:
-        """Notify the listener of all differences between the database and the people that it knows."""
-        people: dict[tuple[int, str], Person] = {}
-        for node, *values in db.execute(_PEOPLE):
-            if node != self._database.node:
-                person = Person(*values)
-                people[person.session, casefold_key(person.nick)] = person
-        for key, person in list(self._known.items()):
-            if key not in people:
-                self._person_left(person.session, person.nick)
-        for key, person in people.items():
-            if self._known.get(key) != person:
-                self._person_changed(person)
+    def _catch_up(self, db: Connection) -> None:
+        """Handle everything that may have been missed."""
+        self._people.compare(db)
+        self._read_mail(db)
 
-    def _person_changed(self, person: Person) -> None:
-        self._known[person.session, casefold_key(person.nick)] = person
-        self._notify(lambda listener: listener.person_changed(person))
-
-    def _person_left(self, session: int, nick: str) -> None:
-        if self._known.pop((session, casefold_key(nick)), None) is not None:
-            self._notify(lambda listener: listener.person_left(session, nick))
+    def _read_mail(self, db: Connection) -> None:
+        self._feed.read(db)  # first: a message can be about an account or a private line that another node has stored
+        self._mail.read(db)
 
     def _notify(self, call: Callable[[NodeListener], None]) -> None:
         listener = self._listener
         assert listener is not None
         self._call_soon(lambda: call(listener))
-
-    def _read_mail(self, db: Connection) -> None:
-        """Handle the mail to this node. It is deleted after that, so that a lost connection loses none."""
-        self._feed.read(db)  # first: a message can be about an account or a private line that another node has stored
-        mail = db.execute(_MAIL, (self._database.node, self._last_mail)).fetchall()
-        for mail_id, sender, (kind, number, name, values), age in mail:
-            self._last_mail = mail_id
-            if kind == "answer":
-                self._call_soon(partial(self._end_message, number, _to_error(name, values)))
-                continue
-            content = msgspec.convert(values, _KINDS[name])
-            if kind == "decision":
-                self._notify(partial(_carry_out, content))
-            elif age < MAIL_SECONDS:
-                self._notify(partial(_receive, content, partial(self._answer, sender, number)))
-        db.execute(_DELETE_MAIL, (self._database.node, self._last_mail))
-
-    def _answer(self, node: str, number: int, error: RejectedError | None) -> None:
-        name = "" if error is None else type(error).__name__
-        self._add(("answer", node, ["answer", number, name, str(error or "")]), ignore_answer)
 
     def _clear_wakes(self) -> None:
         with suppress(BlockingIOError):
@@ -434,25 +380,6 @@ class PostgresDirectory:
         if db is not None:
             with suppress(psycopg.Error):
                 db.close()
-
-
-def _receive(message: NodeMessage, on_taken: OnDirectory, listener: NodeListener) -> None:
-    listener.receive(message, on_taken)
-
-
-def _carry_out(decision: Decision, listener: NodeListener) -> None:
-    listener.carry_out(decision)
-
-
-def _to_person(row: dict[str, Any]) -> Person:
-    return msgspec.convert(row, Person)
-
-
-def _to_error(name: str, text: str) -> RejectedError | None:
-    """Return the error *name* with this *text*, None if *name* is empty."""
-    if not name:
-        return None
-    return RecipientNotReading(text) if name == RecipientNotReading.__name__ else NotHere(text)
 
 
 def _row_of(cursor: psycopg.Cursor[Any]) -> Sequence[Any]:

@@ -1,7 +1,7 @@
 """The shared files in PostgreSQL: contents in chunks, and the records of shares.
 
-The bytes of an unfinished upload are in a file on this machine. When it is complete, its chunks are stored one by one,
-and one call of a function makes them a share.
+Each chunk of an upload is stored as soon as it is full, so that another server can continue the upload. The last one
+is stored together with the share.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
+from hashlib import sha256
+from io import BufferedReader, RawIOBase
+from os import SEEK_SET
 from threading import Lock, local
 from typing import Any, Final
 
@@ -18,7 +21,8 @@ import psycopg
 from psycopg.errors import UniqueViolation
 
 from broadcast.core.errors import JournalError, StartupError
-from broadcast.files.contents import ContentMissing, PartFile, SharedFile
+from broadcast.files.contents import ContentMissing, Part, PartFile, PartKey, Sealed, SharedFile, SlotEnded
+from broadcast.files.images import read_image
 from broadcast.journals.postgres.database import Connection, Database, describe_error, from_text, to_text
 
 CHUNK_BYTES: Final = 256 * 1024
@@ -26,6 +30,8 @@ CHUNK_BYTES: Final = 256 * 1024
 OVERLAP: Final = 100
 """Number of shares that are looked at again, because a share with a lower serial number may appear later."""
 
+_DROP = "SELECT drop_chunks(%s, %s)"
+_ENDED: Final = "the upload has ended, or goes on elsewhere."
 _COLUMNS = ", ".join(field.name for field in fields(SharedFile))
 _CLEAN = """WITH old AS (DELETE FROM contents WHERE sha256 IS NULL AND begun < now() - interval '1 day' RETURNING token)
     DELETE FROM chunks WHERE token IN (SELECT token FROM old)"""
@@ -73,8 +79,23 @@ class PostgresContents:
         query = "SELECT id FROM unnest(%s::text[]) AS id WHERE NOT EXISTS (SELECT FROM shares WHERE shares.id = id.id)"
         return [row[0] for row in self._run(lambda db: db.execute(query, (list(ids),)).fetchall())]
 
-    def commit(self, part: PartFile, file: SharedFile) -> None:
-        """Turn *part*, which is sealed, into *file*. Raises ``OSError`` and ``JournalError``."""
+    def sweep(self) -> None:
+        """Remove the bytes of uploads that have ended. Raises ``JournalError``."""
+        self._execute("SELECT clean_slots()")
+
+    def make_part(self, key: PartKey) -> PostgresPart:
+        """Return the place for the bytes of an upload."""
+        return PostgresPart(self, key)
+
+    def commit(self, part: Part, file: SharedFile) -> None:
+        """Turn *part*, which is sealed, into *file*. Raises ``OSError``, ``JournalError`` and ``SlotEnded``.
+
+        A ``PartFile`` is a copy of a file of another journal.
+        """
+        if isinstance(part, PostgresPart):
+            part.share(_to_json(file))
+            return
+        assert isinstance(part, PartFile)
         try:
             token = secrets.token_hex(16)
             self._execute("INSERT INTO contents (token, size) VALUES (%s, %s)", token, file.size)
@@ -83,8 +104,7 @@ class PostgresContents:
                 while data := content.read(CHUNK_BYTES):
                     self._execute("INSERT INTO chunks VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", token, number, data)
                     number += 1
-            values = {name: to_text(value) if isinstance(value, str) else value for name, value in asdict(file).items()}
-            share = msgspec.json.encode(values).decode()
+            share = _to_json(file)
             try:
                 self._execute("SELECT add_share(%s, %s::jsonb)", token, share)
             except UniqueViolation:  # another node has stored the same content meanwhile
@@ -110,6 +130,10 @@ class PostgresContents:
         row = self._run(lambda db: db.execute(query, (token, number)).fetchone())
         return b"" if row is None else bytes(row[0])
 
+    def call(self, statement: str, *values: object) -> Any:  # noqa: ANN401 - a value of the database
+        """Return the value of *statement*. Raises ``JournalError``."""
+        return self._run(lambda db: db.execute(statement.encode(), values).fetchone())[0]
+
     def _execute(self, statement: str, *values: object) -> None:
         self._run(lambda db: db.execute(statement.encode(), values))
 
@@ -127,6 +151,114 @@ class PostgresContents:
             with self._lock:
                 self._connections = [each for each in self._connections if not each.closed] + [db]
             return call(db)
+
+
+class PostgresPart:
+    """The bytes of an unfinished upload. The last 256 KiB are in memory, because they are stored with the share."""
+
+    def __init__(self, contents: PostgresContents, key: PartKey) -> None:
+        self._contents = contents
+        self._key = key
+        self._hash = sha256()
+        self._number = 0
+        """Number of chunks that are stored."""
+        self._rest = bytearray()
+        """The bytes behind them, which may be stored as a chunk that is not full."""
+        self._is_open = False
+
+    def append(self, data: bytes | bytearray) -> None:
+        """Write *data* at the end. Raises ``JournalError`` and ``SlotEnded``."""
+        self._open()
+        self._hash.update(data)
+        self._rest += data
+        while len(self._rest) > CHUNK_BYTES:
+            self._store(self._rest[:CHUNK_BYTES])
+            del self._rest[:CHUNK_BYTES]
+            self._number += 1
+
+    def flush(self) -> None:
+        """Store all bytes, so that another server continues behind them. Raises ``JournalError`` and ``SlotEnded``."""
+        if self._rest:
+            self._store(self._rest)
+
+    def seal(self) -> Sealed:
+        """Return the description of the bytes. Raises ``JournalError`` and ``SlotEnded``."""
+        self.append(b"")
+        size = self._number * CHUNK_BYTES + len(self._rest)
+        return Sealed(size, self._hash.hexdigest(), read_image(BufferedReader(_Reader(self.read))))
+
+    def share(self, share: str) -> None:
+        """Make the bytes the content of *share*, in JSON. Raises ``JournalError`` and ``SlotEnded``."""
+        statement = "SELECT share_slot(%s, %s, %s, %s, %s::jsonb)"
+        values = self._key.slot, self._key.generation, self._number, self._rest, share
+        try:
+            result = self._contents.call(statement, *values)
+        except UniqueViolation:  # another node has stored the same content meanwhile
+            result = self._contents.call(statement, *values)
+        if result != "shared":
+            raise SlotEnded("you have left the room." if result == "left" else _ENDED)
+
+    def remove(self) -> None:
+        """Remove the bytes, unless another server continues the upload. Raises ``JournalError``."""
+        self._rest.clear()
+        self._contents.call(_DROP, *self._key[:2])
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return at most *size* bytes from *offset* on, and none only at the end. Raises ``JournalError``."""
+        number, start = divmod(offset, CHUNK_BYTES)
+        chunk = self._rest if number == self._number else self._contents.read_chunk(self._key.slot, number)
+        return bytes(chunk[start : start + size])
+
+    def _open(self) -> None:
+        """Read the bytes that are stored already, or remove them if the upload begins anew."""
+        if self._is_open:
+            return
+        self._is_open = True
+        received = 0
+        if not self._key.received and not self._contents.call(_DROP, *self._key[:2]):
+            raise SlotEnded(_ENDED)
+        while received < self._key.received:
+            chunk = self._contents.read_chunk(self._key.slot, self._number)
+            if not chunk:
+                raise SlotEnded(_ENDED)
+            self._hash.update(chunk)
+            received += len(chunk)
+            if len(chunk) == CHUNK_BYTES:
+                self._number += 1
+            else:
+                self._rest += chunk
+
+    def _store(self, data: bytes | bytearray) -> None:
+        if not self._contents.call("SELECT store_chunk(%s, %s, %s, %s)", *self._key[:2], self._number, data):
+            raise SlotEnded(_ENDED)
+
+
+class _Reader(RawIOBase):
+    """The bytes that *read* returns, as a file."""
+
+    def __init__(self, read: Callable[[int, int], bytes]) -> None:
+        self._read = read
+        self._place = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
+        """Go to *offset*, or that much further."""
+        self._place = offset if whence == SEEK_SET else self._place + offset
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - bytes in memory
+        """Read into *buffer*, and return how many bytes."""
+        data = self._read(self._place, len(buffer))
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
 
 
 class PostgresContent:
@@ -149,6 +281,11 @@ class PostgresContent:
     def close(self) -> None:
         """Forget the chunk in memory."""
         self._data, self._number = b"", -1
+
+
+def _to_json(file: SharedFile) -> str:
+    values = {name: to_text(value) if isinstance(value, str) else value for name, value in asdict(file).items()}
+    return msgspec.json.encode(values).decode()
 
 
 def _to_share(row: Sequence[Any]) -> SharedFile:

@@ -171,6 +171,8 @@ class PostgresJournal:
     def _report_lost(self, line: str) -> None:
         if not (self._is_lost or self._is_closed):
             self._is_lost = True
+            if self._commit_thread is not None:
+                self._commit_thread.expect_refusal()
             self.on_lost(line)
 
     def _enroll(self, db: Connection) -> Writer:

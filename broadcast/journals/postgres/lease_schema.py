@@ -55,11 +55,12 @@ COMMENT ON FUNCTION renew IS
     'Renew the lease of a server. Return NULL if others have removed it. Otherwise return whether it has renewed the '
     'lease for so long that others, which have not, are dead. So a pause of the database ends no lease.';
 
-CREATE FUNCTION end_lease(p_node text, p_epoch bigint) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION end_lease(p_node text, p_epoch bigint, p_reason text DEFAULT 'connection lost') RETURNS void
+LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext(people_channel()), 1);
     PERFORM FROM leases WHERE node = p_node FOR UPDATE;
-    IF expel(p_node, p_epoch) THEN
+    IF expel(p_node, p_epoch, p_reason) THEN
         PERFORM forget_people(p_node);
     END IF;
 END

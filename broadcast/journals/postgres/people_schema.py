@@ -34,6 +34,12 @@ COMMENT ON COLUMN mail.sender IS 'The server that has sent it.';
 COMMENT ON COLUMN mail.body IS 'The kind and the contents.';
 COMMENT ON COLUMN mail.session IS 'The session that the message is for, if it is for one.';
 COMMENT ON COLUMN mail.stored IS 'The time at which it was sent.';
+
+CREATE TABLE decisions (key text PRIMARY KEY, body jsonb NOT NULL, session bigint);
+COMMENT ON TABLE decisions IS 'The mutes and the slow modes that hold now.';
+COMMENT ON COLUMN decisions.key IS 'What the decision is about. A later one about the same replaces it.';
+COMMENT ON COLUMN decisions.body IS 'The kind and the values.';
+COMMENT ON COLUMN decisions.session IS 'The session, if it is about one. It is deleted some time after the session.';
 """
 
 FUNCTIONS = """
@@ -52,6 +58,29 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION notify_people IS 'Notify all servers of news. An empty notification stands for more than fit.';
+
+CREATE FUNCTION free_nick(p_session bigint, p_nick text) RETURNS jsonb LANGUAGE sql AS $$
+    WITH gone AS (
+        DELETE FROM people WHERE session = p_session AND (p_nick IS NULL OR nick = p_nick)
+            AND NOT EXISTS (SELECT FROM members WHERE session = p_session AND (p_nick IS NULL OR nick = p_nick))
+            RETURNING session, nick
+    )
+    SELECT coalesce(jsonb_agg(jsonb_build_array('gone', session, nick)), '[]') FROM gone;
+$$;
+COMMENT ON FUNCTION free_nick IS
+    'Free a nickname of a session, or all if it is NULL, once no room has it any more. Return the news about that.';
+
+CREATE FUNCTION decide(p_key text, p_body jsonb, p_session bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM decisions WHERE key = p_key
+        OR (session IS NOT NULL AND NOT EXISTS (SELECT FROM people WHERE people.session = decisions.session));
+    IF p_body IS NOT NULL THEN
+        INSERT INTO decisions VALUES (p_key, p_body, p_session);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION decide IS
+    'Store a decision, or delete it if the body is NULL, and those about sessions that ended.';
 
 CREATE FUNCTION change_people(p_node text, p_changes jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -87,6 +116,10 @@ BEGIN
                     INSERT INTO people SELECT person.*;
                     news := news || jsonb_build_array(jsonb_build_array('here', to_jsonb(person)));
                 END IF;
+            WHEN 'look_up' THEN
+                SELECT coalesce(jsonb_agg(to_jsonb(named)), '[]') INTO answer FROM people AS named
+                    WHERE key IN (SELECT jsonb_array_elements_text(item -> 'keys'))
+                    OR look IN (SELECT jsonb_array_elements_text(item -> 'looks'));
             WHEN 'update' THEN
                 UPDATE people SET nick = person.nick, account = person.account, away = person.away,
                     away_reason = person.away_reason, address = person.address
@@ -119,9 +152,15 @@ BEGIN
                 INSERT INTO mail (node, sender, body) VALUES (change ->> 1, p_node, change -> 2);
                 news := news || '[["mail"]]';
             WHEN 'publish' THEN
+                IF change -> 3 <> 'null' THEN
+                    PERFORM decide(change #>> '{3,key}', nullif(change #> '{3,body}', 'null'),
+                        (change #>> '{3,session}')::bigint);
+                END IF;
                 INSERT INTO mail (node, sender, body)
                     SELECT leases.node, p_node, change -> 2 FROM leases WHERE leases.node <> p_node;
                 news := news || '[["mail"]]';
+            WHEN 'open_slot', 'find_slot', 'begin_slot', 'end_slot' THEN
+                answer := coalesce(change_slot(change ->> 0, item), 'null');
             ELSE
                 SELECT changed.answer, changed.news INTO answer, more
                     FROM change_session(p_node, change ->> 0, item) AS changed;
@@ -134,6 +173,6 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION change_people IS
-    'Make changes for a server, and notify others: take, update or release a nickname; send, answer or publish mail; '
-    'and those of change_session.';
+    'Make changes for a server, and notify others: take, look_up, update or release a nickname; send, answer or '
+    'publish mail; and those of change_session and change_slot.';
 """

@@ -53,8 +53,8 @@ class RecordFeed:
         self._listener: RecordListener | None = None
         self._position = 0
         """Number of the last batch that was passed on, or reported."""
-        self._read_to = 0
-        """Number of the last batch that was read."""
+        self.read_to = 0
+        """Number of the last batch that was read. The thread that reads may use it without the lock."""
         self._others: dict[int, Sequence[RecordChange]] = {}
         """The batches of other nodes that wait for those before them, by number."""
         self._own: deque[_OwnBatch] = deque()
@@ -70,7 +70,7 @@ class RecordFeed:
                 self._report(self._own.popleft())
             self._others = {}
             self._must_reload = False
-            self._position = self._read_to = position
+            self._position = self.read_to = position
 
     def watch(self, listener: RecordListener) -> None:
         """Pass on what other nodes change to *listener*. Without this call, results are reported at once."""
@@ -100,14 +100,14 @@ class RecordFeed:
         self.next_read = monotonic() + POLL_SECONDS
         is_complete = False
         while not (is_complete or self._must_reload):
-            rows = db.execute(_READ, (self._read_to, MAX_BATCHES)).fetchall()
+            rows = db.execute(_READ, (self.read_to, MAX_BATCHES)).fetchall()
             is_complete = len(rows) < MAX_BATCHES
             with self._lock:
                 for number, node, changes in rows:
-                    if number != self._read_to + 1:  # this node was away so long that batches were deleted
+                    if number != self.read_to + 1:  # this node was away so long that batches were deleted
                         self._must_reload = True
                         break
-                    self._read_to = number
+                    self.read_to = number
                     if from_text(node) != self._node:
                         self._others[number] = decode_changes(changes)
                 self._pass_on()
@@ -122,7 +122,7 @@ class RecordFeed:
         while self._own and self._own[0].number <= position:
             self._report(self._own.popleft())
         self._others = {}
-        self._position = self._read_to = position
+        self._position = self.read_to = position
         if self._listener is not None:
             self._listener.reload(stored)
         self._pass_on()

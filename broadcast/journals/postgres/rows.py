@@ -22,17 +22,17 @@ from broadcast.core.events import (
     TopicChanged,
 )
 from broadcast.journals.postgres.database import from_text, to_text
+from broadcast.journals.postgres.decisions import decode_decision, encode_decision
 
 Row: TypeAlias = tuple[Any, ...]
 """Index of the room, kind, session, nickname; for a line also text, time, uid, file."""
 
 _FIELDS: Final[dict[type[Any], tuple[str, ...]]] = {
     Joined: ("session", "nick"),
-    Left: ("session", "nick", "reason", "by"),
+    Left: ("session", "nick", "reason", "by", "ends_session"),
     Renamed: ("session", "nick", "new", "unasked"),
     AwayChanged: ("session", "nick", "away", "reason"),
     TopicChanged: ("session", "nick", "text"),
-    Announced: ("text",),
 }
 _LINES: dict[type[Any], str] = {Message: "said", Action: "emoted", Shared: "shared"}
 _KINDS = {
@@ -58,6 +58,8 @@ def to_row(index: int, event: Event) -> Row | None:
         return index, _LINES[kind], event.session, event.nick, event.text, at, event.uid or None, file
     if not is_streamed(event):
         return None
+    if isinstance(event, Announced):
+        return index, _KINDS[kind], event.text, [*map(encode_decision, event.decisions)]
     return index, _KINDS[kind], *(getattr(event, field) for field in _FIELDS[kind])
 
 
@@ -89,5 +91,8 @@ def _escape(value: Any) -> Any:  # noqa: ANN401 - any value of a row
 
 def to_event(kind: str, *values: Any) -> Event:  # noqa: ANN401 - the fields of the event
     """Return the event of the table ``stream`` with this *kind*."""
+    if kind == _KINDS[Announced]:
+        text, decisions = values
+        return Announced(from_text(text), decisions=tuple(decode_decision(*decision) for decision in decisions))
     event: Event = _TYPES[kind](*(from_text(value) if isinstance(value, str) else value for value in values))
     return event

@@ -21,6 +21,7 @@ from broadcast.journals.postgres import (
     record_schema,
     search_schema,
     session_schema,
+    slot_schema,
 )
 
 STALE = "BC001"
@@ -100,6 +101,7 @@ CREATE TABLE members (
     away boolean NOT NULL DEFAULT false, away_reason text NOT NULL DEFAULT '', PRIMARY KEY (room, session)
 );
 CREATE INDEX members_node ON members (node);
+CREATE INDEX members_session ON members (session);
 COMMENT ON TABLE members IS 'The people in the rooms, by the last events in the table stream.';
 COMMENT ON COLUMN members.room IS 'The id of the room.';
 COMMENT ON COLUMN members.session IS 'The session.';
@@ -192,7 +194,8 @@ COMMENT ON COLUMN last_ids.id IS 'The highest id that was ever used.';
 """
 
 _FUNCTIONS = """
-CREATE FUNCTION let_leave(p_node text, p_sessions bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION let_leave(p_node text, p_sessions bigint[], p_reason text DEFAULT 'connection lost') RETURNS void
+LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM FROM rooms WHERE id IN (
         SELECT room FROM members WHERE node = p_node AND (p_sessions IS NULL OR session = ANY (p_sessions))
@@ -202,7 +205,7 @@ BEGIN
         RETURNING room, session, nick
     ), numbered AS (
         SELECT gone.*, last, place + row_number() OVER (PARTITION BY room ORDER BY gone.session) AS place,
-            coalesce(reason, 'connection lost') AS reason, coalesce("by", '') AS by
+            coalesce(reason, p_reason) AS reason, coalesce("by", '') AS by
         FROM gone JOIN rooms ON rooms.id = gone.room LEFT JOIN sessions ON sessions.session = gone.session
     ), new_events AS (
         INSERT INTO stream (room, place, seq, node, event)
@@ -217,10 +220,10 @@ END
 $$;
 COMMENT ON FUNCTION let_leave IS 'Let people of a server leave their rooms: some sessions, or all if the list is NULL.';
 
-CREATE FUNCTION clear_node(p_node text) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION clear_node(p_node text, p_reason text DEFAULT 'connection lost') RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM park_node(p_node);
-    PERFORM let_leave(p_node, NULL);
+    PERFORM let_leave(p_node, NULL, p_reason);
 END
 $$;
 COMMENT ON FUNCTION clear_node IS
@@ -235,13 +238,14 @@ END
 $$;
 COMMENT ON FUNCTION enroll IS 'Give a server that starts a new epoch, and return it with the number of its last batch.';
 
-CREATE FUNCTION expel(p_node text, p_epoch bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE FUNCTION expel(p_node text, p_epoch bigint, p_reason text DEFAULT 'connection lost') RETURNS boolean
+LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE writers SET epoch = epoch + 1 WHERE node = p_node AND epoch = p_epoch;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    PERFORM clear_node(p_node);
+    PERFORM clear_node(p_node, p_reason);
     RETURN true;
 END
 $$;
@@ -276,6 +280,7 @@ LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     answer jsonb := begin_batch(p_node, p_epoch, p_batch);
     change record;
+    news jsonb := '[]';
 BEGIN
     IF answer IS NOT NULL THEN
         RETURN answer;
@@ -336,13 +341,20 @@ BEGIN
                 ON CONFLICT (room, session) DO UPDATE SET node = excluded.node, nick = excluded.nick;
             WHEN 'left' THEN
                 DELETE FROM members WHERE room = change.room AND session = change.session;
+                IF (change.e -> 6)::boolean THEN
+                    news := news || free_nick(change.session, NULL);
+                END IF;
             WHEN 'renamed' THEN
                 UPDATE members SET nick = change.e ->> 4 WHERE room = change.room AND session = change.session;
+                IF change.e ->> 3 <> change.e ->> 4 THEN
+                    news := news || free_nick(change.session, change.e ->> 3);
+                END IF;
             WHEN 'away' THEN
                 UPDATE members SET away = (change.e ->> 4)::boolean, away_reason = change.e ->> 5
                 WHERE room = change.room AND session = change.session;
         END CASE;
     END LOOP;
+    PERFORM notify_people(p_node, news);
     PERFORM pg_notify(current_schema(), left(p_node, 200) || E'\\n' ||
         CASE WHEN octet_length(p_rooms::text) < 7000 THEN array_to_string(p_rooms, E'\\n') ELSE '*' END);
     RETURN end_batch(p_node, p_batch, answer);
@@ -371,6 +383,8 @@ MIGRATIONS: list[str] = [
     + people_schema.FUNCTIONS
     + session_schema.TABLES
     + session_schema.FUNCTIONS
+    + slot_schema.TABLES
+    + slot_schema.FUNCTIONS
     + lease_schema.TABLES
     + lease_schema.FUNCTIONS
 ]

@@ -20,9 +20,9 @@ class PostgresSessions:
     def __init__(self, add: AddChange) -> None:
         self._add = add
 
-    def keep(self, session: KeptSession) -> None:
+    def keep(self, session: KeptSession, on_kept: OnDirectory) -> None:
         """Store a session."""
-        self._add(("keep", msgspec.to_builtins(session)), ignore_answer)
+        self._add(("keep", msgspec.to_builtins(session)), on_kept)
 
     def end(self, session: int) -> None:
         """Void a token."""

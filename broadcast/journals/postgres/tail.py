@@ -11,7 +11,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import groupby, islice, takewhile
+from itertools import groupby, islice
 from operator import itemgetter
 from threading import Lock, Thread
 from time import monotonic
@@ -198,14 +198,11 @@ class Tail:
                 self._on_lost(log.name)
                 continue
             if epoch != self._epoch:
+                # Others have changed the state of this node's sessions, which are still here, in a way that these
+                # cannot follow. Their clients read what comes now at another node.
                 self._on_lost("")
-                # People of this node, who are still here, leave by what others have stored on its behalf.
-                found = [*takewhile(lambda row: row[_NODE] != "", found)]
-                if not found:
-                    continue
+                continue
             events, read_to, is_complete = _parse(found, before, own)
-            if epoch != self._epoch:
-                read_to = events[-1].position if events else before
             self._merger.add_read(log, events, read_to)
             if not is_complete:
                 self.read([log])

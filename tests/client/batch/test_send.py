@@ -109,29 +109,23 @@ class World:
         self.sockets.append(FakeSocket(self.server.connect(), cut, has_ghosts=self.has_ghosts))
         return self.sockets[-1]
 
-    def poll(self, seconds: float, *, stdin: bool) -> bool:
+    def poll(self, seconds: float) -> None:
         connection = self.sockets[-1].connection
-        if connection.output or connection.is_closed:
-            return False
-        if stdin:
-            event = self.stdin[0] if self.stdin else b""
-            if callable(event):
-                del self.stdin[0]
-                event()
-            return isinstance(event, bytes)
-        if self.sockets[-1].cut_after is None:
+        if not (connection.output or connection.is_closed) and self.sockets[-1].cut_after is None:
             self.advance(seconds)
-        return False
 
     def _read(self) -> bytes:
+        while self.stdin and callable(self.stdin[0]):
+            self.stdin.pop(0)()  # type: ignore[operator]
         self.was_read_at.append(len(self.stored))
         chunk = self.stdin.pop(0) if self.stdin else b""
         assert isinstance(chunk, bytes)
         return chunk
 
 
-def _poll(connection: exchange.Connection, world: World, seconds: float, *, stdin: bool) -> bool:
-    return not connection._unsent and world.poll(seconds, stdin=stdin)
+def _poll(connection: exchange.Connection, world: World, seconds: float) -> None:
+    if not connection._unsent:
+        world.poll(seconds)
 
 
 @pytest.fixture
@@ -250,28 +244,11 @@ def test_an_input_that_cannot_be_read_ends_the_client_after_the_lines_before(
     assert world.stored == ["one"]
 
 
-def test_an_input_that_has_nothing_yet_is_read_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = world._read
-    world.stdin = [b"", b"late\n"]
-
-    def wait() -> bytes:
-        data = read()
-        if not data and world.stdin:
-            raise BlockingIOError
-        return data
-
-    monkeypatch.setattr(send, "_read_input", wait)
-    assert world.send() == (0, "")
-    assert world.stored == ["late"]
-
-
 def test_the_input_is_read_as_fast_as_lines_are_stored(world: World) -> None:
     world.stdin = [b"x\n" * 600, b"y\n", b"z\n"]
     assert world.send() == (0, "")
     assert len(world.stored) == 602
-    assert world.was_read_at[0] == 0
-    # The fake server's rate limit lets 40 lines wait.
-    assert world.was_read_at[1] >= 600 - 40
+    assert world.was_read_at == [0, 600, 601, 602]
 
 
 # Refusals
@@ -470,8 +447,8 @@ def test_a_goodbye_for_good_is_the_end(world: World) -> None:
         world.server.announce({"method": "goodbye", "reason": "You are banned.", "reconnect": False})
         world.restart()
 
-    world.stdin = [b"a\n", ban]
-    reason = "the connection to there:5555 was lost: You are banned; 1 of 1 line is known to be stored"
+    world.stdin = [b"a\n", ban, b"b\n"]
+    reason = "the connection to there:5555 was lost: You are banned; 1 of 2 lines are known to be stored"
     assert world.send() == (4, reason)
 
 
@@ -586,14 +563,6 @@ def test_sigterm_ends_the_client_unless_it_is_ignored(world: World, ignored: boo
     world.stdin = [b"a\n", lambda: os.kill(os.getpid(), signal.SIGTERM), b"b\n"]
     assert world.send() == ((0, "") if ignored else (143, ""))
     assert world.stored == (["a", "b"] if ignored else ["a"])
-
-
-def test_on_windows_the_input_waits_until_all_lines_are_stored(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.platform", "win32")
-    world.stdin = [b"a\nb\n", b"c\n"]
-    assert world.send() == (0, "")
-    assert world.stored == ["a", "b", "c"]
-    assert world.was_read_at == [0, 2, 3]
 
 
 def test_the_end_skips_the_slow_way_out_of_the_interpreter() -> None:

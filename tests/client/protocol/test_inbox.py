@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from broadcast.client.protocol import events, requests
 from tests.client.protocol.fake_server import Refusal
 from tests.client.protocol.links import Link, kinds
@@ -108,22 +106,6 @@ def test_a_fill_of_a_room_that_was_left_is_dropped(link: Link) -> None:
     assert link.events() == []
 
 
-def test_a_program_can_get_gaps_instead() -> None:
-    link = Link(fill_gaps=False).start()
-    link.server.hide("one", "two")
-    link.server.say("three")
-    link.server.max_replay = 1
-    link.pump()
-    link.lose()
-    for text in ("four", "five", "six"):
-        link.server.say(text)
-    link.reconnect()
-    taken = [event for event in link.events() if isinstance(event, events.Said | events.Gap)]
-    assert kinds(taken) == [events.Gap, events.Said, events.Gap, events.Said]
-    assert taken[0] == events.Gap("lobby", 1, 2)
-    assert taken[2] == events.Gap("lobby", 4, 5)
-
-
 def test_repeated_lines_and_messages_are_dropped(link: Link) -> None:
     line = link.server.store("said", "lobby", "one", "ann")
     link.server.deliver("lobby", line)
@@ -136,9 +118,8 @@ def test_repeated_lines_and_messages_are_dropped(link: Link) -> None:
 # A program that does not take its events
 
 
-@pytest.mark.parametrize("fill_gaps", [True, False])
-def test_memory_is_bounded_and_no_line_is_lost(fill_gaps: bool) -> None:
-    link = Link(max_events=10, fill_gaps=fill_gaps).start()
+def test_memory_is_bounded_and_no_line_is_lost() -> None:
+    link = Link(max_events=10).start()
     before = link.session.wants_input
     for number in range(100):
         link.server.say(f"line {number}")
@@ -151,21 +132,7 @@ def test_memory_is_bounded_and_no_line_is_lost(fill_gaps: bool) -> None:
     texts = [event.text for event in taken if isinstance(event, events.Said)]
     skipped = [event for event in taken if isinstance(event, events.Skipped)]
     assert sum(isinstance(event, events.Joined) for event in taken) + sum(event.count for event in skipped) == 100
-    if fill_gaps:
-        assert texts == [f"line {number}" for number in range(100)]
-    else:
-        gaps = [event for event in taken if isinstance(event, events.Gap)]
-        assert len(texts) + sum(gap.last - gap.first + 1 for gap in gaps) == 100
-
-
-def test_a_gap_in_a_full_queue_is_reported_later() -> None:
-    link = Link(max_events=2, fill_gaps=False).start()
-    link.server.say("one")
-    link.server.say("two")
-    link.server.hide("three")
-    link.server.say("four")
-    link.pump()
-    assert kinds(link.events()) == [events.Said, events.Said, events.Gap]
+    assert texts == [f"line {number}" for number in range(100)]
 
 
 def test_answers_are_read_although_events_wait() -> None:

@@ -128,51 +128,25 @@ def test_a_new_session_is_told_that_the_server_is_busy() -> None:
     assert ended.retry == 7
 
 
-@pytest.mark.parametrize("is_restarted", [False, True])
 @pytest.mark.parametrize(
-    ("request_", "before", "account"),
-    [
-        (requests.Register(SECRET), [], "bot"),
-        (requests.Login(SECRET, "owner"), [], "owner"),
-        (requests.Login(SECRET), [requests.Register(SECRET)], "bot"),
-        (requests.Logout(), [requests.Register(SECRET)], None),
-        (requests.Drop(SECRET), [requests.Register(SECRET)], None),
-    ],
-    ids=str,
+    "request_", [requests.Login(SECRET), requests.Logout(), requests.SetPassword(SECRET, OTHER)], ids=str
 )
-def test_a_request_about_the_account_has_one_end_over_a_lost_connection(
-    request_: requests.Request[Any], before: list[requests.Request[Any]], account: str | None, is_restarted: bool
-) -> None:
-    """The connection is lost before or after the server has executed the request."""
-    for is_executed in (False, True):
-        link = Link().start()
-        link.server.passwords["owner"] = SECRET
-        for earlier in before:
-            link.answered(earlier)
-        call = link.session.call(request_)
-        if is_executed:
-            link.send()
-        else:
-            link.session.bytes_to_send()
-        if is_restarted:
-            link.server.lose_sessions()
-        link.lose()
-        link.start()
-        if is_executed and is_restarted and isinstance(request_, requests.Drop):
-            assert isinstance(link.session.ended, errors.WrongPassword)
-            continue
-        assert link.answers[call].error is None, (link.answers, is_executed)
-        assert link.answers[call].result.account == account
-        assert link.session.account == account
-
-
-def test_a_new_password_is_unconfirmed_if_the_connection_is_lost() -> None:
+def test_a_request_about_the_account_is_unconfirmed_if_the_connection_is_lost(request_: requests.Request[Any]) -> None:
     link = owner(FakeServer())
-    call = link.session.call(requests.SetPassword(SECRET, OTHER))
+    call = link.session.call(request_)
     link.send()
     link.lose()
     link.start()
     assert isinstance(link.answers[call].error, errors.Unconfirmed)
+
+
+def test_an_account_that_ended_unconfirmed_is_known_to_have_ended() -> None:
+    link = owner(FakeServer())
+    link.session.call(requests.Logout())
+    link.send()
+    link.lose()
+    link.start()
+    assert link.session.account is None
 
 
 def test_no_request_shows_its_password() -> None:

@@ -238,7 +238,7 @@ def test_all_other_requests_have_typed_results(link: Link) -> None:
     assert link.answered(requests.Leave("KITCHEN", "hungry")) == requests.Nothing()
     assert link.session.rooms == ["lobby"]
     assert link.answered(requests.Topic("lobby", None)) == requests.Nothing()
-    assert link.answered(requests.Nick("robot")) == requests.Nickname("robot")
+    assert link.answered(requests.Nick("robot")) == requests.Account("robot")
     assert link.session.nick == "robot"
     assert link.answered(requests.Away("lunch")) == requests.Nothing()
     assert [line.text for line in link.answered(requests.History("lobby", last=1)).lines] == ["one word"]
@@ -247,17 +247,6 @@ def test_all_other_requests_have_typed_results(link: Link) -> None:
     assert [person.nick for person in link.answered(requests.ListMembers("lobby")).members] == ["robot"]
     assert link.answered(requests.Command("lobby", "/names")).lines == ("lobby: /names",)
     assert link.answered(requests.CheckConnection()) == requests.Nothing()
-
-
-def test_a_notification_has_no_answer_but_may_be_refused(link: Link) -> None:
-    assert link.session.notify(requests.Say("lobby", "hi"))
-    assert link.session.notify(requests.Say("kitchen", "hi"))
-    link.pump()
-    said, refused = link.events()
-    assert isinstance(said, events.Said)
-    assert refused == events.Refused("say", 1005, "This is refused: not-in-room.")
-    link.lose()
-    assert not link.session.notify(requests.Say("lobby", "hi"))
 
 
 def test_quit_ends_the_session_for_good(link: Link) -> None:
@@ -570,24 +559,6 @@ def restart_without(link: Link, room: str) -> int:
     link.server.refused_rooms.add(room)
     link.reconnect()
     return number
-
-
-def test_an_old_state_resumes_a_session_that_was_resumed_more_often(link: Link) -> None:
-    saved = link.session.resume
-    for _ in range(30):
-        link.lose()
-        link.reconnect()
-    link.lose()
-    later = Link(link.server, resume=saved).start()
-    assert later.session.welcome
-    assert later.session.welcome.resumed
-
-
-def test_an_attempt_that_stays_stale_is_given_up(link: Link) -> None:
-    link.lose()
-    link.server.fails["hello"] = Refusal(1013, "stale")
-    link.reconnect()
-    assert isinstance(link.session.ended, errors.Rejected)
 
 
 def test_a_lasting_refusal_ends_the_session_and_its_calls(link: Link) -> None:

@@ -27,6 +27,12 @@ class FakeFront:
         self.updates = 0
         self.alerts: list[tuple[View, Entry]] = []
 
+    async def run(self) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
+        """Do nothing."""
+
     def show(self, *entries: Entry) -> None:
         """Record entries."""
         self.shown += entries
@@ -61,7 +67,7 @@ class FakeServer:
         """The rooms and the paths of uploads, and what was cancelled."""
         self.on_progress: Callable[[int, int], None]
         """That of the last upload."""
-        self.on_end: Callable[[ChatError | None], None]
+        self.on_end: Callable[[Any, ChatError | None], None]
         self._on_end: list[Callable[[Any, ChatError | None], None]] = []
 
     def request(self, request: requests.Request[Any], on_end: Callable[[Any, ChatError | None], None]) -> None:
@@ -74,7 +80,7 @@ class FakeServer:
         room: str,
         path: str,
         on_progress: Callable[[int, int], None],
-        on_end: Callable[[ChatError | None], None],
+        on_end: Callable[[Any, ChatError | None], None],
     ) -> Callable[[], None]:
         """Record an upload."""
         self.uploads.append((room, path))

@@ -118,7 +118,7 @@ def test_an_ignored_person_stays_hidden_also_under_another_nickname() -> None:
 def test_nickname_and_away_follow_the_answers() -> None:
     here = Talk()
     here.talk.submit("/nick anna\n/away lunch")
-    here.server.answer(requests.Nickname("Anna"))
+    here.server.answer(requests.Account("Anna"))
     assert here.talk.nick == "Anna"
     here.server.answer()
     assert here.talk.away == "lunch"

@@ -33,7 +33,7 @@ def test_an_upload_lets_later_lines_pass_and_ends_with_the_event() -> None:
     here.server.on_progress(10, 100)
     assert (here.talk.uploads[0].sent, here.talk.uploads[0].size) == (10, 100)
     here.talk.handle(events.Shared("lobby", 2, NOW, "ann", REPORT, "s-ann"))
-    here.server.on_end(None)
+    here.server.on_end(None, None)
     assert here.front.texts == [
         "> /upload ~/my report.pdf",
         "-> Uploading my report.pdf. Ctrl-C on an empty line cancels it.",
@@ -47,7 +47,7 @@ def test_the_reason_of_a_failure_is_shown_in_the_room() -> None:
     here = Talk("lobby", "kitchen")
     here.talk.submit("/upload a.txt")
     here.talk.select(here.talk.views[1])
-    here.server.on_end(errors.UploadFailed("a.txt cannot be read: Permission denied"))
+    here.server.on_end(None, errors.UploadFailed("a.txt cannot be read: Permission denied"))
     here.talk.select(here.talk.views[0])
     texts = [entry.text for entry in here.talk.views[0].entries if hasattr(entry, "text")]
     assert texts[-1] == "a.txt is not shared: a.txt cannot be read: Permission denied."
@@ -57,7 +57,7 @@ def test_the_reason_is_shown_even_if_the_room_is_left() -> None:
     here = Talk("lobby", "kitchen")
     here.talk.submit("/upload a.txt")
     here.talk.close(here.talk.views[0])
-    here.server.on_end(errors.UploadFailed("you have left the room lobby."))
+    here.server.on_end(None, errors.UploadFailed("you have left the room lobby."))
     assert here.front.texts[-1] == "! a.txt is not shared: you have left the room lobby."
 
 
@@ -102,7 +102,7 @@ def test_leaving_waits_for_uploads() -> None:
     here = Talk()
     here.talk.submit("/upload a.txt\nquit")
     assert (here.talk.state, here.server.reasons) == (State.LEAVING, [])
-    here.server.on_end(None)
+    here.server.on_end(None, None)
     assert here.server.reasons == [""]
 
 
@@ -125,7 +125,7 @@ def test_leaving_at_once_cancels_uploads_and_has_a_status() -> None:
 def test_the_end_of_the_session_ends_an_upload_once() -> None:
     here = Talk()
     here.talk.submit("/upload a.txt")
-    here.server.on_end(errors.Ended("kicked"))
+    here.server.on_end(None, errors.Ended("kicked"))
     here.talk.ended(errors.Ended("kicked"), LOST)
     assert here.front.texts[-2:] == ["! Kicked.", "* The upload of a.txt is cancelled."]
 

@@ -27,17 +27,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from broadcast.client.session.interfaces import Server
     from broadcast.client.settings import Choices
 
 
 class FakeScreen(FakeFront):
     """A screen in memory. ``end`` ends it, with an error if the terminal is gone."""
 
-    def __init__(self, conversation: Conversation, server: Server) -> None:
+    def __init__(self, conversation: Conversation) -> None:
         super().__init__()
         self.talk = conversation
-        self.server = server
+        self.server = conversation.server
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
@@ -60,8 +59,8 @@ class Running:
     def __init__(self, port: Port, **options: Any) -> None:  # noqa: ANN401 -- the fields of Options
         screens: list[FakeScreen] = []
 
-        def make_screen(conversation: Conversation, server: Server) -> FakeScreen:
-            screens.append(FakeScreen(conversation, server))
+        def make_screen(conversation: Conversation) -> FakeScreen:
+            screens.append(FakeScreen(conversation))
             return screens[-1]
 
         choices = cast("Choices", {"times": True, "quiet": False})

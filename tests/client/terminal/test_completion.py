@@ -35,7 +35,7 @@ class Room(Talk):
         self.loop = loop
         for nick in ("Bert", "carol"):
             self.talk.handle(events.Joined("lobby", nick, f"s-{nick}"))
-        self.completer = ConversationCompleter(self.talk, self.server)
+        self.completer = ConversationCompleter(self.talk)
 
     def after(self, typed: str) -> list[str]:
         """Return what the text becomes with each completion, from what is known."""
@@ -128,8 +128,6 @@ def test_an_argument_of_a_command_of_the_client_needs_no_answer(room: Room) -> N
 
 def test_without_an_answer_tab_offers_what_is_known(room: Room) -> None:
     assert room.asked_after("/ni") == ["/nick "]
-    assert room.asked_after("/ni") == ["/nick "]
-    # The request is still on its way, and is not repeated.
     assert room.server.requests == [requests.Command("lobby", "/help")]
     room.server.answer(requests.Output(HELP))
     assert room.after("/na") == ["/names"]

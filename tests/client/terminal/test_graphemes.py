@@ -5,7 +5,7 @@ from prompt_toolkit.data_structures import Size
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.utils import get_cwidth
 
-from broadcast.client.terminal.graphemes import boundary, cell, cells, terminal_name, write_graphemes
+from broadcast.client.terminal.graphemes import boundary, cell, cells, write_graphemes
 from tests.client.model import Model
 
 FLAG, FAMILY, SKIN, HEART = "🇩🇪", "👩\u200d👩\u200d👧", "👍🏽", "❤\ufe0f"
@@ -55,24 +55,6 @@ def test_a_grapheme_wider_than_two_columns_is_left_to_the_terminal(monkeypatch: 
     monkeypatch.setattr("broadcast.client.terminal.graphemes._TERMINAL", "vte")
     family = "👨\u200d👨\u200d👧"
     assert cells(family) == family
-
-
-@pytest.mark.parametrize(
-    ("environment", "name"),
-    [
-        ({}, ""),
-        ({"TERM": "xterm-256color"}, False),
-        ({"TERM": "xterm", "XTERM_VERSION": "XTerm(390)", "VTE_VERSION": "7600"}, "xterm"),
-        ({"TERM": "xterm-kitty", "VTE_VERSION": "7600"}, "xterm-kitty"),
-        ({"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm"}, "WezTerm"),
-        ({"TERM": "xterm-256color", "VTE_VERSION": "7600"}, "vte"),
-        ({"TERM": "screen", "TERM_PROGRAM": "iTerm.app"}, False),
-        ({"TERM": "tmux-256color", "VTE_VERSION": "7600", "TERM_PROGRAM": "tmux"}, False),
-        ({"TERM": "linux", "VTE_VERSION": "7600"}, "linux"),
-    ],
-)
-def test_the_terminal_is_known_by_its_environment(environment: dict[str, str], name: str | bool) -> None:
-    assert terminal_name(environment) == name
 
 
 def test_marks_without_a_letter_are_left_to_the_terminal() -> None:

@@ -316,20 +316,6 @@ def test_ctrl_c_clears_the_line_and_a_second_one_on_an_empty_line_leaves() -> No
     assert act(scene).model.shown == [""]
 
 
-def test_another_key_takes_a_first_ctrl_c_back() -> None:
-    async def scene(stage: Stage) -> None:
-        for key in ("x" + CTRL_C, LEFT):
-            stage.type(CTRL_C)
-            await stage.shows(">", "Press Ctrl-C again to leave.", STATUS)
-            stage.type(key)
-            await stage.shows(">", STATUS)
-        stage.type(CTRL_C)
-        await stage.shows(">", "Press Ctrl-C again to leave.", STATUS)
-        assert stage.talk.state is State.ONLINE
-
-    act(scene)
-
-
 def test_a_late_second_ctrl_c_is_a_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("broadcast.client.terminal.screen.LEAVE_SECONDS", 0)
 

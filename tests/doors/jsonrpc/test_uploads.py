@@ -10,12 +10,13 @@ from broadcast.core.errors import JournalError
 from broadcast.core.events import FileInfo
 from broadcast.journals.memory import MemoryRoomLog
 from tests.doors.jsonrpc.programs import Program, ProgramWorld
-from tests.files import BASE_URL, DIGEST, archive_of, finish, take_files
+from tests.files import BASE_URL, DIGEST, archive_of, begin, find, finish, ignore_end, open_slot, take_files
 from tests.harness import NOON
 from tests.operators import connect_program, member_of
 
 if TYPE_CHECKING:
-    from broadcast.core.uploads import Slot, Uploads
+    from broadcast.core.slots import Slot
+    from broadcast.core.uploads import Uploads
 
 REPORT = {"room": "lobby", "name": "report.pdf", "size": 5}
 
@@ -28,7 +29,7 @@ def uploads(world: ProgramWorld) -> Uploads:
 
 def slot_of(uploads: Uploads, result: Any) -> Slot:  # noqa: ANN401 - a result
     """Return the slot in the *result* of ``upload``."""
-    slot = uploads.find(result["token"])
+    slot = find(uploads, result["token"])
     assert slot is not None
     return slot
 
@@ -139,16 +140,16 @@ def test_same_uid_has_the_same_slot_and_then_the_event(
     assert bob.fail("upload", **REPORT, uid="u") == (1012, "uid-reused")
     ann.call("say", room="lobby", text="report.pdf", uid="w")
     assert ann.fail("upload", **REPORT, uid="w") == (1012, "uid-reused")
-    assert len(uploads) == 1
+    assert len(uploads.slots) == 1
 
 
 def test_uid_of_an_upload_that_is_being_stored_waits_for_it(
     world: ProgramWorld, uploads: Uploads, ann: Program
 ) -> None:
     slot = slot_of(uploads, ann.call("upload", **REPORT, uid="u"))
-    slot.begin(5, None, lambda _reason: None)
+    begin(uploads, slot, 5, None, ignore_end)
     results: list[object] = []
-    slot.complete(file_of(slot), results.append)
+    uploads.complete(slot, file_of(slot), results.append)
     id_ = ann.put("upload", {**REPORT, "uid": "u"})
     world.settle()
     assert ann.response(id_)["result"]["seq"] == 1
@@ -160,8 +161,8 @@ def test_upload_whose_event_is_not_stored_fails_its_repetition_too(
 ) -> None:
     slot = slot_of(uploads, ann.call("upload", **REPORT, uid="u"))
     monkeypatch.setattr("broadcast.journals.memory.storage_problem", lambda _event: "the disk is full")
-    slot.begin(5, None, lambda _reason: None)
-    slot.complete(file_of(slot), lambda _result: None)
+    begin(uploads, slot, 5, None, ignore_end)
+    uploads.complete(slot, file_of(slot), lambda _result: None)
     id_ = ann.put("upload", {**REPORT, "uid": "u"})
     world.settle()
     assert ann.response(id_)["error"]["data"] == {"reason": "not-kept"}
@@ -184,7 +185,7 @@ def test_upload_whose_event_is_not_stored_fails_its_repetition_too(
 )
 def test_wrong_upload_is_refused(uploads: Uploads, ann: Program, params: dict[str, object], answer: object) -> None:
     assert ann.fail("upload", **(REPORT | params)) == answer
-    assert len(uploads) == 0
+    assert len(uploads.slots) == 0
 
 
 def test_refusal_says_its_limit(world: ProgramWorld, ann: Program) -> None:
@@ -204,8 +205,8 @@ def test_refusal_of_the_hour_says_when_to_try_again(world: ProgramWorld, ann: Pr
     uploads = take_files(world, lines_per_second=2)
     for _ in range(20):
         slot = slot_of(uploads, ann.call("upload", **REPORT))
-        slot.begin(5, None, lambda _reason: None)
-        slot.end()
+        begin(uploads, slot, 5, None, ignore_end)
+        uploads.end(slot)
     error = ann.request("upload", **REPORT, uid="u")["error"]
     assert error["data"] == {"reason": "too-many-files", "limit": 20, "retry": 3600}
 
@@ -239,7 +240,7 @@ class TestUids:
         member_of(world, "bob").listener.disconnect("kicked", "You were kicked.")
         reads.pop()([])
         world.settle()
-        assert len(uploads) == 0
+        assert len(uploads.slots) == 0
 
     def test_limits_and_uids_hold_after_it(self, world: ProgramWorld, uploads: Uploads, reads: list[Any]) -> None:
         ann = world.program("ann")
@@ -255,7 +256,7 @@ class TestUids:
     ) -> None:
         ann = world.program("ann")
         id_ = ann.put("upload", {**REPORT, "uid": "u"})
-        uploads.open_slot(world.hub.people.members[next(iter(world.hub.people.members))], world.room, "b", 5, uid="u")
+        open_slot(uploads, world.hub.people.members[next(iter(world.hub.people.members))], world.room, "b", 5, uid="u")
         reads.pop()([])
         world.settle()
         assert ann.response(id_)["error"]["data"]["reason"] == "uid-reused"

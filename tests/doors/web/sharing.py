@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from broadcast.core.events import Shared
-from broadcast.core.uploads import Slot, UploadClock, Uploads
+from broadcast.core.slots import MemorySlots, Slot, Slots, UploadClock
+from broadcast.core.uploads import Uploads
 from broadcast.doors.web.uploads import files_handler
-from broadcast.files.store import FileStore
+from broadcast.files.store import ContentStore, FileStore
 from tests.doors.web.browsers import HttpClient, HttpWorld, Response, request_bytes
+from tests.files import open_slot
 from tests.files.stores import ManualWorker
 
 if TYPE_CHECKING:
+    from broadcast.core.limits import Limits
     from tests.harness import Person
 
 BASE_URL = "http://localhost:8080/"
@@ -24,7 +27,7 @@ BASE_URL = "http://localhost:8080/"
 class SharingWorld(HttpWorld):
     """A server whose files are in *folder*, with these *limits* in place of the defaults."""
 
-    def __init__(self, folder: Path, **limits: int | None) -> None:
+    def __init__(self, folder: Path, contents: ContentStore | None = None, **limits: int | None) -> None:
         super().__init__()
         self.folder = folder
         self.disk = ManualWorker()
@@ -33,16 +36,33 @@ class SharingWorld(HttpWorld):
         self.reports: list[str] = []
         all_limits = replace(self.hub.settings.limits, **limits)  # type: ignore[arg-type]  # all of them are numbers
         self.store = FileStore(
-            folder, self.disk, self.clock.callLater, self.wall, days=all_limits.file_days, report=self.reports.append
+            folder,
+            self.disk,
+            self.clock.callLater,
+            self.wall,
+            days=all_limits.file_days,
+            report=self.reports.append,
+            contents=contents,
         )
         self.store.start()
         secrets = count(1)
-        clock = UploadClock(self.clock.seconds, self.wall, self.clock.callLater)
+        self.slots = self.make_slots(all_limits)
         self.uploads = self.hub.uploads = Uploads(
-            self.hub.rooms, self.hub.moderation, self.store, all_limits, clock, lambda: f"secret{next(secrets):018}"
+            self.hub.rooms,
+            self.hub.people,
+            self.hub.moderation,
+            self.store,
+            self.slots,
+            all_limits,
+            self.wall,
+            lambda: f"secret{next(secrets):018}",
         )
         self.uploads.base_url = BASE_URL
         self.answer = files_handler(self.uploads, self.store)
+
+    def make_slots(self, limits: Limits) -> Slots:
+        """Return the slots."""
+        return MemorySlots(self.store, limits, UploadClock(self.clock.seconds, self.wall, self.clock.callLater))
 
     def turn(self) -> bool:
         """Run one turn of the reactor, and a step of the disk."""
@@ -52,7 +72,8 @@ class SharingWorld(HttpWorld):
         self, person: Person, name: str = "", size: int | None = None, type_: str = "", sha256: str = ""
     ) -> Slot:
         """Return a slot of *person* in the lobby."""
-        return self.uploads.open_slot(person.protocol.session.member, self.room, name, size, type_, sha256)
+        member = person.protocol.session.member
+        return open_slot(self.uploads, member, self.room, name, size, type=type_, sha256=sha256)
 
     def put(
         self, slot: Slot, body: bytes, client: HttpClient | None = None, target: str = "", **headers: str | None

@@ -9,9 +9,10 @@ from unittest.mock import patch
 import pytest
 from twisted.internet.address import IPv4Address
 
-from broadcast.core.uploads import OPEN_SECONDS, UPLOAD_SECONDS
+from broadcast.core.slots import OPEN_SECONDS, UPLOAD_SECONDS
 from broadcast.files.store import HIGH_WATER_BYTES
 from tests.doors.web.sharing import BASE_URL, SharingWorld, chunked_request, link_of, put_request
+from tests.files import find
 from tests.files.stores import broken
 from tests.harness import Person, logged
 
@@ -430,7 +431,7 @@ def test_an_unfinished_upload_is_removed_after_an_hour(world: SharingWorld, ann:
     client.send(put_request(slot, b"hello")[:-1])
     client.vanish()
     world.clock.advance(OPEN_SECONDS)
-    assert world.uploads.find(unused.token) is None
+    assert find(world.uploads, unused.token) is None
     assert world.offset(slot) == 4
     world.clock.advance(UPLOAD_SECONDS - OPEN_SECONDS)
     world.settle()

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from broadcast.core.errors import RejectedError
-from broadcast.core.uploads import UPLOAD_SECONDS, Slot
+from broadcast.core.slots import UPLOAD_SECONDS, MemorySlots, Slot
 from tests.doors.web.browsers import HttpClient
 from tests.doors.web.sharing import SharingWorld, chunked_request, put_request
+from tests.files import find
 
 LONG = bool(os.environ.get("BROADCAST_LONG"))
 TOTAL = 60_000
@@ -55,7 +56,7 @@ class UploadMachine(RuleBasedStateMachine):
     @property
     def slots(self) -> list[Slot]:
         """The slots that can be used."""
-        return [slot for slot in self.bodies if self.world.uploads.find(slot.token) is slot]
+        return [slot for slot in self.bodies if find(self.world.uploads, slot.token) is slot]
 
     @rule(who=INDEX, body=st.sampled_from(BODIES), announced=st.booleans(), hashed=st.booleans())
     def open_slot(self, who: int, body: bytes, announced: bool, hashed: bool) -> None:
@@ -166,7 +167,8 @@ class UploadMachine(RuleBasedStateMachine):
         world.settle()
         world.check()
         assert not [name for name in world.names() if name.endswith(".part")]
-        assert (len(world.uploads), world.uploads.reserved_bytes, world.store.uploads) == (0, 0, 0)
+        assert isinstance(world.slots, MemorySlots)
+        assert (len(world.slots), world.slots.reserved_bytes, world.store.uploads) == (0, 0, 0)
         world.clock.advance(31 * 86_400)
         world.settle()
         assert world.names() == set()

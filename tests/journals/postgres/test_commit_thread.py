@@ -85,8 +85,8 @@ class Loss:
 
     def _lose(self, thread: CommitThread) -> None:
         self.times -= 1
-        assert thread._db is not None
-        thread._db.close()
+        if thread._db is not None:
+            thread._db.close()
         raise psycopg.OperationalError
 
 

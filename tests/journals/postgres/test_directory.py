@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from queue import SimpleQueue
 from time import monotonic
 from typing import Any
@@ -12,16 +12,8 @@ import msgspec
 import psycopg
 import pytest
 
-from broadcast.core.directory import (
-    Announcement,
-    Decision,
-    Expulsion,
-    Mute,
-    NodeMessage,
-    OnDirectory,
-    Person,
-    SlowMode,
-)
+from broadcast.core.decisions import Announcement, Decision, LastingDecision, Mute, SlowMode
+from broadcast.core.directory import Expulsion, NodeMessage, OnDirectory, Person
 from broadcast.core.errors import DatabaseAway, NotHere, RecipientNotReading, RejectedError
 from broadcast.core.events import PrivateMessage
 from broadcast.core.records import PrivateLine
@@ -41,6 +33,7 @@ class Node:
     def __init__(self, database: Database, name: str, *, unicode: bool = False) -> None:
         self.people: dict[int, Person] = {}
         self.received: list[NodeMessage | Decision] = []
+        self.loaded: list[LastingDecision] = []
         self.refuses: RejectedError | None = None
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self.database = Database(database.url, database.schema, name)
@@ -83,6 +76,16 @@ class Node:
 
     def carry_out(self, decision: Decision) -> None:
         self.received.append(decision)
+
+    def decisions_loaded(self, decisions: Sequence[LastingDecision]) -> None:
+        self.loaded = [*decisions]
+
+    def look_up(self, *nicks: str) -> Collection[int] | RejectedError:
+        """Look *nicks* up and return the answer."""
+        answers: list[Collection[int] | RejectedError] = []
+        self.directory.look_up(nicks, answers.append)
+        self.until(lambda: bool(answers))
+        return answers[0]
 
     def records_changed(self, changes: object) -> None:
         raise AssertionError(changes)
@@ -189,6 +192,76 @@ def test_decisions_reach_all_others(nodes: tuple[Node, Node]) -> None:
         one.directory.publish(decision)
     two.until(lambda: len(two.received) == 3)
     assert two.received == decisions
+
+
+def test_decisions_that_hold_reach_a_server_that_starts(db: Connection, nodes: tuple[Node, Node]) -> None:
+    one, two = nodes
+    assert one.take(Person(1, "ann")) is None
+    for decision in (
+        Mute(1, None, None), Mute(None, 7, 5.5), Mute(None, 8, None), Mute(None, 8, 0), SlowMode("lobby", 5),
+        SlowMode("attic", 5), SlowMode("attic", 0), SlowMode("lobby", 9), Announcement("tea"),
+    ):  # fmt: skip
+        one.directory.publish(decision)
+    two.until(lambda: len(two.received) == 9)
+    three = Node(one.database, "three")
+    try:
+        three.until(lambda: len(three.loaded) == 3)
+        assert set(three.loaded) == {Mute(1, None, None), Mute(None, 7, 5.5), SlowMode("lobby", 9)}
+    finally:
+        three.directory.close()
+    one.directory.release(1, "ann")
+    one.directory.publish(SlowMode("attic", 1))
+    two.until(lambda: len(two.received) == 10)
+    assert {key for (key,) in db.execute("SELECT key FROM decisions")} == {"account 7", "room attic", "room lobby"}
+
+
+def without_news(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let *node* receive no notification from now on."""
+    monkeypatch.setattr(node.directory, "_handle_news", lambda _db: node.directory._news.clear())
+
+
+def test_looked_up_person_is_known_before_the_answer(nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = nodes
+    assert one.take(Person(1, "Ann")) is None
+    two.until(lambda: 1 in two.people)
+    without_news(two, monkeypatch)
+    assert one.take(Person(1, "Anna")) is None
+    one.directory.release(1, "Ann")
+    assert one.take(Person(2, "Carol")) is None
+    assert two.look_up("carol", "nobody") == {2}
+    assert {person.nick for person in two.people.values()} == {"Ann", "Carol"}
+    assert two.look_up("anna", "ann") == {1}
+    assert {person.nick for person in two.people.values()} == {"Anna", "Carol"}
+    one.directory.release(1, "Anna")
+    assert one.look_up("anna") == set()  # this comes after the release
+    assert two.take(Person(3, "anna")) is None
+    assert two.look_up("anna") == {3}
+    assert {person.nick for person in two.people.values()} == {"Anna", "Carol"}
+
+
+def test_person_is_looked_up_with_those_who_look_alike(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = Node(database, "one", unicode=True), Node(database, "two", unicode=True)
+    try:
+        without_news(two, monkeypatch)
+        assert one.take(Person(1, "anna")) is None
+        assert two.look_up("\u0430nna") == {1}
+        assert two.people[1].nick == "anna"
+    finally:
+        one.directory.close()
+        two.directory.close()
+
+
+def test_look_up_fails_without_a_lease(db: Connection, nodes: tuple[Node, Node]) -> None:
+    db.execute("SELECT end_lease('one', epoch) FROM leases WHERE node = 'one'")
+    assert isinstance(nodes[0].look_up("ann"), DatabaseAway)
+
+
+def test_news_that_came_before_an_answer_are_passed_on_before_it(nodes: tuple[Node, Node]) -> None:
+    one, two = nodes
+    for number in range(1, 30):
+        assert one.take(Person(number, f"p{number}")) is None
+        assert two.take(Person(100 + number, f"q{number}")) is None
+        assert number in two.people
 
 
 def test_people_of_a_dead_server_are_removed(db: Connection, nodes: tuple[Node, Node]) -> None:
@@ -312,6 +385,7 @@ def test_server_that_was_suspended_looks_at_its_lease_before_it_handles_news(
     suspended = PostgresDirectory(Database(database.url, database.schema, "one"), calls.append, unicode=False)
     own = database.connect()
     suspended.start(own, start_lease(own, "one").epoch)
+    suspended._must_load = False  # there is no listener
     suspended._listen(own)
     renewals: list[int] = []
 
@@ -329,7 +403,7 @@ def test_server_that_was_suspended_looks_at_its_lease_before_it_handles_news(
         db.execute("SELECT change_people('two', %s::jsonb)", (json.dumps([["take", row]]),))
     with pytest.raises(LeaseLost):
         suspended._work(own)
-    assert (len(renewals), suspended._known) == (2, {})
+    assert (len(renewals), suspended._people._known) == (2, {})
     suspended.close()
 
 

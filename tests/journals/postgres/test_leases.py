@@ -8,14 +8,19 @@ from contextlib import ExitStack
 import pytest
 
 from broadcast.core.errors import JournalError
-from broadcast.core.events import Event, Joined, Left, Message, StoreFailed
+from broadcast.core.events import Announced, Event, Joined, Left, Message, StoreFailed
 from broadcast.core.interfaces import OpenedRoom
+from broadcast.journals.postgres import commit_thread
 from broadcast.journals.postgres.database import Connection, Database
 from broadcast.journals.postgres.journal import LEASE_LOST, LINES_LOST, PostgresJournal
 from broadcast.journals.postgres.leases import LeaseLost, renew_lease, start_lease
 from tests.journals.contract import message
 from tests.journals.postgres.support import NodeHarness, open_postgres
+from tests.journals.postgres.test_commit_thread import UNREACHABLE, Loss
+from tests.postgres import wait_for
 
+TIMES = 10**6
+LOST = "this server has lost its lease"
 REMOVE = "SELECT expel(node, epoch), forget_people(node) FROM writers WHERE node = 'one'"
 
 
@@ -84,6 +89,29 @@ def test_removed_server_stores_nothing_and_reads_no_leave_of_its_own_people(
     two.run.calls.run_until(lambda: len(two.run.delivered) == 4)
     assert two.run.delivered[-1] == Left(1, "ann", "connection lost")
     assert (one.lost, two.lost) == ([LEASE_LOST], [])
+
+
+def test_author_of_a_batch_in_doubt_gets_an_answer_before_the_server_starts_anew(
+    db: Connection, one: Server, two: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit_thread, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(commit_thread, "PAUSE_SECONDS", 0.01)
+    one.run.append(Joined(1, "ann"), message("a"))
+    loss = Loss(monkeypatch, '"in doubt"', times=TIMES, before=True)
+    one.run.log.append(message("in doubt"))
+    one.run.calls.run_pending()
+    wait_for(lambda: loss.times < TIMES, "the line was not sent")  # otherwise the next one is in the same batch
+    assert one.run.append(message("b")) == [StoreFailed(message("b"), UNREACHABLE)]
+    db.execute(REMOVE)
+    one.wait()
+    goodbye = Announced("Connect again.")
+    one.run.log.append(goodbye)
+    one.run.calls.run_pending()
+    tries = loss.times
+    wait_for(lambda: loss.times < tries - 1, "the line was not sent again")
+    loss.times = 0
+    one.run.calls.run_until(lambda: len(one.run.delivered) == 5)
+    assert one.run.delivered[3:] == [StoreFailed(message("in doubt"), LOST), goodbye]
 
 
 def test_removed_server_starts_anew_in_the_same_process(db: Connection, one: Server, two: Server) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from random import Random
+
+import pytest
 
 from broadcast.core.events import Event, Joined
 from broadcast.journals.commit_queue import CommittedQueue
-from broadcast.journals.postgres.merging import MergedStream, Merger, ReadEvent, Segment
+from broadcast.journals.postgres.merging import MergedStream, Merger, Position, ReadEvent, Segment
 from tests.journals.contract import message
 
 
@@ -115,3 +118,86 @@ def test_segments_of_one_batch_are_delivered_once_although_all_of_them_were_read
     assert not run.merger.add_own([(run.log, first), (run.log, second)])
     assert run.texts() == "abcde"
     assert [event.text for event in run.log.foreign if isinstance(event, type(message("")))] == ["e"]
+
+
+class Story:
+    """A room in a database, in which this node and another one store events at random moments."""
+
+    def __init__(self, random: Random) -> None:
+        self.run = Run()
+        self.random = random
+        self.stored: list[tuple[bool, Event]] = []
+        """The events from the position (2, 1) on, in order, each with whether this node has stored it."""
+        self._flight: list[list[Event]] | None = None
+        """The batch in flight, as segments."""
+        self._committed: list[Segment] | None = None
+        """Its result, once it has taken effect."""
+        self._reading: tuple[Position, list[tuple[bool, Event]]] | None = None
+        """The position from which the tail reads, and what the database had when it began."""
+
+    def _events(self) -> list[Event]:
+        new: list[Event] = []
+        for _ in range(self.random.randrange(1, 4)):
+            number = len(self.stored) + self.random.randrange(1 << 30)
+            new.append(self.random.choice((message(f"{number};"), Joined(number, "x"))))
+        return new
+
+    def _end(self, stored: Sequence[tuple[bool, Event]]) -> Position:
+        lines = sum(not isinstance(event, Joined) for _, event in stored)
+        return 2 + lines, 1 + len(stored) - lines
+
+    def others_store(self) -> None:
+        self.stored += [(False, event) for event in self._events()]
+
+    def send(self) -> None:
+        if self._flight is None:
+            self._flight = [self._events() for _ in range(self.random.randrange(1, 3))]
+            self.run.merger.begin([self.run.log])
+
+    def commit(self) -> None:
+        if self._flight is not None and self._committed is None:
+            self._committed = []
+            for events in self._flight:
+                begin = self._end(self.stored)
+                self.stored += [(True, event) for event in events]
+                self._committed.append(Segment(begin, self._end(self.stored), events))
+
+    def answer(self) -> None:
+        """Receive the result of the batch, which can come long after it has taken effect, or its failure."""
+        if self._flight is not None:
+            if self._committed is None:
+                self.run.merger.end([self.run.log])
+            else:
+                self.run.merger.add_own([(self.run.log, segment) for segment in self._committed])
+            self._flight = self._committed = None
+
+    def begin_to_read(self) -> None:
+        if self._reading is None:
+            self._reading = self.run.log.stream.read_to, [*self.stored]
+
+    def end_to_read(self) -> None:
+        if self._reading is not None:
+            (before, stored), self._reading = self._reading, None
+            events: list[ReadEvent] = []
+            for index, (is_own, event) in enumerate(stored, 1):
+                position = self._end(stored[:index])
+                if position > before:
+                    is_hidden = is_own and isinstance(event, Joined)
+                    events.append(ReadEvent(position, None if is_hidden else event))
+            self.run.merger.add_read(self.run.log, events, self._end(stored))
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_everything_is_delivered_once_in_order_whatever_comes_when(seed: int) -> None:
+    story = Story(Random(seed))  # noqa: S311 - no secret
+    steps = [story.others_store, story.send, story.commit, story.answer, story.begin_to_read, story.end_to_read]
+    for step in [*story.random.choices(steps, k=60), story.commit, story.answer, story.end_to_read]:
+        step()
+        story.run.texts()
+        delivered = [id(event) for event in story.run.log.delivered]
+        assert delivered == [id(event) for _, event in story.stored[: len(delivered)]]
+    story.begin_to_read()
+    story.end_to_read()
+    story.run.texts()
+    assert [*map(id, story.run.log.delivered)] == [id(event) for _, event in story.stored]
+    assert [*map(id, story.run.log.foreign)] == [id(event) for is_own, event in story.stored if not is_own]

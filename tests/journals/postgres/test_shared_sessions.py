@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
 
-from broadcast.core.directory import Expulsion, FoundSession, KeptSession, Person
+from broadcast.core.directory import SERVER_STOPPED, Expulsion, FoundSession, KeptSession, Person
 from broadcast.core.errors import NotHere, RejectedError
 from broadcast.core.events import Joined, Left, Message, PrivateMessage, Renamed
 from broadcast.journals.postgres.database import Connection, Database
@@ -27,7 +28,7 @@ def nodes(database: Database) -> Iterator[tuple[Node, Node]]:
     assert one.take(ANN) is None
     append(one, "lobby", Joined(ANN.session, "Ann"))
     append(one, "attic", Joined(ANN.session, "Ann"))
-    one.directory.sessions.keep(KEPT)
+    one.directory.sessions.keep(KEPT, print)
     find(one)  # after that, the session is stored
     two.until(lambda: two.people == {ANN.session: ANN})
     yield nodes
@@ -87,6 +88,67 @@ def streamed(db: Connection, kind: str) -> list[list[Any]]:
     return [event for (event,) in rows]
 
 
+def test_rush_of_sessions_is_stored_in_few_calls(
+    db: Connection, nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = nodes
+    calls: list[object] = []
+    execute = Connection.execute
+
+    def count(self: Connection, query: Any, *args: Any) -> Any:  # noqa: ANN401 - those of psycopg
+        calls.extend([query] * ("change_people_once" in str(query)))
+        return execute(self, query, *args)
+
+    monkeypatch.setattr(Connection, "execute", count)
+    kept: list[RejectedError | None] = []
+
+    def keep(number: int, _error: RejectedError | None) -> None:
+        one.directory.sessions.keep(KeptSession(number, f"hash {number}", 0, 60.0, waits=False), kept.append)
+
+    for number in range(1, 2001):
+        one.directory.take(Person(number, f"p{number}"), partial(keep, number))
+    one.until(lambda: len(kept) == 2000)
+    assert set(kept) == {None}
+    assert db.execute("SELECT count(*) FROM sessions WHERE node = 'one'").fetchall() == [(2001,)]
+    assert len(calls) < 200
+
+
+def nicks(db: Connection) -> list[str]:
+    """Return the nicknames that are taken."""
+    return [nick for (nick,) in db.execute("SELECT nick FROM people ORDER BY nick")]
+
+
+def test_nickname_is_free_with_the_last_event_that_announces_it(db: Connection, nodes: tuple[Node, Node]) -> None:
+    one, two = nodes
+    assert one.take(Person(ANN.session, "anna", 7)) is None
+    append(one, "lobby", Renamed(ANN.session, "Ann", "anna"))
+    assert nicks(db) == ["Ann", "anna"]
+    append(one, "attic", Renamed(ANN.session, "Ann", "anna"))
+    assert nicks(db) == ["anna"]
+    assert two.take(Person(5, "ann")) is None
+    append(one, "attic", Left(ANN.session, "anna", "to lobby"))
+    assert nicks(db) == ["ann", "anna"]
+    append(one, "lobby", Left(ANN.session, "anna", ends_session=True))
+    assert nicks(db) == ["ann"]
+    two.until(lambda: not two.people)
+
+
+def test_both_nicknames_are_free_if_the_session_ends_during_a_rename(db: Connection, nodes: tuple[Node, Node]) -> None:
+    one, _ = nodes
+    assert one.take(Person(ANN.session, "anna", 7)) is None
+    for room in ("lobby", "attic"):
+        append(one, room, Left(ANN.session, "Ann", ends_session=True))
+    assert nicks(db) == []
+
+
+def test_nickname_stays_taken_when_its_case_changes(db: Connection, nodes: tuple[Node, Node]) -> None:
+    one, _ = nodes
+    assert one.take(Person(ANN.session, "ANN", 7)) is None
+    for room in ("lobby", "attic"):
+        append(one, room, Renamed(ANN.session, "Ann", "ANN"))
+    assert nicks(db) == ["ANN"]
+
+
 def test_session_that_is_parked_can_be_claimed_by_one_server(db: Connection, nodes: tuple[Node, Node]) -> None:
     one, two = nodes
     found = found_by(two)
@@ -115,7 +177,7 @@ def test_former_server_changes_nothing_any_more(db: Connection, nodes: tuple[Nod
     assert park(one) is None
     assert claim(two, found_by(two)) == 2
     sessions = one.directory.sessions
-    sessions.keep(KEPT)
+    sessions.keep(KEPT, print)
     sessions.end(ANN.session)
     assert isinstance(park(one), NotHere)
     one.directory.update(ANN)
@@ -175,7 +237,8 @@ def test_session_outlives_its_server(database: Database, db: Connection, nodes: 
     assert claim(two, found) is not None
     assert owners(db) == {"two"}
     if how != "killed":
-        assert streamed(db, "left") == [["left", 5, "bob", "connection lost", ""]]
+        reason = "connection lost" if how == "removed" else SERVER_STOPPED
+        assert streamed(db, "left") == [["left", 5, "bob", reason, ""]]
         two.until(lambda: 5 not in two.people)
     if how == "started":
         one.until(lambda: ANN.session in one.people)
@@ -198,7 +261,7 @@ def test_session_that_nobody_claims_leaves(db: Connection, nodes: tuple[Node, No
 
 def test_grace_that_has_begun_goes_on_when_the_server_dies(db: Connection, nodes: tuple[Node, Node]) -> None:
     one, two = nodes
-    one.directory.sessions.keep(KeptSession(ANN.session, "hash", 3, 0.0, waits=True))
+    one.directory.sessions.keep(KeptSession(ANN.session, "hash", 3, 0.0, waits=True), print)
     find(one)
     db.execute("SELECT end_lease('one', 1)")
     assert find(two) is None

@@ -67,6 +67,8 @@ export class Chat extends EventTarget {
     this.retryAt = null;
     this.lostReason = "";
     this.endReason = "";
+    /** Whether the person has ended the session. */
+    this.hasQuit = false;
     this.isDuplicate = false;
     /** The answer to the last `hello`, without its rooms, or null. */
     this.welcome = null;
@@ -201,6 +203,7 @@ export class Chat extends EventTarget {
   quit(reason = "") {
     return this._promise("quit", (resolve) => {
       const done = () => {
+        this.hasQuit = true;
         this.end("You have left.");
         for (const key of [...this.conversations.keys()]) this.removeConversation(key);
         this.emit("private", {});

@@ -52,7 +52,9 @@ export class JoinForm {
     elements["take-over"].hidden = !chat.isDuplicate;
     this.showLogins();
     if (chat.state === "ended") showError(elements["join-button"], elements["join-error"], chat.endReason);
+    elements["join-error"].classList.toggle("error", chat.state !== "ended" || !chat.hasQuit);
     if (chat.state !== "open") return;
+    chat.hasQuit = false;
     this.show("join", "");
     // After a reload with another address, the session comes back without the room. Its rooms are known a little later.
     queueMicrotask(async () => {

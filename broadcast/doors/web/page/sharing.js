@@ -38,6 +38,11 @@ function send(method, url, token, { body = null, headers = {}, onProgress = (_) 
   });
 }
 
+/** Whether this program has given the answer, and not a proxy between whose server is gone. */
+function isOwn(answer) {
+  return answer.getResponseHeader("Content-Type")?.startsWith("text/plain") ?? false;
+}
+
 /** One upload: its row on the page, and its request. */
 class Upload {
   isCancelled = false;
@@ -96,12 +101,14 @@ class Upload {
         onProgress: (sent) => this.progress(offset + sent),
       });
       if (this.isCancelled || (answer.status >= 200 && answer.status < 300)) return "";
-      if (answer.status) return answer.responseText.trim() || `the server answered ${answer.status}.`;
-      if (attempt === ATTEMPTS) return "the connection was lost. Try again.";
+      if (isOwn(answer)) return answer.responseText.trim();
+      if (attempt === ATTEMPTS) {
+        return answer.status ? `the server answered ${answer.status}.` : "the connection was lost. Try again.";
+      }
       this.words.textContent = "The connection was lost. It goes on soon.";
       await new Promise((resolve) => setTimeout(resolve, WAIT * attempt));
       const state = await send("HEAD", url, token);
-      if (state.status && state.status !== 204) return "the upload has expired. Try again.";
+      if (isOwn(state)) return "the upload has expired. Try again.";
       offset = Number(state.getResponseHeader("Upload-Offset")) || 0;
       if (this.isCancelled) return "";
     }

@@ -1,0 +1,115 @@
+"""Mutes and slow modes hold on all nodes, and for nodes that start later."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cluster.nodes import Cluster, Node, register
+from tests.cluster.test_resume import come_back
+from tests.harness import PASSWORD, Person
+from tests.operators import join_operator
+
+
+@pytest.fixture
+def here(cluster: Cluster) -> Node:
+    return cluster.nodes[0]
+
+
+@pytest.fixture
+def there(cluster: Cluster) -> Node:
+    return cluster.nodes[1]
+
+
+@pytest.fixture
+def olga(here: Node) -> Person:
+    return join_operator(here, "olga")
+
+
+def log_in(node: Node, nick: str) -> Person:
+    """Return the owner of the account *nick*."""
+    person = node.connect()
+    person.say(nick, PASSWORD)
+    assert f"You are {nick}." in person.read()
+    return person
+
+
+def is_muted(person: Person, line: str = "hi") -> bool:
+    """Let *person* say something. Return whether it was refused because of a mute."""
+    person.read()
+    person.say(line)
+    return "you are muted" in person.read()
+
+
+def test_muted_program_stays_muted_when_it_goes_on_at_a_node_that_has_started_since(
+    cluster: Cluster, here: Node, there: Node, olga: Person
+) -> None:
+    (bob,) = there.programs("bob")
+    olga.say("/mute bob", "/slow 1h")
+    third = cluster.start()
+    cluster.kill(there)
+    cluster.bury(there)
+    back = come_back(third, bob)
+    assert back.fail("say", room="lobby", text="hi") == (1025, "muted")
+    olga.say("/unmute bob")
+    assert back.call("say", room="lobby", text="hi")["seq"] == 1
+    assert back.fail("say", room="lobby", text="hi") == (1025, "muted")
+    olga.say("/slow off")
+    assert back.call("say", room="lobby", text="hi")["seq"] == 2
+    last = come_back(cluster.start(), bob, attempt=2)
+    assert last.call("say", room="lobby", text="hi")["seq"] == 3
+
+
+def test_account_stays_muted_after_all_nodes_were_restarted(
+    cluster: Cluster, here: Node, there: Node, olga: Person
+) -> None:
+    (bob,) = there.join("bob")
+    register(bob)
+    olga.say("/mute bob")
+    bob.say("quit")
+    for node in (here, there):
+        cluster.stop(node)
+    bob = log_in(cluster.start(), "bob")
+    assert is_muted(bob)
+    bob.say("/logout")
+    assert is_muted(bob)
+
+
+def test_session_that_leaves_its_muted_account_stays_muted_everywhere(
+    cluster: Cluster, here: Node, there: Node, olga: Person
+) -> None:
+    bob = there.program("bob")
+    bob.call("register", password=PASSWORD)
+    olga.say("/mute bob 1h")
+    bob.call("logout")
+    olga.read()
+    assert bob.fail("say", room="lobby", text="hi") == (1025, "muted")
+    back = come_back(cluster.start(), bob)
+    assert back.fail("say", room="lobby", text="hi") == (1025, "muted")
+
+
+def test_slow_mode_counts_the_lines_of_all_nodes(cluster: Cluster, here: Node, there: Node, olga: Person) -> None:
+    (bob,) = there.programs("bob")
+    olga.say("/slow 1h")
+    bob.call("say", room="lobby", text="one")
+    back = come_back(here, bob)
+    assert back.fail("say", room="lobby", text="two") == (1025, "muted")
+    third = cluster.start()  # its people have not read the line live
+    last = come_back(third, bob, attempt=2)
+    assert last.fail("say", room="lobby", text="two") == (1025, "muted")
+
+
+def test_node_that_starts_anew_knows_the_decisions_that_it_has_missed(
+    cluster: Cluster, here: Node, there: Node, olga: Person
+) -> None:
+    (bob,) = there.join("bob")
+    register(bob)
+    olga.say("/mute bob", "/slow 1h")
+    assert is_muted(bob)
+    cluster.cut(there)
+    olga.say("/unmute bob", "/slow off")
+    cluster.kill(there)
+    cluster.bury(there)
+    cluster.start_anew(there)
+    bob = log_in(there, "bob")
+    bob.say("one", "two")
+    assert bob.read() == ""
