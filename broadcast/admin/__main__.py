@@ -10,6 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from broadcast import standard_streams
 from broadcast.admin.database import SqliteReader, find_journal, open_to_read
 from broadcast.admin.options import PROGRAM, JournalUrl, parse
 from broadcast.admin.output import align, discard_output, write
@@ -277,7 +278,7 @@ def _fail(status: int, why: str) -> int:
 def _warn(line: str) -> None:
     encoding = sys.stderr.encoding
     try:
-        os.write(2, f"{PROGRAM}: {sanitize(line)}\n".encode(encoding, "backslashreplace"))
+        standard_streams.write(2, f"{PROGRAM}: {sanitize(line)}\n".encode(encoding, "backslashreplace"))
     except OSError:
         return
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from broadcast import standard_streams
 from broadcast.client.options import PROGRAM, Options, SettingsError, UsageError, parse
 from broadcast.client.status import CLOSED_OUTPUT, INTERRUPTED, USAGE
 
@@ -71,7 +72,7 @@ def _complain(why: str) -> None:
 
     encoding = sys.stderr.encoding if sys.stderr else "utf-8"
     try:
-        os.write(2, printable(f"{PROGRAM}: {why}", encoding).encode(encoding) + b"\n")
+        standard_streams.write(2, printable(f"{PROGRAM}: {why}", encoding).encode(encoding) + b"\n")
     except OSError:
         return
 

@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
-from broadcast import __version__
+from broadcast import __version__, standard_streams
 from broadcast.client.address import HOST, PORT, TLS_PORT, TLS_URL, UNIX, URL, parse_address, show_address
 from broadcast.client.certificates import parse_fingerprint
 from broadcast.client.status import DONE, STATUSES, unwritten
@@ -273,7 +272,7 @@ def _rows(rows: Iterable[tuple[str, str]]) -> str:
 
 def _print_and_exit(text: str) -> NoReturn:
     try:
-        os.write(1, text.encode())
+        standard_streams.write(1, text.encode())
     except OSError as error:
         status, why = unwritten(error)
         sys.stderr.write(f"{PROGRAM}: {why}\n" if why else "")

@@ -18,6 +18,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from broadcast import standard_streams
 from broadcast.client.address import UNIX
 from broadcast.client.batch.line_protocol import EMPTY_LINE_ENDS, PASSWORD, EchoFilter, Kind, Reader
 from broadcast.client.certificates import CertificateError
@@ -269,7 +270,7 @@ def _write(data: bytes) -> None:
     """Write to the standard output. Another program may have left it so that writes do not wait."""
     while data:
         try:
-            data = data[os.write(1, data) :]
+            data = data[standard_streams.write(1, data) :]
         except BlockingIOError:
             select.select([], [1], [])
 
@@ -291,6 +292,6 @@ async def _send_input(visit: Visit, writer: asyncio.StreamWriter) -> None:
 def _read() -> bytes:
     while True:
         try:
-            return os.read(0, CHUNK)
+            return standard_streams.read(0, CHUNK)
         except BlockingIOError:
             select.select([0], [], [])

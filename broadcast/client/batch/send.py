@@ -13,7 +13,7 @@ import sys
 from collections import deque
 from time import monotonic, sleep
 
-from broadcast import __version__
+from broadcast import __version__, standard_streams
 from broadcast.client.batch.exchange import CHUNK, REQUEST_BYTES, Connection, Lost
 from broadcast.client.certificates import CertificateError
 from broadcast.client.nicknames import of_user
@@ -95,14 +95,14 @@ def send(options: Options) -> tuple[int, str]:
 def _read_input() -> bytes:
     while True:
         try:
-            return os.read(0, CHUNK)
+            return standard_streams.read(0, CHUNK)
         except BlockingIOError:
             sleep(0.1)  # another program may have left the input so that reads do not wait
 
 
 def _print(data: bytes) -> None:
     while data:
-        data = data[os.write(1, data) :]
+        data = data[standard_streams.write(1, data) :]
 
 
 def _terminate(_number: int, _frame: object) -> None:

@@ -13,7 +13,7 @@ from unicodedata import east_asian_width
 
 import msgspec
 
-from broadcast import __version__
+from broadcast import __version__, standard_streams
 from broadcast.client.aio import Chat
 from broadcast.client.known_hosts import known_keys, refusal
 from broadcast.client.nicknames import of_user
@@ -75,7 +75,7 @@ def upload(options: Options) -> tuple[int, str]:
 def _print_receipt(shared: Shared, *, as_json: bool) -> tuple[int, str]:
     text = msgspec.json.encode({"seq": shared.seq, "file": shared.file}).decode() if as_json else shared.file.url
     try:
-        os.write(1, f"{text or ''}\n".encode())
+        standard_streams.write(1, f"{text or ''}\n".encode())
     except OSError as error:
         return unwritten(error)
     return DONE, ""
@@ -104,7 +104,7 @@ class Row:
 
     def _write(self, text: str) -> None:
         with suppress(OSError):
-            os.write(2, text.encode(sys.stderr.encoding, "replace"))
+            standard_streams.write(2, text.encode(sys.stderr.encoding, "replace"))
 
 
 async def _share(
