@@ -19,7 +19,8 @@ def set_keepalive(connection: socket.socket, idle: int, interval: int, count: in
     names = {idle_name: idle for idle_name in _IDLE if hasattr(socket, idle_name)}
     with suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if sys.platform == "win32" and not names:  # pragma: no cover - Windows before 10; it always sends 10 probes
+        # Windows before 10 always sends 10 probes. The sockets of asyncio have no ioctl.
+        if sys.platform == "win32" and not names and hasattr(connection, "ioctl"):  # pragma: no cover
             connection.ioctl(socket.SIO_KEEPALIVE_VALS, (1, idle * 1000, interval * 1000))
         for name, value in {**names, "TCP_KEEPINTVL": interval, "TCP_KEEPCNT": count}.items():
             if (option := getattr(socket, name, None)) is not None:

@@ -58,10 +58,10 @@ def open_contents(url: str, schema: str) -> Iterator[PostgresContents]:
         yield contents
 
 
-def find_use(database: Database) -> tuple[str, bool]:
-    """Return the id of the journal in *database*, and whether a server has it open. Raises as ``open_to_read`` does."""
+def find_id(database: Database) -> str:
+    """Return the id of the journal in *database*. Raises as ``open_to_read`` does."""
     with open_to_read(database.url, database.schema) as journal:
-        return journal.id(), journal.is_used()
+        return journal.id()
 
 
 def _check_version(db: Connection, schema: str) -> None:

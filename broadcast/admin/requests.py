@@ -147,20 +147,17 @@ def request_of_database(
     The server in *folder* does it. Without one, the change is made in the database, from which servers elsewhere learn
     of it. *report* receives a line about each fault of the shared files. Raises ``AdminError`` or ``JournalError``.
     """
-    from broadcast.admin.postgres import find_use  # noqa: PLC0415 - optional
+    from broadcast.admin.postgres import find_id  # noqa: PLC0415 - optional
     from broadcast.journals.postgres.files import PostgresContents  # noqa: PLC0415 - optional
     from broadcast.journals.postgres.journal import PostgresJournal  # noqa: PLC0415 - optional
 
     line = encode_request(method, params)
-    journal_id, is_used = find_use(database)
+    journal_id = find_id(database)
     with suppress(_NoServer):
         if _decode(_ask_server(folder, encode_request("journal", {}))) != journal_id:
             text = f"the server of {folder} has another journal: give --data the data folder of a server of this one"
             raise AdminError(UNUSABLE, text)
         return _decode(_ask_server(folder, line))
-    if is_used and method == "remove-file":  # the unfinished uploads in the folder may be those of a server
-        text = f"a server has the journal open, but none in {folder}: give --data its data folder, on its machine"
-        raise AdminError(UNUSABLE, text)
     calls: _Calls = SimpleQueue()
     with closing(PostgresContents(database)) as contents:
         find_archive = partial(_open_files, folder / FOLDER, report, contents)

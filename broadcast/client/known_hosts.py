@@ -10,7 +10,7 @@ import os
 
 from broadcast.client.certificates import CertificateError, parse_fingerprint
 from broadcast.client.options import SettingsError
-from broadcast.client.settings import replace_file, state_folder
+from broadcast.client.settings import read_file, replace_file, state_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,24 +32,15 @@ class KnownHosts:
 
     def add(self, server: str, fingerprint: str) -> None:
         """Store that the key with *fingerprint* is one of *server*. Only the user can read a new file."""
-        text = self._read()
+        text = read_file(self.path)
         line_end = "\n" if text and not text.endswith("\n") else ""
         try:
             replace_file(self.path, f"{text}{line_end}{server.lower()} {fingerprint}\n")
         except OSError as error:
             raise SettingsError(f"{self.path} cannot be written: {error.strerror or error}") from None
 
-    def _read(self) -> str:
-        try:
-            with open(self.path, encoding="utf-8") as file:
-                return file.read()
-        except (FileNotFoundError, NotADirectoryError):
-            return ""
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{self.path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-
     def _entries(self) -> Iterator[tuple[str, str]]:
-        for number, line in enumerate(self._read().splitlines(), 1):
+        for number, line in enumerate(read_file(self.path).splitlines(), 1):
             if not line.strip() or line.lstrip().startswith("#"):
                 continue
             try:

@@ -55,7 +55,7 @@ class Settings:
         With the name of a server as *only*, a file without this name is not parsed.
         """
         settings = cls(path or settings_file())
-        text = settings._read()
+        text = read_file(settings.path)
         if text and only in text:
             settings._take(text)
         return settings
@@ -63,7 +63,7 @@ class Settings:
     def set(self, name: str, value: bool) -> None:
         """Make a choice, and store it. Raise ``SettingsError`` if it cannot be stored; it then holds for this run."""
         try:
-            text = self._read()
+            text = read_file(self.path)
             self._take(text)
             if (new := _with_choice(text, name, value)) is None:
                 raise SettingsError(
@@ -75,22 +75,6 @@ class Settings:
         finally:
             self.choices[name] = value
 
-    def _read(self) -> str:
-        """Return the text of the file."""
-        try:
-            with open(self.path, "rb") as file:
-                return file.read().decode("utf-8-sig")
-        except (FileNotFoundError, NotADirectoryError):
-            return ""
-        except OSError as error:
-            raise SettingsError(f"{self.path} cannot be read: {error.strerror or error}") from None
-        except UnicodeDecodeError as error:
-            line = error.object.count(b"\n", 0, error.start) + 1
-            raise self._error(f"It is not UTF-8 (at line {line})") from None
-
-    def _error(self, reason: str) -> SettingsError:
-        return SettingsError(f"{self.path}: {reason}. Correct the file, or move it away")
-
     def _take(self, text: str) -> None:
         import tomllib  # noqa: PLC0415 -- see above
 
@@ -101,7 +85,7 @@ class Settings:
             self.choices = data
             self.servers = {name: _server(name, values) for name, values in servers.items()}
         except ValueError as error:
-            raise self._error(str(error)) from None
+            raise SettingsError(f"{self.path}: {error}. Correct the file, or move it away") from None
 
 
 def _table(value: object, place: str) -> dict[str, Any]:
@@ -202,6 +186,19 @@ def _with_choice(text: str, name: str, value: bool) -> str | None:
         except tomllib.TOMLDecodeError:
             continue
     return None
+
+
+def read_file(path: str) -> str:
+    """Return the text of a file, or an empty text if there is none. Raise ``SettingsError`` if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read().decode("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} cannot be read: it is not UTF-8") from None
 
 
 def replace_file(path: str, text: str) -> None:

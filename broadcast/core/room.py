@@ -345,11 +345,13 @@ class Room:
         characters = sum(map(text_length, events)) if self._committed else self._committed_characters
         self._committed_characters -= characters
         self._backlog.remove(len(events), characters)
+        stored = [event for event in events if isinstance(event, STORED)]
+        if len(stored) < len(events):
+            events = self._drop_outdated(events)
         if is_quiet:
             batch = Batch((Barrier(),), {}, self.last_seq)
         else:
             batch = build_batch(events, self.members, self._ignoring, self.last_seq, self._unannounced)
-        stored = [event for event in events if isinstance(event, STORED)]
         if stored:
             self.last_seq = stored[-1].seq
             self._backlog.message_count += len(stored)
@@ -364,6 +366,23 @@ class Room:
         answers = self._take_answers(stored, transient)
         steps = self._finish_delivery(transient, answers, holds_presence=holds_presence)
         self.publisher.publish(batch, steps, self._calls_of_joined(transient))
+
+    def _drop_outdated(self, events: Sequence[Event]) -> list[Event]:
+        """Return *events* without those of members who have left already.
+
+        A member can leave here, and then another node continues the session.
+        """
+        present: dict[int, bool] = {}
+        kept: list[Event] = []
+        for event in events:
+            if isinstance(event, Joined):
+                present[event.session] = True
+            elif isinstance(event, _OF_MEMBERS):
+                if not present.get(event.session, event.session in self.members):
+                    continue
+                present[event.session] = not isinstance(event, Left)
+            kept.append(event)
+        return kept
 
     def _is_only_presence(self) -> bool:
         """Return whether the committed events are nothing but joins and leaves, and fill no batch with those before."""
@@ -458,8 +477,10 @@ class Room:
 
     def _apply_leave(self, event: Left) -> None:
         membership = self._leaving[event.session] = self.members.pop(event.session)
-        if membership.member.is_remote:
-            del membership.member.memberships[self.name]
+        memberships = membership.member.memberships
+        # It is not there if the member left here, and then its session moved to another node.
+        if membership.member.is_remote and memberships.get(self.name) is membership:
+            del memberships[self.name]
             self._remote_count -= 1
 
     def _apply_absence(self, event: AwayChanged) -> None:

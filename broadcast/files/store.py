@@ -482,7 +482,13 @@ class Upload:
             self._store.uploads -= 1
             on_done(self._store.failed(result) if isinstance(result, Exception) else None)
 
-        self._seal = lambda: self._worker.run(self.part.flush, flushed)
+        def flush() -> None:
+            if self.failure is not None:
+                on_done(self.failure)
+            else:
+                self._worker.run(self.part.flush, flushed)
+
+        self._seal = flush
         self._work()
 
     def discard(self) -> None:

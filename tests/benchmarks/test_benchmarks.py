@@ -20,11 +20,7 @@ ROOT = Path(__file__).parents[2]
 LONG = bool(os.environ.get("BROADCAST_LONG"))
 PEERS = () if LONG else ("--peers", "broadcast,floor")
 """Each server and scenario takes a second or more, so only .ci/long runs all of them."""
-NAMES = (
-    {scenario.name for scenario in SCENARIOS}
-    if LONG
-    else {"loaded", "small", "json", "websocket", "upload", "refusals"}
-)
+NAMES = {scenario.name for scenario in SCENARIOS} if LONG else {"loaded", "websocket", "upload", "refusals"}
 TIMEOUT = 240
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the benchmarks need /proc and epoll")
 

@@ -52,12 +52,15 @@ class Lan:
             self._server = subprocess.Popen(  # noqa: S603 -- the test's own command
                 [*self._inside, *command], stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=folder
             )
-        wait_until(lambda: "The page is at" in self._output.read_text(), self._output.read_text)
         self.chromium = folder / "chromium"
         """A program that runs Chromium in the namespace."""
         words = [*self._inside, str(find_browser())]
         self.chromium.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
         self.chromium.chmod(0o755)
+
+    def wait(self) -> None:
+        """Wait until the page can be opened."""
+        wait_until(lambda: "The page is at" in self._output.read_text(), self._output.read_text)
 
     def close(self) -> None:
         """End everything."""
@@ -73,8 +76,11 @@ def lan(tmp_path: Path) -> Iterator[Lan]:
     if reason := why_not():
         pytest.skip(reason)
     lan = Lan(tmp_path)
-    yield lan
-    lan.close()
+    try:
+        lan.wait()
+        yield lan
+    finally:
+        lan.close()
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def test_a_file_that_cannot_be_used_is_an_error(file: Path) -> None:
     assert below.find("h:1") == ()
     with pytest.raises(SettingsError, match=r"known/x cannot be written: "):
         below.add("h:1", ONE)
-    with pytest.raises(SettingsError, match=r"known cannot be read: 'utf-8' codec"):
+    with pytest.raises(SettingsError, match="known cannot be read: it is not UTF-8"):
         KnownHosts(str(file.parent / "known")).find("h:1")
 
 

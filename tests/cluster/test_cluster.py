@@ -7,6 +7,7 @@ from twisted.internet.address import IPv4Address
 
 from broadcast.core.directory import Person as Person_
 from broadcast.core.errors import RejectedError
+from broadcast.core.events import AwayChanged, Event, Joined, Left, Renamed
 from broadcast.core.records import AccountRecord, SaveAccount
 from broadcast.core.session import MAX_REJECTED_NICKS
 from broadcast.core.settings import Settings
@@ -641,6 +642,16 @@ def test_line_that_another_node_has_stored_and_this_one_has_forgotten_is_answere
     here.hub.lobby._uids._recent.clear()
     here.hub.lobby._uids._older.clear()
     assert first.fail("say", room="lobby", text="other", uid="u0") == (1012, "uid-reused")
+
+
+def test_events_of_a_member_who_has_left_are_not_told(cluster: Cluster, here: Node, ann: Person) -> None:
+    joined, left, renamed = Joined(900, "zoe"), Left(900, "zoe"), Renamed(900, "zoe", "zed")
+    events: list[Event] = [joined, left, renamed, AwayChanged(900, "zoe", away=True), left, joined, left, left, joined]
+    cluster.database.room("lobby").stream += [(None, event) for event in events]
+    here.shared.wake()
+    cluster.settle()
+    assert ann.lines() == [" * zoe joined.", " * zoe left."] * 2 + [" * zoe joined."]
+    assert 900 in here.hub.lobby.members
 
 
 # A server that the others have removed

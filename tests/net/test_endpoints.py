@@ -33,9 +33,12 @@ from broadcast.net.endpoints import (
     resolve,
 )
 from broadcast.net.proxy_protocol import ProxiedFactory
+from tests.platforms import needs_unix_sockets, not_on_windows
 
 CLIENTS = 100
 """More simultaneous clients than Twisted's backlog of 50, and fewer than every system's limit."""
+needs_systemd = not_on_windows("Windows has no systemd")
+needs_names_of_zones = not_on_windows("on Windows, the zone of an address is a number")
 
 
 def cannot_listen(interface: str | None, port: int | bytes, reason: OSError | str) -> CannotListenError:
@@ -136,7 +139,7 @@ def test_free_port_is_free_on_both_addresses_or_the_search_ends() -> None:
         (errno.EACCES, "80", "port 80 on 127.0.0.1 is not for this user: choose a number from 1024 on with --port"),
         (errno.EPERM, "80", "--uid"),
         (errno.EADDRNOTAVAIL, "80", "is no address of this machine: name another interface"),
-        (errno.ENOBUFS, "80", "cannot be listened on (No buffer space available): choose another with --port."),
+        (errno.ENOBUFS, "80", f"cannot be listened on ({os.strerror(errno.ENOBUFS)}): choose another"),
     ],
 )
 def test_failure_to_listen_is_reported_with_a_remedy(number: int, port: str, message: str) -> None:
@@ -245,6 +248,7 @@ def unix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "chat.sock"
 
 
+@needs_unix_sockets
 @pytest.mark.parametrize(("options", "backlog"), [("", CLIENTS), (":mode=600", CLIENTS), (":backlog=5", 6)])
 def test_unix_socket_has_a_large_backlog_and_is_removed(
     reactor: IReactorTCP, unix: Path, options: str, backlog: int
@@ -269,6 +273,7 @@ def test_unix_path_that_is_a_file_or_empty_is_rejected_and_not_changed(reactor: 
     assert unix.read_text() == "notes"
 
 
+@needs_unix_sockets
 def test_proxy_prefix_applies_to_a_complete_description(reactor: IReactorTCP, unix: Path) -> None:
     limiter = ConnectionLimiter(DEFAULTS)
     with listening(reactor, "haproxy:unix:chat.sock:mode=600", connection_limiter=limiter) as (ports, line):
@@ -296,6 +301,7 @@ def pass_socket(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return descriptors.append
 
 
+@needs_systemd
 @pytest.mark.parametrize("prefix", ["", "haproxy:"])
 def test_systemd_socket_stays_open_after_the_server_has_closed(
     reactor: IReactorTCP, pass_socket: Callable[[int], None], prefix: str
@@ -313,6 +319,7 @@ def test_systemd_socket_stays_open_after_the_server_has_closed(
             assert address == waiting.getsockname()
 
 
+@needs_systemd
 @pytest.mark.parametrize(
     ("make", "domain", "message"),
     [
@@ -331,6 +338,7 @@ def test_unsuitable_systemd_socket_is_rejected_with_a_remedy(
         os.fstat(manager.fileno())  # the descriptor is still open
 
 
+@needs_unix_sockets
 def test_systemd_unix_socket_is_rejected_because_twisted_would_remove_it(
     pass_socket: Callable[[int], None], unix: Path
 ) -> None:
@@ -351,6 +359,7 @@ def test_interface_name_is_resolved_to_addresses() -> None:
     assert resolve("192.0.2.1") == ["192.0.2.1"]
 
 
+@needs_names_of_zones
 def test_zone_of_an_address_is_kept() -> None:
     number, name = socket.if_nameindex()[0]
     assert resolve(f"fe80::7%{name}") == [f"fe80::7%{name}"]
@@ -383,6 +392,7 @@ def test_address_that_needs_a_zone_is_rejected() -> None:
     assert listen(reactor, r"tcp6:5555:interface=fe80\:\:7").endswith(message)
 
 
+@needs_names_of_zones
 def test_failure_with_a_known_zone_is_not_blamed_on_it() -> None:
     reactor = FakeReactor(lambda _port, _interface: errno.EADDRNOTAVAIL)
     address = f"fe80::7%{socket.if_nameindex()[0][1]}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -21,6 +20,7 @@ from broadcast.net import fd_reserve
 from broadcast.net.endpoints import close_now
 from broadcast.net.fd_reserve import PAUSE_SECONDS, ReserveSocket, install_fd_reserve
 
+resource = pytest.importorskip("resource", reason="Windows has no limits of resources")
 FULL = b" * This server is full.\r\n"
 TIMEOUT = 60
 LIMIT = 1024

@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from broadcast.core.time_slice import SLICE_SECONDS
 from broadcast.net.keepalive import CHECKS_PER_SLICE, Connection, DeadPeerDetector
 from broadcast.net.tcp_info import KeepalivePolicy, TcpInfo
+from tests.platforms import needs_unix_sockets
 
 POLICY = KeepalivePolicy(60, 150)
 
@@ -217,6 +218,7 @@ def test_closed_connection_is_aborted_at_the_next_sweep(setup: Setup, ann: FakeC
     assert bob.aborted
 
 
+@needs_unix_sockets
 def test_connection_without_tcp_information_is_not_aborted(setup: Setup, ann: FakeConnection) -> None:
     ann.tcp_info = None
     local = setup.connect(socket.AF_UNIX)

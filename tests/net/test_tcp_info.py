@@ -21,6 +21,7 @@ from broadcast.net.tcp_info import (
     tcp_socket,
 )
 from broadcast.server.validators import GONE_LIMIT, PROBE_LIMIT
+from tests.platforms import needs_unix_sockets
 
 TIMEOUT = 60
 """Seconds after which a test gives up waiting for the system, which usually takes microseconds."""
@@ -196,6 +197,7 @@ class Layer:
         self.transport = transport
 
 
+@needs_unix_sockets
 def test_tcp_socket_is_found_below_other_layers(pair: Pair) -> None:
     encrypted = object()
     assert tcp_socket(Layer(pair.near)) is pair.near

@@ -21,6 +21,7 @@ from zope.interface.verify import verifyObject
 from broadcast.core.limits import DEFAULTS
 from broadcast.net.writers import SocketWriter, StreamTransport, TransportWriter, Writer, peek_byte, writer_for
 from tests.harness import ROOM_FOR_OUTPUT, MemoryTransport, SocketTransport
+from tests.platforms import not_on_windows
 
 MORE_THAN_ANY_BUFFER = b"x" * 4 * ROOM_FOR_OUTPUT
 
@@ -285,6 +286,7 @@ def test_first_byte_is_seen_and_remains_to_be_read(sockets: tuple[socket.socket,
     assert not transport.aborted
 
 
+@not_on_windows("its reactor has other transports")
 def test_connection_that_is_reset_before_the_first_byte_is_aborted() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
         accepted, _address = server.accept()

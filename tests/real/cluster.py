@@ -48,7 +48,12 @@ class Node(Server):
     def wait(self) -> None:
         """Wait until the ports listen, and until the server can store lines."""
         super().wait()
-        wait_until(lambda: self.health() == "200 ok", self.health)
+
+        def is_healthy() -> bool:
+            assert not self.has_ended(), self.output()
+            return self.health() == "200 ok"
+
+        wait_until(is_healthy, self.health)
 
     def signal(self, number: int) -> None:
         """Send a signal to the process."""

@@ -121,11 +121,8 @@ class SessionRegistry(Protocol):
     def publish(self, session: ProgramSession, on_published: Callback) -> None:
         """Tell the other nodes of *session*, so that it can go on there. Then call *on_published*."""
 
-    def park(self, session: ProgramSession, on_parked: OnDirectory, reason: str = RESUMED_ELSEWHERE) -> None:
-        """Give *session* up, for another node. Call *on_parked* once that has happened, or has failed.
-
-        *reason* is for the log.
-        """
+    def park(self, session: ProgramSession, on_parked: OnDirectory) -> None:
+        """Give *session* up, for another node. Call *on_parked* once that has happened, or has failed."""
 
     def give_away(self, session: ProgramSession, reason: str) -> None:
         """Free *session*, which another node has now or can claim, and log that it leaves because of *reason*."""
@@ -165,6 +162,8 @@ class ProgramSession:
         self.connection: Connection | None = None
         self.ending = False
         """Whether the session is leaving its rooms, or has left them."""
+        self._is_stopping = False
+        """Whether the session is parked because the server stops."""
         self.on_end: Callable[[], None] | None = None
         """A function that is called when the session has left all rooms, before its connection closes."""
         self.tell_uids: dict[str, FirstTell] = {}
@@ -387,11 +386,11 @@ class ProgramSession:
         else:
             self._sessions.park(self, on_parked)
 
-    def lose(self, reason: str = RESUMED_ELSEWHERE) -> None:
-        """Drop the session, which another node has now or can claim; see ``Resumable``. *reason* is for the log."""
+    def lose(self) -> None:
+        """Drop the session, which another node has now or can claim; see ``Resumable``."""
         connection, self.connection = self.connection, None
         self._stop_waiting()
-        self._sessions.give_away(self, reason)
+        self._sessions.give_away(self, SERVER_STOPPED if self._is_stopping else RESUMED_ELSEWHERE)
         for message in self.private.take_held():  # those that have come since ``save``
             self.member.listener.receive_private(message)
         if connection is not None:
@@ -400,7 +399,8 @@ class ProgramSession:
     def stop(self) -> None:
         """Let another node take the session over, if a client can resume it; see ``Resumable``."""
         if self.has_client_token and self.grace and not self.ending:
-            self._sessions.park(self, ignore_outcome, SERVER_STOPPED)
+            self._is_stopping = True
+            self._sessions.park(self, ignore_outcome)
 
     # The end
 

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from broadcast.core.directory import KeptSession
 from broadcast.core.errors import RejectedError
 from broadcast.doors.jsonrpc.room_views import RoomViews
-from broadcast.doors.jsonrpc.session import RESUMED_ELSEWHERE, ProgramSession
+from broadcast.doors.jsonrpc.session import ProgramSession
 from broadcast.net.addresses import peer_ip
 
 if TYPE_CHECKING:
@@ -156,12 +156,12 @@ class Sessions:
         kept = KeptSession(session.id, token, session.attempt, session.grace, session.is_waiting)
         self.shared.keep(kept, lambda _error: on_published())
 
-    def park(self, session: ProgramSession, on_parked: OnDirectory, reason: str = RESUMED_ELSEWHERE) -> None:
-        """Park *session*, so that another node can claim it. Call *on_parked* with the result. Log the *reason*."""
+    def park(self, session: ProgramSession, on_parked: OnDirectory) -> None:
+        """Park *session*, so that another node can claim it. Call *on_parked* with the result."""
 
         def parked(error: RejectedError | None) -> None:
             if error is None and session in self._all:
-                session.lose(reason)
+                session.lose()
             on_parked(error)
 
         if self.shared is not None:

@@ -188,7 +188,8 @@ class CommitThread:
             return
         if self._stats.last_error or any(row[1] in DURABLE for row in rows):
             self._stats.record_success(self._stats.now() - began)
-        segments = _number(chunks, dict(zip(rooms, answer["rooms"], strict=True)), answer["repeated"])
+        positions = dict(zip(rooms, answer["rooms"], strict=True))
+        segments = _number(chunks, positions, answer["repeated"], answer["outdated"])
         for index, (log, segment) in enumerate(segments):
             events = [] if index < deferred else self._still_waiting(segment.events)
             segments[index] = log, segment._replace(events=events)
@@ -321,11 +322,12 @@ def _number(
     chunks: Sequence[tuple[PostgresRoomLog, list[Event]]],
     positions: dict[str, Sequence[int]],
     repeated: Mapping[str, int],
+    outdated: Sequence[int],
 ) -> list[tuple[PostgresRoomLog, Segment]]:
     """Number the events of *chunks*, and return them as segments.
 
     *positions* are those in front of the batch in each room of the database. *repeated* has the row of each line that
-    was stored earlier.
+    was stored earlier. The database has ignored the rows *outdated*, so they take effect on this node alone.
     """
     segments: list[tuple[PostgresRoomLog, Segment]] = []
     row = 0
@@ -339,7 +341,7 @@ def _number(
                     seq += 1
                     event.seq = seq
             elif is_streamed(event):
-                place += 1
+                place += row not in outdated
             else:
                 continue
             row += 1

@@ -60,8 +60,10 @@ class MergedStream:
         if not self.foreign:
             return []
         ids = {id(event) for event in events}
-        count = sum(id(event) in ids for event in self.foreign)
-        return [self.foreign.popleft() for _ in range(count)]
+        taken: list[Event] = []
+        while self.foreign and id(self.foreign[0]) in ids:  # without an iterator, because other threads append events
+            taken.append(self.foreign.popleft())
+        return taken
 
     def drain(self) -> list[Event]:
         """Remove the events that follow the position and return them."""

@@ -275,6 +275,21 @@ CREATE FUNCTION end_batch(p_node text, p_batch bigint, p_result jsonb) RETURNS j
 $$;
 COMMENT ON FUNCTION end_batch IS 'Store the result of a batch, and return it.';
 
+CREATE FUNCTION is_outdated(p_node text, p_room integer, p_events jsonb, p_event jsonb) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM sessions WHERE session = (p_event ->> 2)::bigint AND node <> p_node)
+        OR p_event ->> 1 = 'left'
+        AND NOT EXISTS (SELECT FROM members WHERE room = p_room AND session = (p_event ->> 2)::bigint)
+        AND NOT EXISTS (
+            SELECT FROM jsonb_array_elements(p_events) AS other (e)
+            WHERE e ->> 1 = 'joined' AND e -> 0 = p_event -> 0 AND e -> 2 = p_event -> 2
+        );
+END
+$$;
+COMMENT ON FUNCTION is_outdated IS
+    'Return whether a server appends an event of a session that another server has, or that has left already.';
+
 CREATE FUNCTION append(p_node text, p_epoch bigint, p_batch bigint, p_rooms text[], p_events jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
@@ -296,13 +311,15 @@ BEGIN
         FROM unnest(p_rooms) WITH ORDINALITY AS asked (name, index) JOIN rooms ON rooms.name = asked.name COLLATE "C"
     ), event AS MATERIALIZED (
         SELECT n, room.*, e, e ->> 1 AS kind, e ->> 1 IN ('said', 'emoted', 'shared') AS stored,
-            (SELECT seq FROM lines WHERE lines.room = room.id AND uid = e ->> 6) AS first
+            (SELECT seq FROM lines WHERE lines.room = room.id AND uid = e ->> 6) AS first,
+            e ->> 1 IN ('joined', 'left', 'renamed', 'away') AND is_outdated(p_node, room.id, p_events, e) AS outdated
         FROM jsonb_array_elements(p_events) WITH ORDINALITY AS given (e, n)
         JOIN room ON room.index = (e ->> 0)::integer
     ), numbered AS MATERIALIZED (
-        SELECT id AS room, n, e, kind, stored AND first IS NULL AS is_line, NOT stored AS is_transient,
+        SELECT id AS room, n, e, kind, stored AND first IS NULL AS is_line,
+            NOT (stored OR outdated) AS is_transient,
             last + count(*) FILTER (WHERE stored AND first IS NULL) OVER so_far AS seq,
-            place + count(*) FILTER (WHERE NOT stored) OVER so_far AS place
+            place + count(*) FILTER (WHERE NOT (stored OR outdated)) OVER so_far AS place
         FROM event WINDOW so_far AS (PARTITION BY id ORDER BY n)
     ), new_lines AS (
         INSERT INTO lines (room, seq, kind, session, nick, text, at, uid, file)
@@ -322,22 +339,22 @@ BEGIN
     )
     SELECT jsonb_build_object(
         'rooms', coalesce((SELECT jsonb_agg(jsonb_build_array(last, place) ORDER BY index) FROM room), '[]'),
-        'repeated', coalesce((SELECT jsonb_object_agg(n - 1, first) FROM event WHERE first IS NOT NULL), '{}')
+        'repeated', coalesce((SELECT jsonb_object_agg(n - 1, first) FROM event WHERE first IS NOT NULL), '{}'),
+        'outdated', coalesce((SELECT jsonb_agg(n - 1) FROM event WHERE outdated), '[]')
     ) INTO answer;
     FOR change IN
         SELECT id AS room, e ->> 1 AS kind, (e ->> 2)::bigint AS session, e
         FROM jsonb_array_elements(p_events) WITH ORDINALITY AS given (e, n)
         JOIN rooms ON rooms.name = p_rooms[(e ->> 0)::integer + 1] COLLATE "C"
-        WHERE e ->> 1 IN ('joined', 'left', 'renamed', 'away') ORDER BY n
+        WHERE e ->> 1 IN ('joined', 'left', 'renamed', 'away') AND NOT answer -> 'outdated' @> to_jsonb(n - 1)
+        ORDER BY n
     LOOP
-        PERFORM FROM sessions WHERE session = change.session AND node <> p_node;
-        IF FOUND THEN
-            RAISE EXCEPTION 'another server has the session %', change.session USING ERRCODE = 'BC001';
-        END IF;
         CASE change.kind
             WHEN 'joined' THEN
                 INSERT INTO members (room, session, node, nick)
-                VALUES (change.room, change.session, p_node, change.e ->> 3)
+                VALUES (change.room, change.session, coalesce(
+                    (SELECT node FROM sessions WHERE session = change.session), p_node -- it may have moved just now
+                ), change.e ->> 3)
                 ON CONFLICT (room, session) DO UPDATE SET node = excluded.node, nick = excluded.nick;
             WHEN 'left' THEN
                 DELETE FROM members WHERE room = change.room AND session = change.session;
@@ -362,7 +379,8 @@ END
 $$;
 COMMENT ON FUNCTION append IS
     'Store a batch: events as arrays of index of room, kind, session, nickname, and for lines text, time, uid, file. '
-    'Return where the events begin in each room, and the lines that had the same uid, by the index of the event.';
+    'Return where the events begin in each room, the lines that had the same uid, by the index of the event, and the '
+    'indexes of the events that have no effect, because they are outdated.';
 """
 
 _HOME = """

@@ -224,7 +224,9 @@ def test_an_upload_can_come_in_parts(world: SharedWorld, ann: Person) -> None:
     world.contents.error = StoreError("the disk is on fire.")
     response = world.put(slot, b"45", content_range="bytes 4-5/10")
     assert (response.status, response.text) == (503, "The disk is on fire.\n")
+    assert world.store.uploads == 0
     world.contents.error = None
+    assert world.put(slot, b"0123456789").status == 201
 
 
 def test_a_part_that_cannot_be_stored_is_refused(world: SharedWorld, ann: Person) -> None:

@@ -156,6 +156,20 @@ def test_refused_batch_fails_and_the_next_one_is_stored(run: NodeHarness, postgr
     assert postgres.execute("SELECT nick FROM broadcast.members", database="shared") == [("ann",)]
 
 
+def test_leave_of_a_session_that_another_server_has_takes_effect_here_alone(
+    run: NodeHarness, postgres: PostgresServer
+) -> None:
+    run.append(Joined(1, "ann"), Joined(2, "bob"))
+    insert = "INSERT INTO broadcast.sessions (session, token, node, attempt, grace) VALUES (1, 'hash', 'other', 0, 60)"
+    postgres.execute(insert, database="shared")
+    events: list[Event] = [Left(1, "ann"), message("a"), Left(2, "bob"), message("b"), Left(2, "bob"), message("c")]
+    expected = [events[0], message("a", 1), events[2], message("b", 2), events[4], message("c", 3)]
+    assert [each for event in events for each in run.append(event)] == expected
+    query = "SELECT event ->> 0, event ->> 2 FROM broadcast.stream ORDER BY place"
+    streamed = [("joined", "ann"), ("joined", "bob"), ("left", "bob")]
+    assert postgres.execute(query, database="shared") == streamed
+
+
 def test_locked_room_fails_after_a_time_and_works_again(
     run: NodeHarness, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,7 +294,7 @@ def test_epoch_that_has_ended_stores_nothing_but_confirms_its_last_batch(postgre
         for epoch, batch in ((1, 2), (2, 0)):
             with pytest.raises(psycopg.Error, match=r"the server one has lost its lease|too old"):
                 append(epoch, batch)
-        assert append(2, 2) == {"rooms": [[1, 0]], "repeated": {}}
+        assert append(2, 2) == {"rooms": [[1, 0]], "repeated": {}, "outdated": []}
 
 
 def test_call_that_takes_too_long_closes_its_connection(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

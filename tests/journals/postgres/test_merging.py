@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
+from threading import Event as Flag
+from threading import Thread
 
 import pytest
 
@@ -49,6 +51,25 @@ class Run:
         """Add lines that were read."""
         events = [ReadEvent((number, place), message(text, number)) for number, text in enumerate(texts, first)]
         self.merger.add_read(self.log, events, (first + len(texts) - 1, place))
+
+
+def test_events_are_taken_while_another_thread_adds_some() -> None:
+    stream = MergedStream((0, 0))
+    events = [message("x") for _ in range(200_000)]
+    stream.foreign.extend(events)
+    ending = Flag()
+
+    def add() -> None:
+        while not ending.is_set():
+            stream.foreign.append(message("y"))
+
+    thread = Thread(target=add)
+    thread.start()
+    try:
+        assert stream.take_foreign(events) == events
+    finally:
+        ending.set()
+        thread.join()
 
 
 def test_own_segment_that_continues_is_delivered_at_once() -> None:

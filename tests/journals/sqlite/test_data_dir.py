@@ -10,12 +10,14 @@ import pytest
 
 from broadcast.core.errors import JournalError, JournalInUse
 from broadcast.journals.sqlite.data_dir import DirectoryLock
+from tests.platforms import needs_permissions
 
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+@needs_permissions
 def test_acquire_makes_missing_folders_private_and_leaves_existing_modes(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()

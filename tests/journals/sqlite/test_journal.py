@@ -27,6 +27,7 @@ from tests.journals.contract import (
     seqs,
 )
 from tests.journals.sqlite.support import index_all, index_on_demand, open_sqlite
+from tests.platforms import needs_permissions, not_on_windows
 
 
 class TestSqliteJournal(JournalContract):
@@ -82,6 +83,7 @@ def test_close_commits_everything_and_the_next_open_returns_the_tail(tmp_path: P
         assert seqs(run.read(4999, 9999)) == [4999, 5000, 5001]
 
 
+@needs_permissions
 def test_open_makes_private_files_and_close_leaves_no_log_and_no_threads(tmp_path: Path) -> None:
     folder = tmp_path / "var" / "journal"
     answers: list[object] = []
@@ -117,6 +119,7 @@ def test_second_open_is_rejected_and_does_not_disturb_the_first(tmp_path: Path) 
         assert run.append(message("a")) == [message("a", 1)]
 
 
+@not_on_windows("no name there has a question mark")
 def test_folder_may_be_relative_and_may_contain_uri_syntax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "a b?mode=memory#c%20é"
 

@@ -326,7 +326,7 @@ def test_missing_room_is_created_again(tmp_path: Path) -> None:
     reports: list[str] = []
     with open_sqlite(tmp_path) as run:
         run.append_texts("x")
-    (tmp_path / "journal.last").write_text("3 kitchen\n")
+    (tmp_path / "journal.last").write_bytes(b"3 kitchen\n")
     for expected in (["kitchen: #1-#3 are missing: the journal had lost them when the server started."], []):
         reports.clear()
         with open_journal(lambda call_soon: SqliteJournal(tmp_path, call_soon, report=reports.append)) as run:
