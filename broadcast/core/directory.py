@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -96,8 +96,8 @@ OnDirectory: TypeAlias = Callable[[RejectedError | None], None]
 """Receives None once a call to the directory has succeeded, or the reason why it has failed."""
 
 
-OnLookedUp: TypeAlias = Callable[[Collection[int] | RejectedError], None]
-"""Receives the ids of sessions, or the reason why they could not be looked up."""
+OnLookedUp: TypeAlias = Callable[[Mapping[str, int] | RejectedError], None]
+"""Receives the sessions that were found by the keys of their nicknames, or the reason why they were not looked up."""
 OnFound: TypeAlias = Callable[[FoundSession | RejectedError | None], None]
 """Receives a session, None if there is none, or the reason why it could not be looked up."""
 OnClaimed: TypeAlias = Callable[[int | RejectedError | None], None]

@@ -5,7 +5,7 @@ No database, no network: ``Directory`` hides them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -166,11 +166,12 @@ class OtherNodes:
     def look_up(self, names: Sequence[str], call: Callback) -> None:
         """Bring the copy of the people with the nicknames *names* up to date if possible, then call *call*."""
 
-        def looked_up(found: Collection[int] | RejectedError) -> None:
+        def looked_up(found: Mapping[str, int] | RejectedError) -> None:
             if not isinstance(found, RejectedError):
                 for name in names:
                     owner = self._people.owner_of(name)
-                    if owner is not None and owner.is_remote and owner.id not in found:
+                    # During a rename, a session has two nicknames.
+                    if owner is not None and owner.is_remote and found.get(nicknames.casefold_key(name)) != owner.id:
                         self.person_left(owner.id, name)
             call()
 
@@ -186,7 +187,7 @@ class OtherNodes:
         is_doubtful = isinstance(error, Banned) or (isinstance(error, NicknameRejected) and bool(rivals))
         if self._directory is None or not is_doubtful:
             return False
-        self.look_up([name, *rivals], again)
+        self.look_up([name.strip(), *rivals], again)
         return True
 
     def take_in(self, room: str, events: Iterable[Event]) -> None:

@@ -337,7 +337,7 @@ class NodeDirectory:
             for node, person in map(self._database.people.__getitem__, keys):
                 if node is not self._node:
                     self._call(_comer(person))
-            self._node.soon(lambda: on_done({self._database.people[key][1].session for key in keys}))
+            self._node.soon(lambda: on_done({key: self._database.people[key][1].session for key in keys}))
 
         self._node.shared.enqueue(commit)
 

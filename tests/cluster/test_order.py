@@ -70,6 +70,14 @@ def test_nickname_is_free_for_somebody_who_has_read_that_its_owner_gave_it_up(
     assert there.cluster.people()[0] == there.cluster.people()[1]
 
 
+def test_old_nickname_is_free_although_the_new_one_is_known_already(there: Node, ann: Person, bob: Person) -> None:
+    there.directory.is_behind = True
+    ann.say("/nick anna")
+    assert "sent to anna" in answer(bob, "/msg anna psst")
+    assert there.hub.people.owner_of("ann") is there.hub.people.owner_of("anna")
+    assert "You are ann." in answer(bob, "/nick ann")
+
+
 def test_newcomer_gets_a_nickname_that_its_owner_gave_up(there: Node, ann: Person, bob: Person) -> None:
     there.directory.is_behind = True
     ann.say("quit")

@@ -62,14 +62,14 @@ class PeopleCopy:
             if self._known.get(key) != person:
                 self._change(key, person)
 
-    def look_up(self, rows: Sequence[Mapping[str, Any]]) -> set[int]:
-        """Take over *rows*, which were looked up, and return the sessions. Rows that are known are reported again.
+    def look_up(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        """Take over *rows*, which were looked up, and return the sessions by key. Known rows are reported again.
 
         The listener may know something else than the copy, because it also reads the streams of the rooms.
         """
         for row in rows:
             self.take(row)
-        return {row["session"] for row in rows}
+        return {row["key"]: row["session"] for row in rows}
 
     def _change(self, key: str, person: Person) -> None:
         self._known[key] = person

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from time import monotonic
 from typing import Any
@@ -80,9 +80,9 @@ class Node:
     def decisions_loaded(self, decisions: Sequence[LastingDecision]) -> None:
         self.loaded = [*decisions]
 
-    def look_up(self, *nicks: str) -> Collection[int] | RejectedError:
+    def look_up(self, *nicks: str) -> Mapping[str, int] | RejectedError:
         """Look *nicks* up and return the answer."""
-        answers: list[Collection[int] | RejectedError] = []
+        answers: list[Mapping[str, int] | RejectedError] = []
         self.directory.look_up(nicks, answers.append)
         self.until(lambda: bool(answers))
         return answers[0]
@@ -228,14 +228,14 @@ def test_looked_up_person_is_known_before_the_answer(nodes: tuple[Node, Node], m
     assert one.take(Person(1, "Anna")) is None
     one.directory.release(1, "Ann")
     assert one.take(Person(2, "Carol")) is None
-    assert two.look_up("carol", "nobody") == {2}
+    assert two.look_up("carol", "nobody") == {"carol": 2}
     assert {person.nick for person in two.people.values()} == {"Ann", "Carol"}
-    assert two.look_up("anna", "ann") == {1}
+    assert two.look_up("anna", "ann") == {"anna": 1}
     assert {person.nick for person in two.people.values()} == {"Anna", "Carol"}
     one.directory.release(1, "Anna")
-    assert one.look_up("anna") == set()  # this comes after the release
+    assert one.look_up("anna") == {}  # this comes after the release
     assert two.take(Person(3, "anna")) is None
-    assert two.look_up("anna") == {3}
+    assert two.look_up("anna") == {"anna": 3}
     assert {person.nick for person in two.people.values()} == {"Anna", "Carol"}
 
 
@@ -244,7 +244,7 @@ def test_person_is_looked_up_with_those_who_look_alike(database: Database, monke
     try:
         without_news(two, monkeypatch)
         assert one.take(Person(1, "anna")) is None
-        assert two.look_up("\u0430nna") == {1}
+        assert two.look_up("\u0430nna") == {"anna": 1}
         assert two.people[1].nick == "anna"
     finally:
         one.directory.close()
