@@ -101,24 +101,24 @@ class Uploads:
         self._moderation.check_speech(member, at)
         self._check_size(plan.size or 0)
         slot = self._make_slot(member, room, plan, at)
-        is_done = is_late = False
+        was_called = has_returned = False
 
         def opened(result: Slot | RejectedError) -> None:
-            nonlocal is_done
-            is_done = True
+            nonlocal was_called
+            was_called = True
             if result is slot:
                 try:
                     self._moderation.check_line(member, room.name, at)
                 except RejectedError as rejection:
                     self.end(slot)
-                    if not is_late:
-                        raise  # to the caller of open_slot, which has not returned yet
+                    if not has_returned:
+                        raise
                     result = rejection
             on_open(result)
 
         self.slots.open(slot, opened)
-        is_late = True
-        return is_done
+        has_returned = True
+        return was_called
 
     def _make_slot(self, member: Member, room: Room, plan: FilePlan, at: float) -> Slot:
         is_link = plan.size is None
