@@ -25,22 +25,11 @@ from broadcast.core.directory import (
     SharedSessions,
 )
 from broadcast.core.errors import Banned, NicknameRejected, NotHere, RejectedError
-from broadcast.core.events import (
-    STORED,
-    Announced,
-    Event,
-    Joined,
-    Left,
-    PrivateMessage,
-    Stored,
-)
+from broadcast.core.events import STORED, Announced, Event, Joined, Left, PrivateMessage, Stored
 from broadcast.core.interfaces import Callback
 from broadcast.core.membership import Member, MemberListener
 from broadcast.core.private_messages import PrivateMessages
-from broadcast.core.records import (
-    RecordChange,
-    StoredRecords,
-)
+from broadcast.core.records import RecordChange, StoredRecords
 from broadcast.core.remote_listener import RemoteListener
 from broadcast.core.room import Room
 from broadcast.core.rooms import Rooms, call_after_barriers
