@@ -75,12 +75,14 @@ def test_program_goes_on_at_another_server_and_nobody_sees_it_leave(cluster: Clu
         move(how, two)
         if how == "stopped":
             assert "bob left: server stopped (" in two.output()
-        ann.say("while bob is away", "/who")
+        text = f"while bob is away, {how}"
+        ann.say(text, "/who")
         ann.until("2 here: ")
+        wait_until(lambda: cluster.number(f"SELECT count(*) FROM lines WHERE text = '{text}'") == 1)  # noqa: S608
         began = monotonic()
         with closing(come_back(one, bob, 1, seq, 0 if how == "stopped" else 1)) as back:
             seconds = monotonic() - began
-            assert texts(back) == ["while bob is away"]
+            assert texts(back) == [text]
             if how == "stopped":
                 assert back.until(lambda each: each["method"] == "told")["params"]["text"] == "psst"
             assert back.call("say", room="lobby", text="from bob", uid="u1")["seq"] == seq
