@@ -217,6 +217,7 @@ class App:
                 self._talk.ended(None)
             except errors.Untrusted as error:
                 await self._decide(error)
+                password = self._password  # it was not sent
             except errors.NickRejected as error:
                 nick = await self._ask_nick(Question("", similar(nick)), str(error))
             except errors.PASSWORD_ERRORS:

@@ -56,7 +56,7 @@ class FakeScreen(FakeFront):
 class Running:
     """A running application: its screen and its exit status."""
 
-    def __init__(self, port: Port, **options: Any) -> None:  # noqa: ANN401 -- the fields of Options
+    def __init__(self, port: Port, password: str = "", **options: Any) -> None:  # noqa: ANN401 -- the fields of Options
         screens: list[FakeScreen] = []
 
         def make_screen(conversation: Conversation) -> FakeScreen:
@@ -64,7 +64,7 @@ class Running:
             return screens[-1]
 
         choices = cast("Choices", {"times": True, "quiet": False})
-        self._app = App(Options(host="127.0.0.1", port=port.number, **options), choices, make_screen)
+        self._app = App(Options(host="127.0.0.1", port=port.number, **options), choices, make_screen, password)
         self.screen = screens[0]
         self.talk = self.screen.talk
         self.status = asyncio.create_task(self._app.run())
@@ -404,6 +404,21 @@ async def test_a_key_that_cannot_be_stored_is_trusted_for_this_time(
 
 
 SECRET, OTHER = "correct horse", "battery staple"
+
+
+@with_port
+async def test_a_given_password_is_sent_once_the_user_has_trusted_the_key(
+    port: Port, tmp_path: Path, known_hosts: Path
+) -> None:
+    port.server.passwords["ann"] = SECRET
+    await use(port, Identity(tmp_path))
+    here = Running(port, SECRET, nick="ann", tls=True)
+    await asked_about_key(here)
+    here.talk.submit("yes")
+    await until(lambda: here.talk.state is State.ONLINE)
+    assert here.talk.question is None
+    here.talk.submit("quit")
+    assert await here.status == 0
 
 
 async def asked(here: Running, prompt: str = "Password") -> None:
