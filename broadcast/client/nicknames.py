@@ -31,7 +31,7 @@ def numbered(nick: str, number: int) -> str:
     return nick[: LONGEST - len(digits)] + digits
 
 
-def of_user(environment: Mapping[str, str]) -> Iterator[str]:
+def propose_nicknames(environment: Mapping[str, str]) -> Iterator[str]:
     """Yield the nicknames to try for the user of this *environment*: ann, ann2, ann3 and so on."""
     nick = fit(environment.get("USER") or environment.get("USERNAME") or NOBODY)
     yield nick

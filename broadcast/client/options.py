@@ -10,7 +10,7 @@ import sys
 from broadcast import __version__, standard_streams
 from broadcast.client.address import HOST, PORT, TLS_PORT, TLS_URL, UNIX, URL, parse_address, show_address
 from broadcast.client.certificates import parse_fingerprint
-from broadcast.client.status import DONE, STATUSES, unwritten
+from broadcast.client.status import DONE, STATUSES, explain_write_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def _print_and_exit(text: str) -> NoReturn:
     try:
         standard_streams.write(1, text.encode())
     except OSError as error:
-        status, why = unwritten(error)
+        status, why = explain_write_error(error)
         sys.stderr.write(f"{PROGRAM}: {why}\n" if why else "")
         raise SystemExit(status) from None
     raise SystemExit(DONE)

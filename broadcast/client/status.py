@@ -40,14 +40,17 @@ STATUSES: Final = {
 }
 
 
-def unwritten(error: OSError) -> tuple[int, str]:
-    """The status when writing the standard output failed with *error*, and why in one line (empty: needs no words)."""
+def explain_write_error(error: OSError) -> tuple[int, str]:
+    """Return the exit status and the reason after a failed write to the standard output.
+
+    The reason is empty if nobody reads the output any more, because that needs no words.
+    """
     # Windows says "invalid argument" of a pipe that nobody reads.
     if isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL):
         return CLOSED_OUTPUT, ""
     return STREAM, f"the standard output cannot be written: {error.strerror or error}"
 
 
-def unread(error: OSError) -> tuple[int, str]:
-    """The status when reading the standard input failed with *error*, and why in one line."""
+def explain_read_error(error: OSError) -> tuple[int, str]:
+    """Return the exit status and the reason after a failed read of the standard input."""
     return STREAM, f"the standard input cannot be read: {error.strerror or error}"

@@ -18,7 +18,7 @@ Stream: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 CONNECT_SECONDS: Final = 30.0
 HAPPY_EYEBALLS_SECONDS: Final = 0.25
-"""After this delay, the next address of the host is tried as well, as RFC 8305 recommends."""
+"""After this time, the next address of the host is tried as well, as RFC 8305 recommends."""
 
 
 async def open_stream(host: str, port: int, trust: Trust | None) -> Stream:
@@ -32,6 +32,7 @@ async def open_stream(host: str, port: int, trust: Trust | None) -> Stream:
         except tls.SSLCertVerificationError as error:
             assert trust is not None
             trust.refused(error)
+            # The second connection reads the key of the certificate, which the error shows to the user.
             return await _connect(host, port, trust)
         except ValueError:
             raise OSError("there is no such host") from None
@@ -60,13 +61,13 @@ async def _connect(host: str, port: int, trust: Trust | None) -> Stream:
 
 
 def describe_failure(error: OSError) -> str:
-    """Return the reason of a failure. asyncio replaces the system's sentence by one with the address."""
+    """Return the reason of *error* without the address, which asyncio adds to the text of the system."""
     if isinstance(error, tls.SSLError):
         return describe(error)
     if isinstance(error, socket.gaierror):
         return "there is no such host"
     if isinstance(error, TimeoutError) and not error.errno:
         return "the server does not answer"
-    # If a host has several addresses, asyncio puts the errors into a text.
+    # If a host has several addresses, asyncio joins the errors of all attempts in one text.
     number = error.errno or next(map(int, re.findall(r"\[Errno (\d+)\]", str(error))), 0)
     return error_text(number) if number else error.strerror or str(error) or type(error).__name__

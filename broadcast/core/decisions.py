@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Mute:
-    """A mute of a session and an account, up to the time *until*: None for no end, 0 if the mute ends now."""
+    """A mute of a session or of an account, up to the time *until*: None for no end, 0 if the mute ends now."""
 
     session: int | None
     account: int | None

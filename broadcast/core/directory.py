@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from broadcast.core.decisions import Decision, LastingDecision
 from broadcast.core.errors import RejectedError
@@ -13,7 +13,7 @@ from broadcast.core.limits import Limits
 from broadcast.core.records import RecordChange, StoredRecords
 from broadcast.core.slots import Slots
 
-SERVER_STOPPED = "server stopped"
+SERVER_STOPPED: Final = "server stopped"
 """The leave reason of a session whose node has stopped."""
 
 
@@ -43,7 +43,7 @@ class KeptSession:
     attempt: int
     """The highest attempt to resume the session so far."""
     grace: float
-    """The time for which it remains without a connection, in seconds."""
+    """The time for which it remains here without a connection, in seconds."""
     waits: bool
     """Whether that time has begun."""
 
@@ -60,7 +60,7 @@ class FoundSession:
     person: Person
     rooms: Sequence[str]
     memory: str
-    """What the former node has given to ``SharedSessions.park``; empty if that node has died."""
+    """The text that the former node has given to ``SharedSessions.park``; empty if that node has died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Handover:
 
 @dataclass(frozen=True, slots=True)
 class Return:
-    """The request to end the session *to* if its connection is dead: its user has come back from *address*."""
+    """The request to end the session *to* if its connection is dead, because its user has come back from *address*."""
 
     to: int
     address: str
@@ -91,11 +91,8 @@ class Expulsion:
 NodeMessage: TypeAlias = PrivateMessage | Expulsion | Handover | Return
 """A message about one session to the node on which it is."""
 
-
 OnDirectory: TypeAlias = Callable[[RejectedError | None], None]
 """Receives None once a call to the directory has succeeded, or the reason why it has failed."""
-
-
 OnLookedUp: TypeAlias = Callable[[Mapping[str, int] | RejectedError], None]
 """Receives the sessions that were found by the keys of their nicknames, or the reason why they were not looked up."""
 OnFound: TypeAlias = Callable[[FoundSession | RejectedError | None], None]
@@ -134,7 +131,7 @@ class NodeListener(Protocol):
 
 
 class SharedSessions(Protocol):
-    """The sessions of all nodes that a token can resume, on whatever node.
+    """The sessions of all nodes that a token can resume, on any node.
 
     A session has one node, or is parked. A parked session stays in its rooms, so other people do not notice. When its
     grace is over, the directory lets it leave. The sessions of a node that dies or stops are parked.
@@ -147,9 +144,9 @@ class SharedSessions(Protocol):
         """Void the token of *session*, if it is one of this node."""
 
     def park(self, session: int, memory: str, on_parked: OnDirectory) -> None:
-        """Park *session* of this node. None of its events may be undelivered. *memory* is for the next node.
+        """Park *session* of this node. None of its events may be undelivered. *memory* is a text for the next node.
 
-        This fails during a rename.
+        This fails during a rename, because the session then has two nicknames.
         """
 
     def find(self, token: str, on_found: OnFound, *, force: bool = False) -> None:
@@ -170,8 +167,8 @@ class Directory(Protocol):
 
     The hub has a copy of the people of all nodes, and looks up nicknames in it. The copy can be behind the streams of
     the rooms, in which users read who is here. So the hub asks the directory before a session gets a nickname, and
-    where the copy would be the reason of a refusal. During a rename, a session has two nicknames. All calls take effect
-    in their order. All that the database had stored before the answer to a call is known when the answer comes.
+    before it refuses something because of the copy. During a rename, a session has two nicknames. All calls take effect
+    in their order. Before the answer to a call, the listener receives all changes that were stored before it.
 
     The journal frees a nickname in the same transaction as the last event that announces it: ``Left`` of a session that
     ends, or ``Renamed``. So the nickname is free for everybody who has read that event.

@@ -373,7 +373,7 @@ class Hub:
         member.nick = nick
         self.people.claim(member)
         if nicknames.casefold_key(before) != nicknames.casefold_key(nick):
-            self.other_nodes.free(member, before, [*self.rooms_of(member)])
+            self.other_nodes.release_after([*self.rooms_of(member)], member, before)
 
     def remove(self, member: Member, reason: str) -> None:
         """Let *member* leave all rooms. The nickname is free at once: in the streams, its next owner joins after that.
@@ -388,7 +388,7 @@ class Hub:
         rooms = list(self.rooms_of(member))
         for room in rooms:
             room.leave(member, reason, ends_session=True)
-        self.other_nodes.free(member, member.nick, rooms)
+        self.other_nodes.release_after(rooms, member, member.nick)
 
     def _end_requests(self, member: Member) -> None:
         """End what this node does for *member*: its login, and what it ignores."""

@@ -25,22 +25,11 @@ from broadcast.core.directory import (
     SharedSessions,
 )
 from broadcast.core.errors import Banned, NicknameRejected, NotHere, RejectedError
-from broadcast.core.events import (
-    STORED,
-    Announced,
-    Event,
-    Joined,
-    Left,
-    PrivateMessage,
-    Stored,
-)
+from broadcast.core.events import STORED, Announced, Event, Joined, Left, PrivateMessage, Stored
 from broadcast.core.interfaces import Callback
 from broadcast.core.membership import Member, MemberListener
 from broadcast.core.private_messages import PrivateMessages
-from broadcast.core.records import (
-    RecordChange,
-    StoredRecords,
-)
+from broadcast.core.records import RecordChange, StoredRecords
 from broadcast.core.remote_listener import RemoteListener
 from broadcast.core.room import Room
 from broadcast.core.rooms import Rooms, call_after_barriers
@@ -72,14 +61,14 @@ class OtherNodes:
     """
 
     def __init__(self, directory: Directory | None, hub: LocalHub) -> None:
-        self.count = 0
+        self.remote_count = 0
         """Number of members that are on other nodes."""
         self._directory = directory
         self._hub = hub
         self._people = hub.people
         self._records = SharedRecords(hub)
         self._releasing: dict[str, list[Callback]] = {}
-        """The calls that take nicknames, by key, that a member has given up and that are not free yet."""
+        """The calls of ``take`` that wait until a nickname is free, by its key. A member has just given it up."""
         self._remote: WeakValueDictionary[int, Member] = WeakValueDictionary()
         """The members on other nodes by session id, as long as the directory or the stream of a room has them."""
 
@@ -90,7 +79,7 @@ class OtherNodes:
 
     def forget_all(self) -> None:
         """Forget all people. ``watch`` receives them again."""
-        self.count = 0
+        self.remote_count = 0
         self._releasing.clear()
         self._remote.clear()
 
@@ -124,10 +113,10 @@ class OtherNodes:
         else:
             releasing.append(take)
 
-    def free(self, member: Member, nick: str, rooms: Sequence[Room]) -> None:
-        """Free *nick* on all nodes after the events of *rooms*, so that its next owner joins after them.
+    def release_after(self, rooms: Sequence[Room], member: Member, nick: str) -> None:
+        """Free *nick* of *member* on all nodes after the events of *rooms*, so that its next owner joins after them.
 
-        The journal does that together with the last of these events; see ``Directory``.
+        The journal frees it together with the last of these events; see ``Directory``.
         """
         directory, key = self._directory, nicknames.casefold_key(nick)
         if directory is None:
@@ -151,9 +140,9 @@ class OtherNodes:
         self._existing_directory.send(message, on_taken)
 
     def is_certain(self, name: str) -> bool:
-        """Return whether the copy of the people says at least as much about *name* as users of this node have read.
+        """Return whether the owner of *name* in the copy of the people is the one that users of this node have read of.
 
-        It does so about the members of this node. About one of another node, it does if the streams of the rooms agree.
+        It always is if it is on this node. Otherwise, the streams of all its rooms must have shown this nickname.
         """
         if self._directory is None:
             return True
@@ -164,7 +153,7 @@ class OtherNodes:
         return keys == {nicknames.casefold_key(name.strip())}
 
     def look_up(self, names: Sequence[str], call: Callback) -> None:
-        """Bring the copy of the people with the nicknames *names* up to date if possible, then call *call*."""
+        """Update the copy of the people with the nicknames *names* if the database answers. Then call *call*."""
 
         def looked_up(found: Mapping[str, int] | RejectedError) -> None:
             if not isinstance(found, RejectedError):
@@ -178,10 +167,10 @@ class OtherNodes:
         self._existing_directory.look_up(names, looked_up)
 
     def look_up_rivals(self, name: str, error: RejectedError, again: Callback) -> bool:
-        """If *error* rejects the nickname *name*, and the copy of the people may be the reason, call *again* later.
+        """If *error* rejects the nickname *name*, and an outdated copy may be the reason, update it, and call *again*.
 
-        By then, the copy is up to date about those that have the nickname, and the bans are. Return whether *again* is
-        called. Without this, users could not take a nickname although they have read that its owner has given it up.
+        The copy is that of the people who have the nickname, and of the bans. Return whether *again* will be called.
+        Without this, users could not take a nickname although they have read that its owner has given it up.
         """
         rivals = self._people.remote_rivals(name)
         is_doubtful = isinstance(error, Banned) or (isinstance(error, NicknameRejected) and bool(rivals))
@@ -190,8 +179,8 @@ class OtherNodes:
         self.look_up([name.strip(), *rivals], again)
         return True
 
-    def take_in(self, room: str, events: Iterable[Event]) -> None:
-        """Take over what *events* of other nodes, which will be in delivery in *room*, say about people."""
+    def follow_events(self, room: str, events: Iterable[Event]) -> None:
+        """Update people and moderation after *events* of other nodes, which are about to be delivered in *room*."""
         moderation = self._hub.moderation
         for event in events:
             if isinstance(event, STORED):
@@ -206,12 +195,13 @@ class OtherNodes:
     def _lose_session(self, session: int) -> None:
         """If *session* is one of this node, note that it is on another one, which has just let it join or leave a room.
 
-        The joins and leaves of earlier nodes come before this node can claim the session, so this is no old news.
+        The joins and leaves of its earlier nodes come before this node can claim the session. So an event that comes
+        after the claim is one of a later node.
         """
         member = self._people.members.get(session)
         if member is not None and not member.is_remote and member.resumable is not None:
             member.resumable.lose()
-            self.look_up([member.nick], lambda: None)  # in case that it has left already
+            self.look_up([member.nick], lambda: None)  # it may have left already
 
     def note_recent(self, room: str, lines: Iterable[Stored]) -> None:
         """Count the recent *lines* of *room* in slow mode. Any node may have stored them."""
@@ -265,7 +255,7 @@ class OtherNodes:
 
     def _move(self, member: Member, *, is_remote: bool) -> None:
         member.is_remote = is_remote
-        self.count += 1 if is_remote else -1
+        self.remote_count += 1 if is_remote else -1
         for name in member.memberships:
             self._hub.rooms[name].move_member(is_remote=is_remote)
 
@@ -288,13 +278,13 @@ class OtherNodes:
         member = self.find_remote(person.session, person.nick)
         if person.session not in self._people.members:
             self._people.members[person.session] = member
-            self.count += 1
+            self.remote_count += 1
         if person.nick != member.nick:
             self._people.follow_rename(member, person.nick)
             member.nick = person.nick
         self._people.claim(member)
         member.account, member.source = self._hub.accounts.get(person.account), Source(person.address, is_local=False)
-        if not member.memberships:  # otherwise the streams of these rooms tell it, which users of this node read
+        if not member.memberships:  # otherwise the streams of its rooms tell it in the order in which users read them
             member.away, member.away_reason = person.away, person.away_reason
         member.generation = person.generation
         member.arrived = True
@@ -307,7 +297,7 @@ class OtherNodes:
         self._people.release(member, nick)
         if nicknames.casefold_key(nick) == nicknames.casefold_key(member.nick):
             del self._people.members[session]
-            self.count -= 1
+            self.remote_count -= 1
             self._hub.moderation.forget(member)
             self._hub.end_uploads(session)
 

@@ -38,13 +38,13 @@ OnRooms: TypeAlias = Callable[[Sequence[Room] | RejectedError], None]
 
 
 class StreamListener(Protocol):
-    """The part of ``OtherNodes`` that needs what comes in the streams of the rooms."""
+    """The part of ``OtherNodes`` that follows the streams of the rooms."""
 
     def find_remote(self, session: int, nick: str) -> Member:
         """Return a member on another node; see ``RoomContext``."""
 
-    def take_in(self, room: str, events: Sequence[Event]) -> None:
-        """Take over what *events* of other nodes say; see ``RoomContext.on_foreign``."""
+    def follow_events(self, room: str, events: Sequence[Event]) -> None:
+        """Update the people after *events* of other nodes; see ``RoomContext.on_foreign``."""
 
     def note_recent(self, room: str, lines: Sequence[Stored]) -> None:
         """Receive the recent *lines* of *room*, which has just been opened."""
@@ -72,7 +72,13 @@ class Rooms(dict[str, Room]):
         self._settings = settings
         self._others = others
         self._context = RoomContext(
-            journal.commit_stats, backlog, settings.replay, self._close, call_later, others.find_remote, others.take_in
+            journal.commit_stats,
+            backlog,
+            settings.replay,
+            self._close,
+            call_later,
+            others.find_remote,
+            others.follow_events,
         )
         self._opening: dict[str, list[OnRoom]] = {}
         """The callbacks that wait until the journal has opened a room, by the name of the room."""

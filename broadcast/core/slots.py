@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from broadcast.core.interfaces import CallLater, FileArchive
     from broadcast.core.limits import Limits
 
-UPLOADS_PER_PERSON: Final = 4
+MAX_SLOTS_PER_PERSON: Final = 4
 """Maximum number of slots that a person has at the same time."""
-UPLOADS_PER_ADDRESS: Final = 8
+MAX_UPLOADS_PER_ADDRESS: Final = 8
 """Maximum number of uploads from one address at the same time."""
-UPLOADS: Final = 64
+MAX_UPLOADS: Final = 64
 """Maximum number of uploads at the same time."""
 OPEN_SECONDS: Final = 10 * 60
 """Time in which the upload to a slot must begin, in seconds."""
 UPLOAD_SECONDS: Final = 60 * 60
 """Time in which an upload must be complete, in seconds from the opening of its slot."""
 MIN_COUNTED_BYTES: Final = 4096
-"""Number of bytes that even an empty file counts, once it is stored."""
-HOUR: Final = 3600.0
+"""Number of bytes that a smaller file counts, once it is stored. So the limit of bytes also limits their number."""
+HOUR_SECONDS: Final = 3600.0
 MAX_PEOPLE: Final = 10_000
 """Maximum number of people whose uploads of the last hour are counted. The least recent ones are forgotten."""
 
@@ -59,7 +59,7 @@ class UploadClock:
 
 
 class FilePlan(NamedTuple):
-    """A file that somebody wants to upload. Its upload tells name and size if they are not known yet."""
+    """A file that somebody wants to upload. The upload gives its name and size if they are not known yet."""
 
     name: str = ""
     size: int | None = None
@@ -76,8 +76,8 @@ class FilePlan(NamedTuple):
 class Slot:
     """The permission to upload one file to the room *room*, by the session *session*.
 
-    In a cluster, each server that needs the slot has an object of its own. Then the values are those of the moment in
-    which the database was asked.
+    In a cluster, each node that needs the slot has an object of its own. Its values are those that the database had
+    when the node asked for them.
     """
 
     token: str = field(repr=False)
@@ -87,7 +87,7 @@ class Slot:
     session: int
     room: str
     owner: str
-    """The person for limits: an account, or else an address, or else a nickname on this machine."""
+    """The person whose limits count the upload: an account, or else an address, or else a nickname on this machine."""
     name: str
     """The sanitized name of the file; empty until ``begin`` if the user has asked for a link."""
     size: int | None
@@ -105,11 +105,11 @@ class Slot:
     """The address of the upload, where the slot was opened. curl appends the file's name if it ends with a slash."""
     state: State = "open"
     opened: float = 0.0
-    """Time when the slot was opened, in monotonic seconds of this server."""
+    """Time when the slot was opened, in monotonic seconds of this node."""
     reserved: int = 0
     """Number of bytes that are reserved for the upload: its size, once it has begun."""
     received: int = 0
-    """Number of bytes that any server can continue from. It is 0 if the server is alone."""
+    """Number of bytes after which any node can continue. It is 0 if the server is alone."""
     generation: int = 0
     """A number that rises with each ``begin`` in a cluster. Bytes of an older one are refused."""
     on_end: Callable[[str], None] | None = field(default=None, repr=False)
@@ -125,13 +125,13 @@ OnBegun: TypeAlias = Callable[[RejectedError | None], None]
 
 
 class Slots(Protocol):
-    """The slots of all people: those of this server, or those of all servers with one database.
+    """The slots of all people: those of a server that is alone, or those of all nodes of a cluster.
 
     A server that is alone calls back at once, and raises its refusals. In a cluster, the database answers later.
     """
 
     def __len__(self) -> int:
-        """Return the number of slots that are open or begun, as far as this server knows."""
+        """Return the number of slots that are open or begun, as far as this node knows."""
 
     def open(self, slot: Slot, on_open: OnSlot) -> None:
         """Add *slot*. Raises ``FileRejected``.
@@ -149,10 +149,13 @@ class Slots(Protocol):
         """
 
     def release(self, slot: Slot, state: Literal["complete", "ended"]) -> bool:
-        """Put *slot* into *state*, and count it no longer. Return False if it has ended, or has not begun for that."""
+        """Put *slot* into *state*, and count it no longer.
+
+        Return False, and change nothing, if the slot has ended, or if it is to be complete and has not begun.
+        """
 
     def of_session(self, session: int) -> Sequence[Slot]:
-        """Return the slots of *session* that this server has to end with it."""
+        """Return the slots of *session* that this node has to end with it."""
 
 
 class MemorySlots:
@@ -163,15 +166,15 @@ class MemorySlots:
         self._limits = limits
         self._clock = clock
         self._slots: dict[bytes, Slot] = {}
-        """The slots that are open or begun, by a digest of the token, so that the time of a look-up tells nothing."""
-        self._per_person: Counter[str] = Counter()
-        """Number of these slots by owner."""
-        self._begun: Counter[object] = Counter()
+        """The slots that are open or begun, by a digest of the token. So the time of a look-up tells nothing of it."""
+        self._per_owner: Counter[str] = Counter()
+        """Number of these slots, by owner."""
+        self._begun_per_source: Counter[object] = Counter()
         """Number of slots that have begun, by the source of their address; None for this machine."""
         self.reserved_bytes = 0
         """Total size of the files whose uploads have begun and are not complete."""
-        self._recent: dict[str, deque[float]] = {}
-        """The times when uploads have begun in the last hour, by owner, the least recent person first."""
+        self._begin_times: dict[str, deque[float]] = {}
+        """The times at which uploads have begun in the last hour, by owner. The least recent owner is first."""
 
     def __len__(self) -> int:
         """Return the number of slots that are open or begun."""
@@ -183,14 +186,14 @@ class MemorySlots:
         if known is not None:
             on_open(known)
             return
-        if self._per_person[slot.owner] >= UPLOADS_PER_PERSON:
+        if self._per_owner[slot.owner] >= MAX_SLOTS_PER_PERSON:
             raise too_many_of_person()
-        self._check_begun(slot.address)
+        self._check_uploads(slot.address)
         self._check_space(slot.owner, slot.size or 0)
         self._check_hour(slot.owner)
         slot.opened = self._clock.now()
-        self._slots[digest(slot.token)] = slot
-        self._per_person[slot.owner] += 1
+        self._slots[_digest(slot.token)] = slot
+        self._per_owner[slot.owner] += 1
         self._expire_after(OPEN_SECONDS, slot)
         on_open(slot)
 
@@ -201,7 +204,7 @@ class MemorySlots:
 
     def find(self, token: str, on_found: OnFoundSlot) -> None:
         """Find the slot with this *token*."""
-        on_found(self._slots.get(digest(token)))
+        on_found(self._slots.get(_digest(token)))
 
     def begin(self, slot: Slot, size: int, address: str | None, name: str, on_begun: OnBegun) -> None:
         """Begin an upload, or continue."""
@@ -209,13 +212,13 @@ class MemorySlots:
             raise upload_ended()
         self._check_space(slot.owner, size - slot.reserved)
         if slot.state == "open":
-            self._check_begun(address)
+            self._check_uploads(address)
             self._check_hour(slot.owner)
             self._count_file(slot.owner)
             slot.address = address
             slot.state = "begun"
             slot.expires += UPLOAD_SECONDS - OPEN_SECONDS
-            self._begun[find_source(address)] += 1
+            self._begun_per_source[find_source(address)] += 1
             self._expire_after(slot.opened + UPLOAD_SECONDS - self._clock.now(), slot)
         if slot.is_link:
             slot.name = clean_file_name(name)
@@ -227,10 +230,10 @@ class MemorySlots:
         """Put *slot* into *state*, and count it no longer."""
         if slot.state != "begun" and (slot.state != "open" or state == "complete"):
             return False
-        del self._slots[digest(slot.token)]
-        _decrease(self._per_person, slot.owner)
+        del self._slots[_digest(slot.token)]
+        _decrease(self._per_owner, slot.owner)
         if slot.state == "begun":
-            _decrease(self._begun, find_source(slot.address))
+            _decrease(self._begun_per_source, find_source(slot.address))
             self.reserved_bytes -= slot.reserved
         slot.state = state
         return True
@@ -240,9 +243,9 @@ class MemorySlots:
         return [slot for slot in self._slots.values() if slot.session == session]
 
     def _expire_after(self, seconds: float, slot: Slot) -> None:
-        """End *slot* if it is in the present state after *seconds*."""
+        """End *slot* if it is still in its present state after *seconds*."""
         # The timer does not refer to the slot, which would otherwise remain in memory.
-        self._clock.call_later(seconds, partial(self._expire, digest(slot.token), slot.state))
+        self._clock.call_later(seconds, partial(self._expire, _digest(slot.token), slot.state))
 
     def _expire(self, key: bytes, state: State) -> None:
         slot = self._slots.get(key)
@@ -251,37 +254,37 @@ class MemorySlots:
 
     # Limits
 
-    def _check_begun(self, address: str | None) -> None:
+    def _check_uploads(self, address: str | None) -> None:
         source = find_source(address)
-        if source is not None and self._begun[source] >= UPLOADS_PER_ADDRESS:
+        if source is not None and self._begun_per_source[source] >= MAX_UPLOADS_PER_ADDRESS:
             raise too_many_from_address()
-        if self._begun.total() >= UPLOADS:
+        if self._begun_per_source.total() >= MAX_UPLOADS:
             raise too_many()
 
     def _check_space(self, owner: str, size: int) -> None:
-        """Raise ``FileRejected`` if *size* bytes have no room, even without the other files of *owner*."""
+        """Raise ``FileRejected`` if *size* bytes have no space, even if the stored files of *owner* are removed."""
         total, archive = self._limits.files_total, self._archive
         if archive.used_bytes - archive.bytes_of(owner) + self.reserved_bytes + size > total:
             raise no_space(total)
 
     def _check_hour(self, owner: str) -> None:
-        limit, times = self._limits.files_per_hour, self._recent.get(owner)
+        limit, times = self._limits.files_per_hour, self._begin_times.get(owner)
         if limit is not None and times is not None and len(times) >= limit:
-            wait = times[-limit] + HOUR - self._clock.now()
+            wait = times[-limit] + HOUR_SECONDS - self._clock.now()
             if wait > 0:
                 raise too_many_this_hour(limit, wait)
 
     def _count_file(self, owner: str) -> None:
-        now, recent, limit = self._clock.now(), self._recent, self._limits.files_per_hour
+        now, people, limit = self._clock.now(), self._begin_times, self._limits.files_per_hour
         if limit is None:
             return
-        times = recent.pop(owner, None) or deque(maxlen=limit)
+        times = people.pop(owner, None) or deque(maxlen=limit)
         times.append(now)
-        recent[owner] = times
-        # Each file adds one person at most, so looking at two of them forgets all people in time.
-        for oldest in [person for person, _ in zip(recent, range(2), strict=False)]:
-            if recent[oldest][-1] + HOUR <= now or len(recent) > MAX_PEOPLE:
-                del recent[oldest]
+        people[owner] = times
+        # Each file adds at most one person. Two people are checked for each file, so all are removed in time.
+        for oldest in [person for person, _ in zip(people, range(2), strict=False)]:
+            if people[oldest][-1] + HOUR_SECONDS <= now or len(people) > MAX_PEOPLE:
+                del people[oldest]
 
 
 def end_slot(slots: Slots, slot: Slot, reason: str) -> None:
@@ -290,6 +293,17 @@ def end_slot(slots: Slots, slot: Slot, reason: str) -> None:
         on_end, slot.on_end = slot.on_end, None
         if on_end is not None:
             on_end(reason)
+
+
+def _decrease(counter: Counter[Any], key: object) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
+
+
+def _digest(token: str) -> bytes:
+    """Return a hash of *token*."""
+    return sha256(token.encode(errors="replace")).digest()
 
 
 # Refusals
@@ -302,24 +316,24 @@ def upload_ended() -> FileRejected:
 
 def too_many_of_person() -> FileRejected:
     """Return the refusal of a person who has too many slots."""
-    text = f"you have {UPLOADS_PER_PERSON} uploads already, which is the limit: wait until one has ended."
-    return FileRejected(text, "too-many-uploads", UPLOADS_PER_PERSON)
+    text = f"you have {MAX_SLOTS_PER_PERSON} uploads already, which is the limit: wait until one has ended."
+    return FileRejected(text, "too-many-uploads", MAX_SLOTS_PER_PERSON)
 
 
 def too_many_from_address() -> FileRejected:
     """Return the refusal of an address from which too many uploads come."""
-    text = f"{UPLOADS_PER_ADDRESS} uploads come from this address already, which is the limit: try again later."
-    return FileRejected(text, "too-many-uploads", UPLOADS_PER_ADDRESS)
+    text = f"{MAX_UPLOADS_PER_ADDRESS} uploads come from this address already, which is the limit: try again later."
+    return FileRejected(text, "too-many-uploads", MAX_UPLOADS_PER_ADDRESS)
 
 
 def too_many() -> FileRejected:
-    """Return the refusal of an upload beside too many others."""
-    text = f"this server takes {UPLOADS} uploads at the same time: try again later."
-    return FileRejected(text, "too-many-uploads", UPLOADS)
+    """Return the refusal of an upload while there are too many others."""
+    text = f"this server takes {MAX_UPLOADS} uploads at the same time: try again later."
+    return FileRejected(text, "too-many-uploads", MAX_UPLOADS)
 
 
 def no_space(total: int) -> FileRejected:
-    """Return the refusal of a file for which *total* bytes of all files leave no room."""
+    """Return the refusal of a file that has no space, because all files may take *total* bytes together."""
     text = f"the files on this server take {format_size(total)}, which is the limit: try again later."
     return FileRejected(text, "no-space", total)
 
@@ -329,14 +343,3 @@ def too_many_this_hour(limit: int, wait: float) -> FileRejected:
     minutes = ceil(wait / 60)
     text = f"you can share {limit} files an hour: try again in {minutes} minute{'s' * (minutes != 1)}."
     return FileRejected(text, "too-many-files", limit, ceil(wait))
-
-
-def _decrease(counter: Counter[Any], key: object) -> None:
-    counter[key] -= 1
-    if not counter[key]:
-        del counter[key]
-
-
-def digest(token: str) -> bytes:
-    """Return a hash of *token*."""
-    return sha256(token.encode(errors="replace")).digest()

@@ -76,7 +76,7 @@ class Uploads:
     # Addresses
 
     def upload_url(self, name: str, *, is_encrypted: bool) -> str:
-        """Return the address for the upload of the file *name*, which may be empty. Without TLS, unless *is_encrypted*.
+        """Return the address for the upload of the file *name*, which may be empty. It is https if *is_encrypted*.
 
         A program over TLS has accepted the server's certificate already, and must not send the token without TLS.
         """
@@ -92,17 +92,38 @@ class Uploads:
     def open_slot(self, member: Member, room: Room, plan: FilePlan, on_open: OnSlot) -> bool:
         """Open a slot for the file *plan* of *member* in *room*, and call *on_open* with it. Raises ``RejectedError``.
 
-        It counts as a line of the room. If *member* has a slot with this uid there, *on_open* receives that one.
+        The slot counts as a line of the room. If *member* has one with this uid there, *on_open* receives that one.
 
-        Call *on_open* at once, and return True. If the database has to be asked, it is called later, perhaps with a
-        refusal. Then return False.
+        Return True if *on_open* was called at once. Return False if the database has to be asked: *on_open* is then
+        called later, perhaps with a refusal.
         """
         at = self._now()
         self._moderation.check_speech(member, at)
         self._check_size(plan.size or 0)
+        slot = self._make_slot(member, room, plan, at)
+        was_called = has_returned = False
+
+        def opened(result: Slot | RejectedError) -> None:
+            nonlocal was_called
+            was_called = True
+            if result is slot:
+                try:
+                    self._moderation.check_line(member, room.name, at)
+                except RejectedError as rejection:
+                    self.end(slot)
+                    if not has_returned:
+                        raise
+                    result = rejection
+            on_open(result)
+
+        self.slots.open(slot, opened)
+        has_returned = True
+        return was_called
+
+    def _make_slot(self, member: Member, room: Room, plan: FilePlan, at: float) -> Slot:
         is_link = plan.size is None
         name = "" if is_link else clean_file_name(plan.name)
-        slot = Slot(
+        return Slot(
             self._make_token(),
             self._make_token(),
             member.id,
@@ -114,24 +135,6 @@ class Uploads:
             address=member.source.address,
             url=self.upload_url(name, is_encrypted=not is_link and member.source.is_encrypted),
         )
-        is_done = is_late = False
-
-        def opened(result: Slot | RejectedError) -> None:
-            nonlocal is_done
-            is_done = True
-            if result is slot:
-                try:
-                    self._moderation.check_line(member, room.name, at)
-                except RejectedError as rejection:
-                    self.end(slot)
-                    if not is_late:
-                        raise
-                    result = rejection
-            on_open(result)
-
-        self.slots.open(slot, opened)
-        is_late = True
-        return is_done
 
     def find(self, token: str, on_found: OnFoundSlot) -> None:
         """Call *on_found* with the slot that has this *token*: at once, unless the database has to be asked."""
@@ -149,8 +152,8 @@ class Uploads:
         """Begin to receive *size* bytes from the IP address *address*, or continue. Raises ``FileRejected``.
 
         *on_begun* is called at once, unless the database has to be asked. *on_end* is called with the reason if the
-        slot ends before ``complete``. The door then drops the bytes. *name* is for a link. Its upload can begin again
-        with another name and size. A broken connection needs no call: ``begin`` can follow again.
+        slot ends before ``complete``. The door then drops the bytes. *name* is for a link, whose upload can begin again
+        with another name and size. After a lost connection, the door need not call anything before the next ``begin``.
         """
         if slot.state in {"open", "begun"} and not slot.is_link and size != slot.size:
             raise FileRejected(
@@ -168,7 +171,7 @@ class Uploads:
     def complete(self, slot: Slot, file: FileInfo, on_result: OnShared) -> None:
         """Share *file*, which the archive has stored durably. Call *on_result*, perhaps later, with the result.
 
-        If the file is not shared, it is removed from the archive. The slot is used up in either case.
+        If the file is not shared, it is removed from the archive. The slot ends in either case.
         """
         if self.slots.release(slot, "complete"):
             self._share(slot, file, on_result)
@@ -194,7 +197,10 @@ class Uploads:
     # The event
 
     def _share(self, slot: Slot, file: FileInfo, on_result: OnShared) -> None:
-        """Share *file* in the name of the session, which can be on another node. Perhaps nobody here is in the room."""
+        """Share *file* in the name of the session of *slot*, which can be on another node.
+
+        The room stays open until *on_result* is called, even if no member of it is on this node.
+        """
 
         def opened(room: Room | RejectedError) -> None:
             if isinstance(room, RejectedError):
@@ -215,7 +221,8 @@ class Uploads:
     ) -> None:
         """Append the event to the stream of *room*, once the uids of the room are known.
 
-        If the session is on another node, the database has checked that it is in the room.
+        *error* is the reason if they cannot be loaded. If the session is on another node, the database has checked that
+        it is in the room.
         """
         member = self._people.members.get(slot.session)
         if member is None or not (member.is_remote or slot.room in member.memberships):
@@ -250,7 +257,7 @@ class Uploads:
     def _on_repetition(
         self, file: FileInfo, on_result: OnShared, first: Stored | StoreFailed | UidReused | JournalError
     ) -> None:
-        """Report the first event with the uid of the upload. The new copy of *file* is not needed."""
+        """Report *first*, the event with the uid of the upload that came before. The new copy of *file* is removed."""
         if isinstance(first, Shared):
             self.archive.remove(file.id)
             on_result(first)
@@ -259,7 +266,7 @@ class Uploads:
         elif isinstance(first, StoreFailed):
             self._reject(file, on_result, NotStored(JournalError(first.reason)))
         else:
-            assert isinstance(first, JournalError)  # only another event of a file can be the first one
+            assert isinstance(first, JournalError)  # an event of another kind is reported as UidReused
             self._reject(file, on_result, NotStored(first))
 
     def _reject(self, file: FileInfo, on_result: OnShared, error: RejectedError) -> None:
@@ -268,9 +275,9 @@ class Uploads:
 
 
 def take_down(archive: FileArchive, address: str) -> tuple[str, str]:
-    """Remove the file at *address*, or with this id, from *archive*, and all others with the same content.
+    """Remove the file at *address*, which may be an id alone, from *archive*, and all others with the same content.
 
-    Return its name, and a line about what was done. Raises ``RejectedError``.
+    Return its name, and a line that tells the operator about the removal. Raises ``RejectedError``.
     """
     file_id = address.rpartition(f"/{FOLDER}")[2].partition("/")[0]
     names = archive.remove_content(file_id)
@@ -282,7 +289,7 @@ def take_down(archive: FileArchive, address: str) -> tuple[str, str]:
 
 
 def _owner(member: Member) -> str:
-    """Return the person *member* for limits: people on this machine, who have no address, by their nicknames."""
+    """Return the owner of the slots of *member*. People on this machine have no address, so the nickname counts."""
     if member.account is not None:
         return f"account {member.account.id}"
     source = find_source(member.source.address)

@@ -119,7 +119,7 @@ class MetricsCollector(Collector):
             {"version": __version__, "python": platform.python_version(), "twisted": twisted_version},
         )
         yield _gauge("uptime_seconds", "Time since the start of the server.", self._now() - self._started)
-        here = len(hub.people.members) - hub.other_nodes.count
+        here = len(hub.people.members) - hub.other_nodes.remote_count
         yield _gauge("people", "People with a nickname, and programs.", here)
         yield _gauge("rooms", "Open rooms.", len(hub.rooms))
         if self._names_rooms:
@@ -155,7 +155,7 @@ class MetricsCollector(Collector):
             "journal_queue_characters", "Characters of text that wait for the journal.", backlog.queued_characters
         )
         if (shared := self._sources.shared) is not None:
-            yield _gauge("people_elsewhere", "People on the other servers.", hub.other_nodes.count)
+            yield _gauge("people_elsewhere", "People on the other servers.", hub.other_nodes.remote_count)
             yield _gauge("lease_seconds", "Time until the others count this server as dead.", shared.lease_seconds)
             yield _gauge("tail_seconds", "Time since the lines of the others were read.", shared.tail_seconds)
         if hub.uploads is not None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcast.client.nicknames import LONGEST, TRIES, fit, numbered, of_user
+from broadcast.client.nicknames import LONGEST, TRIES, fit, numbered, propose_nicknames
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,9 @@ def test_digits_are_appended_within_the_length() -> None:
     ],
 )
 def test_the_users_name_is_tried_first_then_with_digits(environment: dict[str, str], nick: str) -> None:
-    tried = list(of_user(environment))
+    tried = list(propose_nicknames(environment))
     assert tried == [nick, *(f"{nick}{number}" for number in range(2, TRIES + 1))]
 
 
 def test_fewer_are_tried_than_a_server_refuses() -> None:
-    assert len(list(of_user({}))) == 9
+    assert len(list(propose_nicknames({}))) == 9

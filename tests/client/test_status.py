@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from broadcast.client.status import unread, unwritten
+from broadcast.client.status import explain_read_error, explain_write_error
 
 FULL = "the standard output cannot be written: " + os.strerror(errno.ENOSPC)
 
@@ -19,11 +19,11 @@ FULL = "the standard output cannot be written: " + os.strerror(errno.ENOSPC)
     ],
 )
 def test_only_an_output_that_nobody_reads_needs_no_words(error: OSError, ending: tuple[int, str]) -> None:
-    assert unwritten(error) == ending
+    assert explain_write_error(error) == ending
 
 
 def test_an_input_that_cannot_be_read_is_told_with_its_reason() -> None:
-    assert unread(OSError(errno.EIO, "Input/output error")) == (
+    assert explain_read_error(OSError(errno.EIO, "Input/output error")) == (
         6, "the standard input cannot be read: Input/output error"
     )  # fmt: skip
 
@@ -31,4 +31,4 @@ def test_an_input_that_cannot_be_read_is_told_with_its_reason() -> None:
 @pytest.mark.parametrize(("platform", "status"), [("win32", 141), ("linux", 6)])
 def test_windows_has_another_word_for_it(monkeypatch: pytest.MonkeyPatch, platform: str, status: int) -> None:
     monkeypatch.setattr("sys.platform", platform)
-    assert unwritten(OSError(errno.EINVAL, "Invalid argument"))[0] == status
+    assert explain_write_error(OSError(errno.EINVAL, "Invalid argument"))[0] == status

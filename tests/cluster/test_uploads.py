@@ -11,7 +11,7 @@ import pytest
 from broadcast.core.errors import FileRejected, Muted, NotStored, RejectedError
 from broadcast.core.events import FileInfo, Shared
 from broadcast.core.limits import Limits
-from broadcast.core.slots import UPLOADS_PER_PERSON, Slot
+from broadcast.core.slots import MAX_SLOTS_PER_PERSON, Slot
 from broadcast.core.uploads import Uploads
 from tests.cluster.nodes import Cluster, Node
 from tests.doors.jsonrpc.programs import Program
@@ -150,14 +150,14 @@ def found_again(slot: Slot) -> Slot:
 def test_program_gets_the_refusal_of_the_database_and_goes_on(cluster: Cluster) -> None:
     one, _ = cluster.nodes
     bot = one.program("bot")
-    for _ in range(UPLOADS_PER_PERSON):
+    for _ in range(MAX_SLOTS_PER_PERSON):
         assert set(bot.call("upload", **REPORT)) == {"url", "token", "expires"}
     assert bot.fail("upload", **REPORT) == (1030, "too-many-uploads")
     assert bot.call("say", room="lobby", text="hi")["seq"] == 1
     assert bot.call("command", room="lobby", line="/files")["lines"] != []
     lines: list[str] = []
     (ann,) = one.join("ann")
-    for _ in range(UPLOADS_PER_PERSON + 1):
+    for _ in range(MAX_SLOTS_PER_PERSON + 1):
         ann.read()
         ann.say("/upload-link", "/ping")
         lines = ann.lines()

@@ -15,11 +15,11 @@ from broadcast.core.errors import FileRejected, JournalError, Muted, NotStored, 
 from broadcast.core.events import FileInfo, Message, Shared
 from broadcast.core.interfaces import OpenedRoom, ReadCallback, UidsCallback
 from broadcast.core.slots import (
+    MAX_SLOTS_PER_PERSON,
+    MAX_UPLOADS,
+    MAX_UPLOADS_PER_ADDRESS,
     OPEN_SECONDS,
     UPLOAD_SECONDS,
-    UPLOADS,
-    UPLOADS_PER_ADDRESS,
-    UPLOADS_PER_PERSON,
     MemorySlots,
 )
 from broadcast.journals.memory import MemoryJournal
@@ -381,7 +381,7 @@ def test_file_has_at_most_so_many_bytes(world: World, ann: Member) -> None:
 
 def test_person_has_at_most_four_uploads(world: World, ann: Member) -> None:
     uploads = uploads_of(world)
-    slots = [open_slot(uploads, ann, world.room) for _ in range(UPLOADS_PER_PERSON)]
+    slots = [open_slot(uploads, ann, world.room) for _ in range(MAX_SLOTS_PER_PERSON)]
     error = refusal(open_slot, uploads, ann, world.room)
     assert str(error) == "you have 4 uploads already, which is the limit: wait until one has ended."
     assert (error.why, error.limit) == ("too-many-uploads", 4)
@@ -409,7 +409,7 @@ def test_address_has_at_most_eight_uploads_that_have_begun(world: World) -> None
     host = "203.0.113.7"
     world.join("p0", "p1", "p2")
     people = [member_of(world, f"p{number}") for number in range(3)]
-    slots = [open_slot(uploads, people[number // 4], world.room) for number in range(UPLOADS_PER_ADDRESS + 1)]
+    slots = [open_slot(uploads, people[number // 4], world.room) for number in range(MAX_UPLOADS_PER_ADDRESS + 1)]
     for slot in slots[:-1]:
         begin(uploads, slot, 1, host, ignore_end, "a")
     error = refusal(begin, uploads, slots[-1], 1, host, ignore_end, "a")
@@ -426,9 +426,9 @@ def test_address_has_at_most_eight_uploads_that_have_begun(world: World) -> None
 def test_server_has_at_most_so_many_uploads_that_have_begun(world: World, ann: Member) -> None:
     uploads = uploads_of(world)
     slots: list[Slot] = []
-    for number in range(UPLOADS // UPLOADS_PER_PERSON):
+    for number in range(MAX_UPLOADS // MAX_SLOTS_PER_PERSON):
         world.join(f"p{number}")
-        slots += [open_slot(uploads, member_of(world, f"p{number}"), world.room) for _ in range(UPLOADS_PER_PERSON)]
+        slots += [open_slot(uploads, member_of(world, f"p{number}"), world.room) for _ in range(MAX_SLOTS_PER_PERSON)]
     link = open_slot(uploads, ann, world.room)
     for slot in slots:
         begin(uploads, slot, 1, None, ignore_end, "a")
@@ -467,10 +467,10 @@ def test_people_who_have_shared_nothing_for_an_hour_are_forgotten(world: World, 
     world.clock.advance(3600)
     world.join("carol", "dave")
     begin_upload(uploads, member_of(world, "carol"), world)
-    assert [*slots_of(uploads)._recent] == ["local carol"]
+    assert [*slots_of(uploads)._begin_times] == ["local carol"]
     monkeypatch.setattr(module, "MAX_PEOPLE", 1)
     begin_upload(uploads, member_of(world, "dave"), world)
-    assert [*slots_of(uploads)._recent] == ["local dave"]
+    assert [*slots_of(uploads)._begin_times] == ["local dave"]
 
 
 def test_own_oldest_files_make_room_and_those_of_others_do_not(world: World, ann: Member) -> None:
@@ -595,10 +595,10 @@ class UploadModel(RuleBasedStateMachine):
         live = [slot for slot in self.slots if slot.state in {"open", "begun"}]
         begun = [slot for slot in live if slot.state == "begun"]
         uploads = self.uploads
-        assert len(uploads.slots) == len(live) == slots_of(uploads)._per_person.total()
+        assert len(uploads.slots) == len(live) == slots_of(uploads)._per_owner.total()
         assert all(find(uploads, slot.token) is (slot if slot in live else None) for slot in self.slots)
-        assert max(slots_of(uploads)._per_person.values(), default=0) <= UPLOADS_PER_PERSON
-        assert slots_of(uploads)._begun.total() == len(begun)
+        assert max(slots_of(uploads)._per_owner.values(), default=0) <= MAX_SLOTS_PER_PERSON
+        assert slots_of(uploads)._begun_per_source.total() == len(begun)
         assert slots_of(uploads).reserved_bytes == sum(slot.size or 0 for slot in begun)
         assert slots_of(uploads).reserved_bytes <= 100
         assert all(slot.reserved == 0 or slot.state != "open" for slot in self.slots)
@@ -613,7 +613,7 @@ class UploadModel(RuleBasedStateMachine):
         assert (
             len(self.uploads.slots)
             == slots_of(self.uploads).reserved_bytes
-            == slots_of(self.uploads)._begun.total()
+            == slots_of(self.uploads)._begun_per_source.total()
             == 0
         )
         files = archive_of(self.world).files

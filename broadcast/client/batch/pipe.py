@@ -15,6 +15,7 @@ import sys
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +24,7 @@ from broadcast.client.address import UNIX
 from broadcast.client.batch.line_protocol import EMPTY_LINE_ENDS, PASSWORD, EchoFilter, Kind, Reader
 from broadcast.client.certificates import CertificateError
 from broadcast.client.known_hosts import known_keys, refusal
-from broadcast.client.nicknames import of_user
+from broadcast.client.nicknames import propose_nicknames
 from broadcast.client.password_file import PASSWORD_HINT, read_password
 from broadcast.client.protocol.greeting import BAN, TLS_HINT
 from broadcast.client.status import (
@@ -36,8 +37,8 @@ from broadcast.client.status import (
     REFUSED,
     TERMINATED,
     UNTRUSTED,
-    unread,
-    unwritten,
+    explain_read_error,
+    explain_write_error,
 )
 from broadcast.client.streams import describe_failure, open_stream
 from broadcast.client.text import printable
@@ -49,8 +50,9 @@ if TYPE_CHECKING:
     from broadcast.client.streams import Stream
 
 CHUNK: Final = 65536
+"""The most bytes of one read."""
 PROMPT_SECONDS: Final = 30.0
-"""The time limit of a server to ask for a nickname, and then to accept or refuse it."""
+"""The longest silence of a server, in seconds, before it asks for a nickname and before it accepts or refuses it."""
 KEEPALIVE: Final = (60, 15, 4)
 """Idle time and interval in seconds, and number of probes. They detect a dead idle connection after two minutes.
 
@@ -76,6 +78,21 @@ class Cleaner:
         return "\n".join([*lines, printable(rest, self._encoding)]).encode(self._encoding, "replace")
 
 
+class State(Enum):
+    """The state of a visit."""
+
+    GREETING = "greeting"
+    """The server has not asked for a nickname yet."""
+    PROPOSED = "proposed"
+    """The client has proposed a nickname."""
+    JOINING = "joining"
+    """The client has arrived, and joins its room."""
+    READY = "ready"
+    """The client is in its room."""
+    LEAVING = "leaving"
+    """The server has refused the room."""
+
+
 class Visit:
     """The visit to *server*, its name for people, without I/O. *send* sends bytes.
 
@@ -93,9 +110,8 @@ class Visit:
         password: str = "",
         hint: str = "",
     ) -> None:
-        self.is_ready = False
-        """Whether the input can be sent. Before, the server would take a line for a nickname, or say it elsewhere."""
         self.is_over = False
+        """Whether the client waits for nothing more, because the server refuses all nicknames, or the password."""
         self._server = server
         self._nicks = nicks
         self._room = room
@@ -104,27 +120,32 @@ class Visit:
         self._hint = hint
         self._reader = Reader()
         self._outcome: tuple[int, str] | None = None
-        self._proposed = self._is_joining = False
+        self._state = State.GREETING
         self._refusal = self._notice = ""
         self._has_line_end = True
+        """Whether the input so far ends with a line end."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the input can be sent. Before, the server would take a line for a nickname, or say it elsewhere."""
+        return self._state is State.READY
 
     def receive(self, data: bytes) -> None:
-        """Take the server's output."""
+        """Take a chunk of the server's output, and send the answers to it."""
         self._hint = ""
         for kind, text in self._reader.feed(data):
             match kind:
                 case Kind.PROMPT:
                     self._log_in() if text == PASSWORD else self._propose()
                 case Kind.ARRIVED if self._room:
-                    self._is_joining = True
+                    self._state = State.JOINING
                     self._send(f"/join {self._room}")
                 case Kind.ARRIVED:
-                    self.is_ready = True
-                case Kind.MOVED if self._is_joining:
-                    self._is_joining = False
-                    self.is_ready = True
-                case Kind.ERROR if self._is_joining:
-                    self._is_joining = False
+                    self._state = State.READY
+                case Kind.MOVED if self._state is State.JOINING:
+                    self._state = State.READY
+                case Kind.ERROR if self._state is State.JOINING:
+                    self._state = State.LEAVING
                     self.finish(REFUSED, f"the room was refused: {text}")
                     self._send("quit")
                 case Kind.ERROR:
@@ -138,19 +159,19 @@ class Visit:
 
     def _propose(self) -> None:
         """Answer a prompt with the next nickname."""
-        if self._proposed and not self._refusal:
+        if self._state is not State.GREETING and not self._refusal:
             return  # it is a line of the message of the day that looks like a prompt
         nick = next(self._nicks, None)
         if nick is None:
             self.is_over = True  # the refusal is the reason
             return
-        self._proposed = True
+        self._state = State.PROPOSED
         self._refusal = ""
         self._send(f"/login {nick}" if self._password else nick)
 
     def _log_in(self) -> None:
         """Answer a prompt for a password. An empty line goes back to the nickname."""
-        if not self._proposed:
+        if self._state is State.GREETING:
             return  # it is a line of the message of the day
         if self._refusal:
             self.is_over = True  # the refusal is the reason
@@ -176,7 +197,8 @@ class Visit:
 
     def give_up(self) -> tuple[int, str]:
         """Return the exit status and its reason if the server is silent for too long."""
-        problem = "the server does not answer" if self._proposed else "nobody asks for a nickname there"
+        was_asked = self._state is not State.GREETING
+        problem = "the server does not answer" if was_asked else "nobody asks for a nickname there"
         self.finish(NO_CONNECTION, f"no connection to {self._server}: {problem}{self._hint}")
         return self.end("")
 
@@ -193,9 +215,9 @@ class Visit:
 
 
 def run(options: Options) -> tuple[int, str]:
-    """Connect the standard input and output to the server. Return the exit status and why.
+    """Connect the standard input and output to the server. Return the exit status and its reason.
 
-    A thread may still wait for the input.
+    A thread may still read the input after that.
     """
     for number, status in ((signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)):
         # A shell lets a background process of a script ignore SIGINT. It must go on to do so.
@@ -206,7 +228,7 @@ def run(options: Options) -> tuple[int, str]:
 
 
 def _exit(status: int, _number: int, _frame: object) -> None:
-    """End at once, even if a thread waits for the output or for a name."""
+    """End the process at once, even if a thread waits for the output or for the address of the host."""
     os._exit(status)
 
 
@@ -221,7 +243,7 @@ async def _run(options: Options, password: str, known: tuple[str, ...]) -> tuple
     set_keepalive(writer.get_extra_info("socket"), *KEEPALIVE)
     visit = Visit(
         options.server,
-        of_user(os.environ) if options.nick is None else iter((options.nick,)),
+        propose_nicknames(os.environ) if options.nick is None else iter((options.nick,)),
         next(iter(options.rooms), ""),
         writer.write,
         password=password,
@@ -259,7 +281,7 @@ async def _receive(visit: Visit, stream: Stream) -> tuple[int, str]:
         try:
             await asyncio.to_thread(_write, clean(data))
         except OSError as error:
-            return unwritten(error)
+            return explain_write_error(error)
         visit.receive(data)
         if visit.is_ready and sending is None:
             sending = asyncio.ensure_future(_send_input(visit, writer))
@@ -267,7 +289,7 @@ async def _receive(visit: Visit, stream: Stream) -> tuple[int, str]:
 
 
 def _write(data: bytes) -> None:
-    """Write to the standard output. Another program may have left it so that writes do not wait."""
+    """Write all of *data* to the standard output. Another program may have left it in non-blocking mode."""
     while data:
         try:
             data = data[standard_streams.write(1, data) :]
@@ -282,7 +304,7 @@ async def _send_input(visit: Visit, writer: asyncio.StreamWriter) -> None:
         try:
             data = await asyncio.to_thread(_read)
         except OSError as error:
-            visit.finish(*unread(error))
+            visit.finish(*explain_read_error(error))
             data = b""
         visit.send_input(data)
         with suppress(OSError):  # the end of the connection has its own reason

@@ -1,7 +1,7 @@
 """``--send``: say lines, each exactly once, and leave when the server has stored them.
 
 Each line has a ``uid``, so after a lost connection the client sends again what is not confirmed. It reads a chunk of
-its input when all lines before are confirmed.
+its input when all lines before that chunk are confirmed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from time import monotonic, sleep
 from broadcast import __version__, standard_streams
 from broadcast.client.batch.exchange import CHUNK, REQUEST_BYTES, Connection, Lost
 from broadcast.client.certificates import CertificateError
-from broadcast.client.nicknames import of_user
+from broadcast.client.nicknames import propose_nicknames
 from broadcast.client.options import STDIN, TIMEOUT_SECONDS
 from broadcast.client.password_file import PASSWORD_HINT, read_password
 from broadcast.client.status import (
@@ -28,11 +28,11 @@ from broadcast.client.status import (
     TERMINATED,
     UNTRUSTED,
     USAGE,
-    unread,
-    unwritten,
+    explain_read_error,
+    explain_write_error,
 )
 
-TYPE_CHECKING = False
+TYPE_CHECKING = False  # typing takes long to import
 if TYPE_CHECKING:
     from typing import Final
 
@@ -45,17 +45,21 @@ if TYPE_CHECKING:
 WINDOW: Final = 256
 """The most lines that are sent ahead of their confirmations, if the server does not limit their rate."""
 GREETING_SECONDS: Final = 30.0
+"""The time limit of the answer to ``hello``."""
 ANSWER_SECONDS: Final = 20.0
 """A server that sends nothing for so long although lines are unconfirmed is lost."""
 LEAVE_SECONDS: Final = 5.0
+"""The time limit of the answer to ``quit``, when all lines are confirmed."""
 LONGEST_PAUSE: Final = 8.0
+"""The longest pause before another attempt, in seconds, unless the server asks for a longer one."""
 SHORTEST_ATTEMPT: Final = 0.25
-"""With less time than this, in seconds, no other attempt is made."""
+"""With less time than this before the time-out, in seconds, no other attempt is made."""
 
 HELLO: Final = 0
 QUIT: Final = -1
 """The ids of these requests. The ids of lines are their numbers."""
 
+# Codes of errors, as in ``broadcast.client.protocol.errors``, whose import takes too long
 INTERNAL_ERROR: Final = -32603
 NOT_STORED: Final = 1001
 NOT_KNOWN: Final = 1014
@@ -82,7 +86,7 @@ class End(Exception):
 def send(options: Options) -> tuple[int, str]:
     """Say the text of *options*. Return the exit status and its reason for people, empty for 0."""
     if options.json and sys.platform != "win32":
-        os.set_blocking(1, True)  # another program may have left it otherwise
+        os.set_blocking(1, True)  # another program may have left it in non-blocking mode
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
         signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -97,7 +101,7 @@ def _read_input() -> bytes:
         try:
             return standard_streams.read(0, CHUNK)
         except BlockingIOError:
-            sleep(0.1)  # another program may have left the input so that reads do not wait
+            sleep(0.1)  # another program may have left the input in non-blocking mode
 
 
 def _print(data: bytes) -> None:
@@ -120,14 +124,16 @@ class Input:
         self.problem: tuple[int, str] | None = None
         """The exit status and the reason if some of the input cannot be said."""
         self._rest = b""
+        """The beginning of the next line."""
         self._row = 0
+        """The number of all lines so far, with blank ones."""
 
     def read(self, limit: int) -> None:
         """Wait for a chunk of the standard input. Its lines hold at most *limit* bytes."""
         try:
             self.take(_read_input(), limit)
         except OSError as error:
-            self.stop(*unread(error))
+            self.stop(*explain_read_error(error))
 
     def stop(self, status: int, reason: str) -> None:
         """Take no more lines. The first *reason* is the one to end with."""
@@ -160,17 +166,21 @@ class Sender:
         self._timeout = TIMEOUT_SECONDS if options.timeout is None else options.timeout
         self._text = options.send or ""
         self._input = Input()
-        self._nicks = of_user(os.environ) if options.nick is None else iter((options.nick,))
+        self._nicks = propose_nicknames(os.environ) if options.nick is None else iter((options.nick,))
         self._nick = next(self._nicks)
         self._password = read_password(options)
         self._room = ""
         self._limit = 0
         """The longest line that the server accepts, in bytes; 0 before the first answer to ``hello``."""
         self._window = WINDOW
+        """Maximum number of lines that are unconfirmed."""
         self._uid = os.urandom(16).hex()
         self._unconfirmed: dict[int, str] = {}
         """The lines that were sent, by number."""
-        self._stored = self._skipped = 0
+        self._stored = 0
+        """The number of lines that are confirmed."""
+        self._skipped = 0
+        """The number of lines that the server has found empty."""
         self._token = self._journal = ""
         self._attempt = self._failures = 0
         self._progress = monotonic()
@@ -272,12 +282,12 @@ class Sender:
         params: Message = {"protocol": 1, "client": f"broadcast-client/{__version__}", "nick": self._nick}
         params |= {"replay": 0, "grace": 0}
         if self._password:
-            # The messages that wait for the account are for somebody who reads them.
+            # Private messages that wait for the account go on waiting, because nobody would read them here.
             params |= {"password": self._password, "private": False}
         if self._options.rooms:
             params["rooms"] = self._options.rooms[:1]
         if self._token:
-            # The server may not have noticed yet that the last connection is lost, and holds the nickname.
+            # The server may not have noticed yet that the last connection is lost. Then its session has the nickname.
             self._attempt += 1
             resume = {"token": self._token, "journal": self._journal, "rooms": {}, "attempt": self._attempt}
             params["resume"] = resume
@@ -294,7 +304,7 @@ class Sender:
         # A server with a rate limit goes on saying the lines that it has received after the client is interrupted.
         self._window = WINDOW if limits["lines_per_second"] is None else min(WINDOW, limits["lines_at_once"])
         if is_first and self._text != STDIN:
-            # Bytes of the command line that are no UTF-8 are replaced, as a server would do.
+            # Bytes of the command line that are no UTF-8 are replaced, as those of the standard input are.
             self._input.take(self._text.encode("utf-8", "surrogateescape"), self._limit)
             self._input.take(b"", self._limit)
             if self._input.problem is not None:
@@ -339,7 +349,7 @@ class Sender:
             connection.wait(until)
 
     def _fill(self, connection: Connection) -> None:
-        """Send lines until enough are unconfirmed."""
+        """Send lines until the window is full."""
         lines = self._input.lines
         while lines and len(self._unconfirmed) < self._window:
             number, text = lines.popleft()
@@ -350,7 +360,7 @@ class Sender:
             self._unconfirmed[number] = text
 
     def _wait(self, connection: Connection) -> None:
-        """Wait for answers."""
+        """Wait for answers. Raise ``Lost`` if the server is silent for too long."""
         until = min(max(connection.heard, self._progress) + ANSWER_SECONDS, self._deadline)
         if monotonic() >= until:
             raise Lost("it has fallen silent")
@@ -384,7 +394,7 @@ class Sender:
             try:
                 _print(json.dumps({"seq": seq, "text": text}, ensure_ascii=False).encode() + b"\n")
             except OSError as error:
-                raise End(*unwritten(error)) from None
+                raise End(*explain_write_error(error)) from None
 
     def _stop(self, reason: str) -> None:
         """Say no more lines, because the server refuses one."""

@@ -16,7 +16,7 @@ import msgspec
 from broadcast import __version__, standard_streams
 from broadcast.client.aio import Chat
 from broadcast.client.known_hosts import known_keys, refusal
-from broadcast.client.nicknames import of_user
+from broadcast.client.nicknames import propose_nicknames
 from broadcast.client.options import TIMEOUT_SECONDS
 from broadcast.client.password_file import PASSWORD_HINT, read_password
 from broadcast.client.protocol import errors
@@ -30,7 +30,7 @@ from broadcast.client.status import (
     TERMINATED,
     UNTRUSTED,
     USAGE,
-    unwritten,
+    explain_write_error,
 )
 from broadcast.client.text import printable, progress_bar
 from broadcast.client.uploading import LocalFile
@@ -77,7 +77,7 @@ def _print_receipt(shared: Shared, *, as_json: bool) -> tuple[int, str]:
     try:
         standard_streams.write(1, f"{text or ''}\n".encode())
     except OSError as error:
-        return unwritten(error)
+        return explain_write_error(error)
     return DONE, ""
 
 
@@ -124,7 +124,7 @@ async def _share(
             limit.reschedule(loop.time() + patience)
             show(sent, size)
 
-        nicks = of_user(os.environ) if options.nick is None else iter((options.nick,))
+        nicks = propose_nicknames(os.environ) if options.nick is None else iter((options.nick,))
         nick = next(nicks)
         while True:
             session = Session(

@@ -22,7 +22,7 @@ from prompt_toolkit.output import create_output
 from prompt_toolkit.utils import is_dumb_terminal
 
 from broadcast.client.known_hosts import KnownHosts, introduction, known_keys, refusal
-from broadcast.client.nicknames import LONGEST, fit, numbered, of_user
+from broadcast.client.nicknames import LONGEST, fit, numbered, propose_nicknames
 from broadcast.client.options import SettingsError
 from broadcast.client.password_file import read_password
 from broadcast.client.protocol import errors, events, requests
@@ -199,7 +199,7 @@ class App:
         from broadcast.client.protocol.session import Session  # noqa: PLC0415
 
         options = self._options
-        user = next(of_user(os.environ))
+        user = next(propose_nicknames(os.environ))
         nick = options.nick or await self._ask_nick(Question(user), "")
         rooms: Sequence[str] = options.rooms
         password, resume = self._password, None

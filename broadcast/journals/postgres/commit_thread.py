@@ -171,7 +171,7 @@ class CommitThread:
         """Store *batch*, and give its events to the merger."""
         rooms, rows, chunks = self._to_rows([*self._deferred, *batch])
         if not rows:
-            self._merger.pass_on(chunks)
+            self._merger.add_unstored(chunks)
             return
         deferred = len(self._deferred)
         logs = {log for log, _ in chunks}
@@ -184,7 +184,7 @@ class CommitThread:
             self._merger.end(logs)
             self._defer(chunks[deferred:])
             waiting = [(log, self._still_waiting(events)) for log, events in chunks[deferred:]]
-            self._merger.pass_on(self._fail(waiting, str(error)))
+            self._merger.add_unstored(self._fail(waiting, str(error)))
             return
         if self._stats.last_error or any(row[1] in DURABLE for row in rows):
             self._stats.record_success(self._stats.now() - began)
@@ -287,14 +287,14 @@ class CommitThread:
     def _release(self, reason: str) -> None:
         """Let only lines and topics wait for the outcome of a batch in doubt. Let new lines and topics fail."""
         waiting, self._waiting = self._waiting, ()
-        self._merger.pass_by(
+        self._merger.add_unstored_first(
             [(log, [each for each in events if not isinstance(each, _LATE)]) for log, events in waiting]
         )
         while (item := self._queue.drain()) is not None:
             for write in item.writes:
                 write.on_done(JournalError(reason))
             self._defer(item.chunks)
-            self._merger.pass_by(self._fail(item.chunks, reason))
+            self._merger.add_unstored_first(self._fail(item.chunks, reason))
 
     def _defer(self, chunks: Iterable[Chunk]) -> None:
         """Store the events without a number of *chunks* later, except topics."""

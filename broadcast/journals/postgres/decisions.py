@@ -1,4 +1,4 @@
-"""The decisions of operators in PostgreSQL: as JSON, and by what they are about."""
+"""The decisions of operators in PostgreSQL: their JSON, and the keys of those that last."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ class StoredDecision(NamedTuple):
     """A change of the table ``decisions``."""
 
     key: str
-    """What the decision is about."""
+    """The room, account or session of the decision. A later decision with this key replaces it."""
     body: tuple[str, Any] | None
     """The decision; None if it ends an earlier one."""
     session: int | None
+    """The muted session; None for a room or an account. The database deletes the row some time after the session."""
 
 
 def encode_decision(decision: Decision) -> tuple[str, Any]:
@@ -32,7 +33,7 @@ def decode_decision(kind: str, values: Any) -> Any:  # noqa: ANN401 - JSON, and 
 
 
 def stored_decision(decision: LastingDecision) -> StoredDecision:
-    """Return the change with which the database keeps *decision*."""
+    """Return the change of the database for *decision*, which replaces the one before with the same key."""
     if isinstance(decision, SlowMode):
         return StoredDecision(f"room {decision.room}", encode_decision(decision) if decision.seconds else None, None)
     key = f"account {decision.account}" if decision.session is None else f"session {decision.session}"

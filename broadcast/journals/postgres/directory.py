@@ -52,7 +52,7 @@ RETRY_SECONDS: Final = 0.5
 MAX_CHANGES: Final = 200
 """Maximum number of changes in one call."""
 MAX_WAITING: Final = 20_000
-"""Maximum number of changes that wait."""
+"""Maximum number of changes that wait. More are refused."""
 
 _CHANGE = "SELECT change_people_once(%s, %s, %s, %s::jsonb), (SELECT id FROM last_ids WHERE kind = 'changes')"
 _DECISIONS = "SELECT body FROM decisions"
@@ -109,14 +109,14 @@ class PostgresDirectory:
         self._people.forget()
         self._mail.restart()
         self._must_load = True
-        """Whether the decisions that hold must be read, because others may have been missed."""
+        """Whether the decisions that hold are still to be read for this lease. Later ones come as mail."""
         self._db: Connection | None = None
         self._epoch = 0
         self.lease_end = 0.0
         """Monotonic time at which the lease runs out."""
         self._next_renewal = 0.0
         self._news: deque[str] = deque()
-        """The notifications that were not handled. They can arrive with the answer to any statement."""
+        """The notifications that were not handled yet. They can arrive with the answer to any statement."""
         self._closing = self._is_lost = False
 
     def start(self, db: Connection, epoch: int) -> None:
@@ -129,7 +129,7 @@ class PostgresDirectory:
         self._wake_writer.setblocking(False)
 
     def make_slots(self, limits: Limits) -> PostgresSlots:
-        """Return the slots of uploads."""
+        """Return the slots of uploads to all nodes."""
         return PostgresSlots(self._add, limits)
 
     # Calls of the hub
@@ -161,7 +161,7 @@ class PostgresDirectory:
         self._add(("take", describe(person, unicode=self._unicode)), answered)
 
     def look_up(self, nicks: Sequence[str], on_done: OnLookedUp) -> None:
-        """Find some people."""
+        """Find the people with some nicknames."""
         looks = [skeleton(nick) for nick in nicks] if self._unicode else []
         item = {"keys": [casefold_key(nick) for nick in nicks], "looks": looks}
         self._add(("look_up", item), on_done)
@@ -176,11 +176,11 @@ class PostgresDirectory:
         self._add(("release", item), ignore_answer)
 
     def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
-        """Pass a message on, and wait for the answer of the other node."""
+        """Send a message to another node."""
         self._mail.send(message, on_taken)
 
     def publish(self, decision: Decision) -> None:
-        """Pass a decision on."""
+        """Send a decision to all other nodes."""
         self._mail.publish(decision)
 
     def close(self) -> None:
@@ -212,7 +212,7 @@ class PostgresDirectory:
     # The thread
 
     def _wake(self) -> None:
-        with suppress(BlockingIOError, OSError):  # the thread is awake already, or has ended
+        with suppress(OSError):  # the thread is awake already, or has ended
             self._wake_writer.send(b"\0")
 
     def _run(self) -> None:
@@ -294,9 +294,10 @@ class PostgresDirectory:
             self._call_soon(self._mail.fail_old)
 
     def _make_changes(self, db: Connection) -> None:
-        """Make some changes. If the connection is lost, the same ones are sent again. They are made once.
+        """Make some changes. If the connection is lost, send the same ones again. The database makes them only once.
 
-        What others had stored before is passed on before the answers. So these never rest on older news.
+        The listener receives what other nodes had stored before the answers. So an answer never comes before the news
+        on which it is based.
         """
         if not self._in_flight:
             with self._lock:
@@ -318,7 +319,10 @@ class PostgresDirectory:
             self._call_soon(partial(change.on_answer, answer))
 
     def _fail_old_changes(self) -> None:
-        """Let changes fail that could not be made in time, except releases, which must be made."""
+        """Let changes fail that could not be made in time, except those that must be made.
+
+        A change in flight is sent again, because it may have been made. Its answer is then ignored.
+        """
         now = monotonic()
         with self._lock:
             waiting, self._changes = self._changes, deque()
@@ -330,7 +334,7 @@ class PostgresDirectory:
             if change.until < now and change.on_answer is not ignore_answer:
                 old.append(_Change(change.parts, change.on_answer, now))
                 change.on_answer = ignore_answer
-                if change.parts[0] == "take":  # it may have taken effect, or may yet
+                if change.parts[0] == "take":  # nobody waits for the nickname any more, and it may be taken
                     row = change.parts[1]
                     self.release(row["session"], row["nick"], row["generation"])
         for change in old:
@@ -341,7 +345,7 @@ class PostgresDirectory:
             self._handle(db, self._news.popleft())
 
     def _handle(self, db: Connection, payload: str) -> None:
-        """Handle a notification: an empty one stands for more news than fit."""
+        """Handle a notification. An empty one stands for more news than fit into one."""
         if not payload:
             self._catch_up(db)
             return
@@ -363,7 +367,7 @@ class PostgresDirectory:
         self._read_mail(db)
 
     def _read_mail(self, db: Connection) -> None:
-        self._feed.read(db)  # first: a message can be about an account or a private line that another node has stored
+        self._feed.read(db)  # a message can be about records that were stored before it
         self._mail.read(db)
 
     def _notify(self, call: Callable[[NodeListener], None]) -> None:

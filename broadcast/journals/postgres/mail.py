@@ -5,7 +5,6 @@ The sender of a message waits for the answer of the other node. A decision has n
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from itertools import count
 from time import monotonic
@@ -32,13 +31,14 @@ _MAIL = """SELECT id, sender, body, extract(epoch FROM now() - stored)::float8 F
     WHERE node = %s AND id > %s ORDER BY id"""
 _DELETE_MAIL = "DELETE FROM mail WHERE node = %s AND id <= %s"
 _KINDS: Final[dict[str, Any]] = {kind.__name__: kind for kind in (PrivateMessage, Expulsion, Handover, Return)}
-"""The messages, by the name of their class."""
+"""The classes of messages, by name."""
 
 
 class Mail:
     """The mail to and from *node*.
 
-    *add* makes a change of the directory. What comes is passed on with *notify*, and answers with *call_soon*.
+    *add* makes a change of the directory. *notify* passes messages and decisions to the listener of this node.
+    *call_soon* passes answers to the reactor's thread.
     """
 
     def __init__(self, node: str, add: AddChange, notify: Notify, call_soon: CallSoon) -> None:
@@ -48,23 +48,23 @@ class Mail:
         self._call_soon = call_soon
         self._numbers = count(1)
         self._sent: dict[int, tuple[OnDirectory, float]] = {}
-        """The messages without an answer, with the time at which each fails. Only the reactor's thread uses it."""
+        """The messages without an answer, with the time at which each fails. Only the reactor's thread uses them."""
         self._last = 0
         """The id of the last mail that was received."""
 
     def restart(self) -> None:
-        """Receive the mail of a new lease from the first one on."""
+        """Receive the mail of a new lease from its beginning."""
         self._last = 0
 
     # On the reactor's thread
 
     def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
-        """Pass *message* on, and wait for the answer of the other node."""
+        """Send *message*, and call *on_taken* with the answer of the other node, or when there is none in time."""
         number = next(self._numbers)
         self._sent[number] = on_taken, monotonic() + ANSWER_SECONDS
 
         def stored(answer: Any) -> None:  # noqa: ANN401 - a value of the database
-            if answer is True:  # it waits in the database, because no node has the session
+            if answer is True:  # the message waits in the database, because no node has the session
                 self._end(number, None)
             elif answer is not None:
                 self._end(number, answer or NotHere("the recipient is not here any more."))
@@ -75,17 +75,17 @@ class Mail:
         self._add(("send", message.to, body), stored)
 
     def publish(self, decision: Decision) -> None:
-        """Pass *decision* on. The database keeps it, if it holds until another one ends it."""
+        """Send *decision* to all other nodes. The database keeps it if it holds until another one ends it."""
         kept = None if isinstance(decision, Announcement) else stored_decision(decision)._asdict()
         self._add(("publish", None, ["decision", 0, *encode_decision(decision)], kept), ignore_answer)
 
     def fail_all(self) -> None:
-        """Let all messages without an answer fail, because the others have removed this node."""
+        """Let all messages without an answer fail, because other nodes have removed this one."""
         for number in list(self._sent):
             self._end(number, DatabaseAway())
 
     def fail_old(self) -> None:
-        """Let the messages fail whose time is over."""
+        """Let the messages fail that have no answer in time."""
         now = monotonic()
         for number, (_, until) in list(self._sent.items()):
             if until < now:
@@ -102,30 +102,31 @@ class Mail:
     # On the thread of the directory
 
     def read(self, db: Connection) -> None:
-        """Handle the mail to this node. It is deleted after that, so that a lost connection loses none."""
+        """Handle the mail to this node, and delete it after that. So a lost connection loses none."""
         mail = db.execute(_MAIL, (self._node, self._last)).fetchall()
         for mail_id, sender, (kind, number, name, values), age in mail:
             self._last = mail_id
             if kind == "answer":
                 self._call_soon(partial(self._end, number, _to_error(name, values)))
             elif kind == "decision":
-                self._notify(_carrier_out(decode_decision(name, values)))
+                self._notify(partial(_carry_out, decode_decision(name, values)))
             elif age < MAIL_SECONDS:
                 on_taken = partial(self._answer, sender, number)
-                self._notify(_receiver(msgspec.convert(values, _KINDS[name]), on_taken))
+                message: NodeMessage = msgspec.convert(values, _KINDS[name])
+                self._notify(partial(_receive, message, on_taken))
         db.execute(_DELETE_MAIL, (self._node, self._last))
 
 
-def _receiver(message: NodeMessage, on_taken: OnDirectory) -> Callable[[NodeListener], None]:
-    return lambda listener: listener.receive(message, on_taken)
+def _receive(message: NodeMessage, on_taken: OnDirectory, listener: NodeListener) -> None:
+    listener.receive(message, on_taken)
 
 
-def _carrier_out(decision: Decision) -> Callable[[NodeListener], None]:
-    return lambda listener: listener.carry_out(decision)
+def _carry_out(decision: Decision, listener: NodeListener) -> None:
+    listener.carry_out(decision)
 
 
 def _to_error(name: str, text: str) -> RejectedError | None:
-    """Return the error *name* with this *text*, None if *name* is empty."""
+    """Return the error of the class *name* with this *text*; None if *name* is empty."""
     if not name:
         return None
     return RecipientNotReading(text) if name == RecipientNotReading.__name__ else NotHere(text)

@@ -36,11 +36,11 @@ class ReadEvent(NamedTuple):
 
     position: Position
     event: Event | None
-    """None if nobody here must receive it, unless as a part of a segment."""
+    """None if this node does not deliver it, unless as a part of a segment."""
 
 
 class MergedStream:
-    """The events of a room that were not delivered yet. Only a ``Merger`` uses it."""
+    """The events of a room that were not delivered yet. A ``Merger`` merges them."""
 
     def __init__(self, position: Position) -> None:
         self.position = position
@@ -48,15 +48,15 @@ class MergedStream:
         self.read_to = position
         """The position up to which events were read. It is never behind ``position``."""
         self.segments: deque[Segment] = deque()
-        self.others: deque[ReadEvent] = deque()
-        """Events that were read, some of which may be those of a segment."""
+        self.read_events: deque[ReadEvent] = deque()
+        """Events that were read from the database. Some of them may be those of a segment."""
         self.foreign: deque[Event] = deque()
         """Events of other nodes that ``drain`` has returned, and that are not in delivery yet."""
         self.in_flight = False
-        """Whether a batch with events of this room was sent, and its result is not known."""
+        """Whether a batch with events of this room was sent, and its result is not known yet."""
 
     def take_foreign(self, events: Sequence[Event]) -> list[Event]:
-        """Return those of *events*, which are in delivery now, that come from other nodes."""
+        """Remove the events of other nodes that are among *events*, which are being delivered, and return them."""
         if not self.foreign:
             return []
         ids = {id(event) for event in events}
@@ -66,13 +66,15 @@ class MergedStream:
         return taken
 
     def drain(self) -> list[Event]:
-        """Remove the events that follow the position and return them."""
+        """Remove the events that can be delivered now, and return them in order."""
         ready: list[Event] = []
         while True:
             segment = self.segments[0] if self.segments else None
-            # An event that was read may be one of the batch in flight. Its result comes soon, as a segment.
-            if self.others and (not self.in_flight if segment is None else self.others[0].position <= segment.begin):
-                position, event = self.others.popleft()
+            # While a batch is in flight, an event that was read may be part of it. The segment of the batch will tell.
+            if self.read_events and (
+                not self.in_flight if segment is None else self.read_events[0].position <= segment.begin
+            ):
+                position, event = self.read_events.popleft()
                 if position > self.position:
                     self.position = position
                     if event is not None:
@@ -83,8 +85,8 @@ class MergedStream:
                 ready += segment.events
                 self.position = max(self.position, segment.end)
                 self.read_to = max(self.read_to, segment.end)
-                while self.others and self.others[0].position <= segment.end:
-                    self.others.popleft()
+                while self.read_events and self.read_events[0].position <= segment.end:
+                    self.read_events.popleft()
             else:
                 return ready
 
@@ -101,7 +103,7 @@ L = TypeVar("L", bound=MergedLog)
 
 
 class Merger(Generic[L]):
-    """Passes the events of this node and of the others to *committed*. Any thread may use it."""
+    """The merging of the events of this node and of the others into the queue *committed*. Any thread may use it."""
 
     def __init__(self, committed: CommittedQueue[L]) -> None:
         self._committed = committed
@@ -130,7 +132,7 @@ class Merger(Generic[L]):
                 log.stream.in_flight = False
                 log.stream.segments.append(segment)
                 added[log] = None
-            # Only now, because a room can have several segments, and all of them may have been read already.
+            # This comes after all additions, because a room can have several segments, which may all have been read.
             for log in added:
                 if events := log.stream.drain():
                     ready.append((log, events))
@@ -140,8 +142,8 @@ class Merger(Generic[L]):
                 self._committed.add(ready)
             return behind
 
-    def pass_on(self, chunks: Iterable[tuple[L, Sequence[Event]]]) -> None:
-        """Deliver events that are not in the database, in their place among those of this node."""
+    def add_unstored(self, chunks: Iterable[tuple[L, Sequence[Event]]]) -> None:
+        """Deliver events that are not in the database after the events of this node that were added before."""
         with self._lock:
             ready: list[tuple[L, Sequence[Event]]] = []
             for log, events in chunks:
@@ -156,7 +158,7 @@ class Merger(Generic[L]):
         """Add *events* of all nodes, in order, which were read up to the position *read_to*."""
         with self._lock:
             stream = log.stream
-            stream.others.extend(each for each in events if each.position > stream.read_to)
+            stream.read_events.extend(each for each in events if each.position > stream.read_to)
             stream.read_to = max(stream.read_to, read_to)
             self._deliver(log)
 
@@ -167,8 +169,8 @@ class Merger(Generic[L]):
                 log.stream.foreign.extend(events)
                 self._committed.add([(log, events)])
 
-    def pass_by(self, chunks: Sequence[tuple[L, Sequence[Event]]]) -> None:
-        """Deliver events that are not in the database before those that wait."""
+    def add_unstored_first(self, chunks: Sequence[tuple[L, Sequence[Event]]]) -> None:
+        """Deliver events that are not in the database at once, before the events that wait in a segment."""
         with self._lock:
             if chunks := [chunk for chunk in chunks if chunk[1]]:
                 self._committed.add(chunks)

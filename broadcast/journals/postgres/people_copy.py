@@ -28,11 +28,11 @@ class PeopleCopy:
         """The people that the listener knows, by the keys of their nicknames."""
 
     def forget(self) -> None:
-        """Forget all people. The listener has forgotten them, too."""
+        """Forget all people, as the listener has done."""
         self._known.clear()
 
     def take(self, row: Mapping[str, Any]) -> None:
-        """Take over *row* of a person who is here, or has changed."""
+        """Take over *row* of a person who has come or changed."""
         key = row["key"]
         known = self._known.get(key)
         if row["node"] == self._node:  # the person may have been on another node before
@@ -65,7 +65,7 @@ class PeopleCopy:
     def look_up(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         """Take over *rows*, which were looked up, and return the sessions by key. Known rows are reported again.
 
-        The listener may know something else than the copy, because it also reads the streams of the rooms.
+        The people that the listener knows may differ from the copy, because it also reads the streams of the rooms.
         """
         for row in rows:
             self.take(row)
@@ -81,6 +81,6 @@ class PeopleCopy:
 
 
 def describe(person: Person, *, unicode: bool) -> dict[str, Any]:
-    """Return the row of *person*. With *unicode*, nicknames must not look alike."""
+    """Return the row of *person* for the database. With *unicode*, nicknames must not look alike."""
     look = skeleton(person.nick) if unicode else None
     return {"key": casefold_key(person.nick), "look": look, **msgspec.to_builtins(person)}

@@ -1,4 +1,4 @@
-"""The slots of uploads to all servers, in PostgreSQL. Each call becomes a change of the directory."""
+"""The slots of uploads to all nodes, in PostgreSQL. Each call becomes a change of the directory."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from broadcast.core.errors import Busy, RejectedError
 from broadcast.core.file_names import clean_file_name
 from broadcast.core.limits import Limits, find_source
 from broadcast.core.slots import (
+    MAX_SLOTS_PER_PERSON,
+    MAX_UPLOADS,
+    MAX_UPLOADS_PER_ADDRESS,
     MIN_COUNTED_BYTES,
     OPEN_SECONDS,
     UPLOAD_SECONDS,
-    UPLOADS,
-    UPLOADS_PER_ADDRESS,
-    UPLOADS_PER_PERSON,
     OnBegun,
     OnFoundSlot,
     OnSlot,
@@ -35,16 +35,16 @@ from broadcast.journals.postgres.shared_sessions import AddChange, ignore_answer
 
 
 class PostgresSlots:
-    """The slots of all servers, with these *limits*. *add* makes a change of the directory."""
+    """The slots of all nodes, with these *limits*. *add* makes a change of the directory."""
 
     def __init__(self, add: AddChange, limits: Limits) -> None:
         self._add = add
         self._limits = limits
         self._begun: WeakValueDictionary[str, Slot] = WeakValueDictionary()
-        """The slots of the uploads that this server receives, by the ids of the files."""
+        """The slots of the uploads that this node receives, by the ids of the files."""
 
     def __len__(self) -> int:
-        """Return the number of uploads that this server receives."""
+        """Return the number of uploads that this node receives."""
         return len(self._begun)
 
     def open(self, slot: Slot, on_open: OnSlot) -> None:
@@ -96,7 +96,7 @@ class PostgresSlots:
         self._change("begin_slot", row, answered, seconds=UPLOAD_SECONDS - OPEN_SECONDS)
 
     def release(self, slot: Slot, state: Literal["complete", "ended"]) -> bool:
-        """End *slot*. One that is complete has ended in the database, together with the commit of the file."""
+        """End *slot*. The commit of a complete file has ended its slot in the database already."""
         if slot.state not in {"open", "begun"}:
             return False
         slot.state = state
@@ -106,19 +106,20 @@ class PostgresSlots:
         return True
 
     def of_session(self, session: int) -> Sequence[Slot]:
-        """Return the slots whose uploads this server receives. The others end with the session in the database."""
+        """Return the slots whose uploads this node receives. The others end with the session in the database."""
         return [slot for slot in self._begun.values() if slot.session == session]
 
     def _change(self, kind: str, row: dict[str, Any], answered: Callable[[Any], None], seconds: float = 0) -> None:
+        """Make the change *kind* of the slot in *row*. *seconds* is the time that the change gives to the slot."""
         limits = {
-            "person": UPLOADS_PER_PERSON, "address": UPLOADS_PER_ADDRESS, "all": UPLOADS,
+            "person": MAX_SLOTS_PER_PERSON, "address": MAX_UPLOADS_PER_ADDRESS, "all": MAX_UPLOADS,
             "total": self._limits.files_total, "least": MIN_COUNTED_BYTES, "hour": self._limits.files_per_hour,
         }  # fmt: skip
         item = {name: to_text(value) if isinstance(value, str) else value for name, value in row.items()}
         self._add((kind, {**item, "limits": limits, "seconds": seconds}), answered)
 
     def _to_error(self, answer: RejectedError | list[Any] | None) -> RejectedError | None:
-        """Return the refusal in the *answer* of the database; None if it is none."""
+        """Return the refusal in *answer*, which came from the database; None if it is none."""
         if answer is None or isinstance(answer, RejectedError):
             return answer
         kind, *values = answer
@@ -143,7 +144,7 @@ def _source(address: str | None) -> str | None:
 
 
 def _to_slot(token: str, row: dict[str, Any], url: str = "") -> Slot:
-    """Return the slot in the *row* of the database."""
+    """Return the slot in *row*, which came from the database. *token* and *url* are not in the database."""
     values: dict[str, Any] = {
         name: from_text(value) if isinstance(value, str) else value for name, value in row.items()
     }

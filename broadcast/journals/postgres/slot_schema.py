@@ -1,9 +1,9 @@
 """The table and functions of the schema for the slots of uploads, which any server can receive.
 
-A slot is *live* while it is open or begun, its time is not over, and its session is here. The bytes of an upload are in
-the table chunks, under the id of its slot. Each ``begin_slot`` raises the generation of the slot. Bytes of a server
-with an older generation are refused. The last bytes are stored together with the share, so a server that dies before
-that leaves an upload that another one can finish.
+A slot is *live* while it is open or begun, its time is not over, and its session has not ended. The bytes of an upload
+are in the table chunks, under the id of its slot. Each ``begin_slot`` raises the generation of the slot. The database
+refuses bytes from a server with an older generation. The last bytes are stored together with the share. So if a server
+dies before that, another one can finish the upload.
 """
 
 from __future__ import annotations

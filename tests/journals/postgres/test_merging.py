@@ -83,7 +83,7 @@ def test_own_segment_waits_for_the_events_in_front_of_it() -> None:
     run = Run()
     assert run.add_own(5, "cd")
     assert run.add_own(8, "f")
-    run.merger.pass_on([(run.log, [message("-")])])
+    run.merger.add_unstored([(run.log, [message("-")])])
     assert run.texts() == ""
     run.add_read(3, "abcdefg")
     assert run.texts() == "abcdef-g"
@@ -107,7 +107,7 @@ def test_events_wait_while_they_may_be_those_of_the_batch_in_flight() -> None:
     assert run.texts() == "aBc"
     run.merger.begin([run.log])
     run.add_read(6, "d")
-    run.merger.pass_by([(run.log, [message("!")]), (run.log, [])])
+    run.merger.add_unstored_first([(run.log, [message("!")]), (run.log, [])])
     assert run.texts() == "aBc!"
     run.merger.end([run.log])
     assert run.texts() == "aBc!d"

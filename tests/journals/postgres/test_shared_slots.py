@@ -12,7 +12,7 @@ import pytest
 from broadcast.core.directory import Person
 from broadcast.core.errors import Busy, FileRejected, RejectedError
 from broadcast.core.limits import Limits
-from broadcast.core.slots import OPEN_SECONDS, UPLOAD_SECONDS, UPLOADS, Slot
+from broadcast.core.slots import MAX_UPLOADS, OPEN_SECONDS, UPLOAD_SECONDS, Slot
 from broadcast.journals.postgres.database import Connection, Database
 from broadcast.journals.postgres.shared_slots import PostgresSlots
 from tests.journals.postgres.test_directory import Node
@@ -190,10 +190,10 @@ def test_address_has_eight_uploads_on_all_servers(servers: tuple[Server, Server]
 
 def test_all_servers_together_have_so_many_uploads(db: Connection, servers: tuple[Server, Server]) -> None:
     one, two = servers
-    for number in range(UPLOADS):
+    for number in range(MAX_UPLOADS):
         slot = one.opened(owner=f"account {number}")
         db.execute("UPDATE slots SET state = 'begun' WHERE id = %s", (slot.file_id,))
-    assert why(two.open()) == ("too-many-uploads", UPLOADS)
+    assert why(two.open()) == ("too-many-uploads", MAX_UPLOADS)
 
 
 def test_space_is_that_of_all_servers(db: Connection, servers: tuple[Server, Server]) -> None:
