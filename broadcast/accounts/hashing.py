@@ -143,15 +143,29 @@ class Hasher:
 
 
 def measure(parameters: list[Parameters] = PARAMETERS, max_seconds: float = MAX_SECONDS) -> Parameters:
-    """Return the strongest of *parameters* with which a hash takes at most *max_seconds*, or the last of them."""
-    for candidate in parameters[:-1]:
-        # Twice, because the first hash also allocates the memory, and because other programs may have run meanwhile.
-        for _ in range(2):
-            began = perf_counter()
-            _compute(bytes(_HASH_BYTES), candidate)
-            if perf_counter() - began <= max_seconds:
-                return candidate
-    return parameters[-1]
+    """Return the strongest of *parameters* with which a hash takes at most *max_seconds*, or the last of them.
+
+    A hash takes about as much longer as its memory times its passes is greater, so parameters that would take too long
+    are not tried. The first password waits for this function.
+    """
+    chosen = parameters[-1]
+    seconds = _measure_hash(chosen)
+    for candidate in reversed(parameters[:-1]):
+        expected = seconds * candidate.memory * candidate.passes / (chosen.memory * chosen.passes)
+        if expected > max_seconds or (seconds := _measure_hash(candidate)) > max_seconds:
+            break
+        chosen = candidate
+    return chosen
+
+
+def _measure_hash(parameters: Parameters) -> float:
+    """Return the shortest of the times of three hashes, in seconds. The first one also allocates the memory."""
+    times: list[float] = []
+    for _ in range(3):
+        began = perf_counter()
+        _compute(bytes(_HASH_BYTES), parameters)
+        times.append(perf_counter() - began)
+    return min(times)
 
 
 def _compute(secret: bytes, parameters: Parameters) -> str:
