@@ -33,13 +33,16 @@ class PeopleCopy:
 
     def take(self, row: Mapping[str, Any]) -> None:
         """Take over *row* of a person who has come or changed."""
-        key = row["key"]
-        known = self._known.get(key)
-        if row["node"] == self._node:  # the person may have been on another node before
-            if known is not None and known.session == row["session"]:
-                del self._known[key]
+        if row["node"] == self._node:
+            self._take_own(row["key"], row["session"])
         else:
-            self._change(key, msgspec.convert(row, Person))
+            self._change(row["key"], msgspec.convert(row, Person))
+
+    def _take_own(self, key: str, session: int) -> None:
+        """Note that *session* is on this node. If it was on another one before, the listener is told by the claim."""
+        known = self._known.get(key)
+        if known is not None and known.session == session:
+            del self._known[key]
 
     def remove(self, session: int, nick: str) -> None:
         """Note that *session* no longer has the nickname *nick*."""
@@ -52,8 +55,10 @@ class PeopleCopy:
         """Report all differences between the database and the copy. Raises ``psycopg.Error``."""
         people: dict[str, Person] = {}
         for node, *values in db.execute(_PEOPLE):
-            if node != self._node:
-                person = Person(*values)
+            person = Person(*values)
+            if node == self._node:
+                self._take_own(casefold_key(person.nick), person.session)
+            else:
                 people[casefold_key(person.nick)] = person
         for key, person in list(self._known.items()):
             if key not in people or people[key].session != person.session:
