@@ -11,16 +11,6 @@ from tests.operators import join_operator
 
 
 @pytest.fixture
-def here(cluster: Cluster) -> Node:
-    return cluster.nodes[0]
-
-
-@pytest.fixture
-def there(cluster: Cluster) -> Node:
-    return cluster.nodes[1]
-
-
-@pytest.fixture
 def olga(here: Node) -> Person:
     return join_operator(here, "olga")
 

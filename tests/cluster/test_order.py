@@ -1,4 +1,7 @@
-"""A server never contradicts what a user has read, although its copy of the people is behind the rooms' streams."""
+"""A server never contradicts what a user has read, although its copy of the people is behind the rooms' streams.
+
+The node ``there`` is the one that is behind, from the first line of a test on.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +14,6 @@ from tests.cluster.nodes import Cluster, Node, register
 from tests.doors.jsonrpc.programs import Program
 from tests.harness import Person
 from tests.operators import give_account, join_operator
-
-
-@pytest.fixture
-def here(cluster: Cluster) -> Node:
-    return cluster.nodes[0]
-
-
-@pytest.fixture
-def there(cluster: Cluster) -> Node:
-    """The node that is behind, from the first test line on."""
-    return cluster.nodes[1]
-
-
-@pytest.fixture
-def ann(here: Node, bob: Person) -> Person:
-    (ann,) = here.join("ann")
-    bob.read()
-    return ann
-
-
-@pytest.fixture
-def bob(there: Node) -> Person:
-    return there.join("bob")[0]
 
 
 @pytest.fixture

@@ -23,16 +23,6 @@ def cluster() -> Cluster:
 
 
 @pytest.fixture
-def here(cluster: Cluster) -> Node:
-    return cluster.nodes[0]
-
-
-@pytest.fixture
-def there(cluster: Cluster) -> Node:
-    return cluster.nodes[1]
-
-
-@pytest.fixture
 def ann(here: Node) -> Program:
     """A program that stays."""
     return here.programs("ann")[0]
