@@ -98,7 +98,7 @@ class Slot:
     expires: float
     """Time of day until which the upload must begin, or be complete once it has begun."""
     is_link: bool
-    """Whether the slot was opened for a file that is not known yet."""
+    """Whether the slot is that of a link (``/upload-link``), whose file is known only when the upload begins."""
     address: str | None = field(default=None, repr=False)
     """The address of the person, and then the one from which the upload comes."""
     url: str = ""

@@ -85,8 +85,8 @@ class _Call:
     room: RoomStream | None
     """The room whose missing lines the session asks for by itself."""
     was_sent: bool = False
-    is_older: bool = False
-    """Whether it is older than the connection. ``hello`` may have had its effect."""
+    is_repeated: bool = False
+    """Whether it is sent on another connection once more. It may have taken effect before."""
 
 
 class Session:
@@ -482,7 +482,7 @@ class Session:
             case requests.Quit() if call.was_sent:
                 pass
             case _:
-                call.is_older = True
+                call.is_repeated = True
                 self._send_call(call)
 
     # Messages from the server
@@ -511,7 +511,9 @@ class Session:
             return
         if message.error is not None:
             error = message.error.as_exception()
-            is_done = call.is_older and isinstance(call.request, requests.Leave) and isinstance(error, errors.NotInRoom)
+            is_done = (
+                call.is_repeated and isinstance(call.request, requests.Leave) and isinstance(error, errors.NotInRoom)
+            )
             self._answer(number, requests.Nothing() if is_done else None, None if is_done else error)
             return
         result = msgspec.json.decode(message.result, type=call.request.result)

@@ -38,8 +38,8 @@ class ConversationCompleter(Completer):
         self._commands = {command.name: (command.usage, command.help) for command in commands.COMMANDS}
         """The usage and the help text of each command, by its name."""
         self._rooms: list[str] = []
-        self._has_asked = False
-        """Whether the server has told its commands."""
+        self._knows_commands = False
+        """Whether ``_commands`` has those of the server. Before, they are the ones that this client knows."""
 
     async def get_completions_async(
         self, document: Document, complete_event: CompleteEvent
@@ -47,7 +47,7 @@ class ConversationCompleter(Completer):
         """Yield the completions, after the server has told what is not known yet."""
         line = document.current_line_before_cursor
         verb = line.partition(" ")[0].removeprefix("/").casefold()
-        if line.startswith("/") and (" " not in line or verb not in commands.BY_NAME) and not self._has_asked:
+        if line.startswith("/") and (" " not in line or verb not in commands.BY_NAME) and not self._knows_commands:
             room = self._conversation.room_of(self._conversation.current).name
             await self._ask(requests.Command(room, "/help"), self._learn_commands)
         if self._kind(line) == "ROOM":
@@ -138,7 +138,7 @@ class ConversationCompleter(Completer):
 
     def _learn_commands(self, answer: requests.Output) -> None:
         """Add the commands of the answer to ``/help``: ``/msg NAME TEXT   private to one person``."""
-        self._has_asked = True
+        self._knows_commands = True
         known, self._commands = self._commands, {}
         for line in answer.lines:
             if found := _HELP.fullmatch(printable(line).strip()):
