@@ -54,7 +54,9 @@ from tests.soak.people import World
 T = TypeVar("T")
 
 LOBBY = "lobby"
-ROOMS = [f"room{number}" for number in range(12)]
+MIN_ROOMS = 12
+PROGRAMS_PER_ROOM = 33
+"""Number of programs for each further room. The work for a room grows with the square of its people."""
 ACTIONS = 12.0
 """Number of actions of all programs together in a second."""
 MEAN_BYTES = 100_000
@@ -156,6 +158,7 @@ class Crew:
     def __init__(self, world: World, size: int, relay: Relay | None = None) -> None:
         self.world = world
         self.ledger = Ledger()
+        self.rooms = [f"room{number}" for number in range(max(MIN_ROOMS, size // PROGRAMS_PER_ROOM))]
         self.is_cluster = relay is not None
         """Whether requests may be refused for a while, and whether each server may lag a little."""
         self.relay = relay or Relay(world.random, MEAN_BYTES)
@@ -168,6 +171,8 @@ class Crew:
         """Set when the programs have to come to rest."""
         self.leaving = asyncio.Event()
         """Set when they have to leave."""
+        self.quiet = asyncio.Event()
+        """Set when no program says or changes anything any more."""
         self._tasks: list[asyncio.Future[None]] = []
         self._numbers = count(1)
 
@@ -177,6 +182,7 @@ class Crew:
         self.relay.cuts_connections = True
         self.closing.clear()
         self.leaving.clear()
+        self.quiet.clear()
         lives = [*(each.live(seconds) for each in self.programs), *(each.live() for each in self.scripts)]
         self._tasks = [asyncio.ensure_future(life) for life in lives]
         for task in self._tasks:
@@ -203,10 +209,11 @@ class Crew:
         self.world.counts["requests refused without a database"] += is_excused
         return is_excused
 
-    @property
-    def is_quiet(self) -> bool:
-        """Whether no program says or changes anything any more."""
-        return all(each.is_quiet for each in self.programs) and all(each.is_quiet for each in self.scripts)
+    def note_quiet(self, member: Program | Script) -> None:
+        """Note that *member* says and changes nothing any more."""
+        member.is_quiet = True
+        if all(each.is_quiet for each in self.programs) and all(each.is_quiet for each in self.scripts):
+            self.quiet.set()
 
     async def leave(self) -> None:
         """Let all programs leave."""
@@ -295,7 +302,7 @@ class Program:
 
     async def _visit(self) -> None:
         random = self._random
-        rooms = [*self._views] if self._resume else random.sample(ROOMS, random.randrange(1, 4))
+        rooms = [*self._views] if self._resume else random.sample(self._crew.rooms, random.randrange(1, 4))
         if not self._resume and random.random() < 0.25:
             rooms.append(LOBBY)
         replay = random.choice((0, 20))
@@ -489,7 +496,7 @@ class Program:
         self._unfinished = None
 
     async def _join(self, chat: Chat) -> None:
-        rooms = [room for room in ROOMS if room not in self._views and room not in self._left]
+        rooms = [room for room in self._crew.rooms if room not in self._views and room not in self._left]
         if rooms and len(chat.joined) < 8:
             room = self._random.choice(rooms)
             self._views[room] = View()
@@ -575,8 +582,8 @@ class Program:
                 reading.result()
             return all(view.seen is None or view.seen >= self._ledger.last[room] for room, view in views.items())
 
-        self.is_quiet = True
-        await crew.until(lambda: crew.is_quiet, "some programs do not come to rest")
+        crew.note_quiet(self)
+        await crew.until(crew.quiet.is_set, "some programs do not come to rest")
         await crew.until(has_everything, f"{self.nick} does not read everything: {views}")
         reading.cancel()
         await asyncio.wait((reading,))
@@ -631,7 +638,7 @@ class Script:
             for line in lines:
                 self._crew.ledger.take(line)
             self._crew.world.counts["runs of scripts"] += 1
-        self.is_quiet = True
+        self._crew.note_quiet(self)
 
     def _say(self, chat: sync.Chat, room: str, text: str) -> int:
         """Say a line until it is stored. Return its number."""
@@ -646,7 +653,7 @@ class Script:
 
     def _run(self) -> tuple[dict[str, Sent], list[Line]]:
         """Connect, say some lines, and leave. Return what was said, by its text, and the lines that have come."""
-        room, port = self._random.choice(ROOMS), self._crew.relay.port
+        room, port = self._random.choice(self._crew.rooms), self._crew.relay.port
         said: dict[str, Sent] = {}
         lines: list[Line] = []
         try:
