@@ -65,9 +65,10 @@ class FoundSession:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """The request to park the session *to*, because its client has come back to another node."""
+    """The request to park the session *to*, because its client has come back to another node with *attempt*."""
 
     to: int
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +150,11 @@ class SharedSessions(Protocol):
         This fails during a rename, because the session then has two nicknames.
         """
 
-    def find(self, token: str, on_found: OnFound, *, force: bool = False) -> None:
+    def find(self, token: str, attempt: int, on_found: OnFound, *, force: bool = False) -> None:
         """Find the session with the hash *token* that another node has, or that is parked.
 
-        With *force*, park the session if another node has it, because that node does not answer.
+        With *force*, park the session if another node has it, because that node does not answer. If *attempt* is not
+        higher than those so far, the client has come back again meanwhile, and nothing is parked.
         """
 
     def claim(self, found: FoundSession, attempt: int, address: str | None, on_claimed: OnClaimed) -> None:

@@ -53,8 +53,11 @@ class MemberListener(Protocol):
 class Resumable(Protocol):
     """A session that can go on with another connection, also on another node."""
 
-    def hand_over(self, on_parked: Callable[[RejectedError | None], None]) -> None:
-        """Give the session up. Call *on_parked* once another node can claim it, or with the reason why not."""
+    def hand_over(self, attempt: int, on_parked: Callable[[RejectedError | None], None]) -> None:
+        """Give the session up for *attempt* of its client to come back to another node, if that is the last attempt.
+
+        Call *on_parked* once that node can claim it, or with the reason why not.
+        """
 
     def lose(self) -> None:
         """Drop the session without a leave, because another node has it."""

@@ -332,7 +332,7 @@ class OtherNodes:
         """Handle *request* of another node, to which the user of *member* has come back."""
         link = member.link
         if isinstance(request, Handover) and member.resumable is not None:
-            member.resumable.hand_over(on_taken)
+            member.resumable.hand_over(request.attempt, on_taken)
         elif isinstance(request, Return) and link is not None and link.is_replaced_from(request.address):
             rooms = [self._hub.rooms[name] for name in member.memberships]
             link.end()

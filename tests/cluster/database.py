@@ -236,13 +236,13 @@ class Database:
         self.notify(node, lambda listener: listener.person_changed(person))
         return True
 
-    def find(self, node: ClusterNode, token: str, *, force: bool) -> FoundSession | None:
+    def find(self, node: ClusterNode, token: str, attempt: int, *, force: bool) -> FoundSession | None:
         """Return the session with *token*, unless *node* has it."""
         stored = next((stored for stored in self.sessions.values() if stored.kept.token == token), None)
         if stored is None or stored.node is node:
             return None
         session = stored.kept.session
-        if force and stored.node is not None:
+        if force and stored.node is not None and stored.kept.attempt < attempt:
             self.park(session, "")
         owner = self.owner_of(session)
         if owner is None or (stored.node is None and stored.until is not None and stored.until <= self.now):

@@ -70,11 +70,11 @@ class NodeSessions:
 
         self._enqueue(commit)
 
-    def find(self, token: str, on_found: OnFound, *, force: bool = False) -> None:
+    def find(self, token: str, attempt: int, on_found: OnFound, *, force: bool = False) -> None:
         """Find a session in a later turn."""
 
         def commit() -> None:
-            found = self._database.find(self._node, token, force=force)
+            found = self._database.find(self._node, token, attempt, force=force)
             self._node.soon(lambda: on_found(found))
 
         self._enqueue(commit)

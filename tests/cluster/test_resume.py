@@ -192,6 +192,18 @@ def test_late_attempt_is_refused_on_all_nodes(
     assert events_of(ann) == []
 
 
+def test_attempt_that_is_late_on_another_node_does_not_end_the_connection(
+    cluster: Cluster, here: Node, there: Node, ann: Program, bob: Program
+) -> None:
+    back = come_back(there, bob, attempt=3)
+    answers: list[RejectedError | None] = []
+    there.hub.other_nodes.receive(Handover(there.hub.people.find("bob").id, 2), answers.append)
+    cluster.advance(FORCE_SECONDS + 1)
+    assert [type(answer) for answer in answers] == [NotHere]
+    ann.say("hi")
+    assert back.texts() == ["hi"]
+
+
 def test_of_two_attempts_on_two_nodes_the_higher_one_wins(cluster: Cluster, ann: Program, bob: Program) -> None:
     asked = [ask_back(cluster.nodes[number], bob, attempt=attempt) for number, attempt in ((0, 1), (2, 2))]
     cluster.advance(FORCE_SECONDS + 1)
@@ -535,7 +547,7 @@ def test_messages_that_come_after_the_session_has_moved_are_passed_on(
     back = come_back(here, bob)
     session = there.hub.people.find("bob").id
     answers: list[RejectedError | None] = []
-    for message in (PrivateMessage(5, "eve", session, "psst"), Handover(session), Return(session, "192.0.2.7")):
+    for message in (PrivateMessage(5, "eve", session, "psst"), Handover(session, 3), Return(session, "192.0.2.7")):
         there.hub.other_nodes.receive(message, answers.append)
     cluster.settle()
     assert [type(answer) for answer in answers] == [type(None), NotHere, type(None)]

@@ -70,7 +70,7 @@ class SessionClaim:
         if seconds >= GIVE_UP_SECONDS:
             self._on_return(Busy())
         else:
-            self._shared.find(self._token, self._on_found, force=seconds >= FORCE_SECONDS)
+            self._shared.find(self._token, self._resume.attempt, self._on_found, force=seconds >= FORCE_SECONDS)
 
     def _find_later(self) -> None:
         self._next_look = self._sessions.clock.callLater(LOOK_SECONDS, self._find)
@@ -84,7 +84,7 @@ class SessionClaim:
         elif found.node:
             if not self._is_asked:
                 self._is_asked = True
-                self._hub.other_nodes.send(Handover(found.session), self._on_answer)
+                self._hub.other_nodes.send(Handover(found.session, self._resume.attempt), self._on_answer)
             self._find_later()
         else:
             self._hub.rooms.open_all(found.rooms, partial(self._on_rooms, found))

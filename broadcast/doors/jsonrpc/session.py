@@ -368,11 +368,14 @@ class ProgramSession:
         """Go on with *memory* of another node. The client has received the private messages up to *received*."""
         self.tell_uids = self.private.restore(memory, received)
 
-    def hand_over(self, on_parked: OnDirectory) -> None:
-        """Give the session up, because its client has come back to another node; see ``Resumable``.
+    def hand_over(self, attempt: int, on_parked: OnDirectory) -> None:
+        """Give the session up, because its client has come back to another node with *attempt*; see ``Resumable``.
 
         The connection closes. What it had sent, and what the session is appending, comes first.
         """
+        if attempt <= self.attempt:  # the client has come back again meanwhile, here
+            on_parked(NotHere("the session is not to be moved now."))
+            return
         connection, self.connection = self.connection, None
         if connection is not None and not self.ending:
             connection.session_taken(RESUMED_ELSEWHERE)

@@ -97,7 +97,7 @@ BEGIN
                 answer := 'false';
             END IF;
         WHEN 'find' THEN
-            IF known.node NOT IN ('', p_node)
+            IF known.node NOT IN ('', p_node) AND known.attempt < item.attempt
                 AND ((p_item -> 'force')::boolean OR NOT has_connection(known.node)) THEN
                 -- A batch in flight comes first. If it takes long, its server lives.
                 PERFORM FROM writers WHERE node = known.node FOR UPDATE SKIP LOCKED;

@@ -36,13 +36,13 @@ class PostgresSessions:
 
         self._add(("park", {"session": session, "memory": memory}), answered)
 
-    def find(self, token: str, on_found: OnFound, *, force: bool = False) -> None:
+    def find(self, token: str, attempt: int, on_found: OnFound, *, force: bool = False) -> None:
         """Find a session by the hash of its token."""
 
         def answered(answer: Any) -> None:  # noqa: ANN401 - likewise
             on_found(msgspec.convert(answer, FoundSession) if isinstance(answer, dict) else answer)
 
-        self._add(("find", {"token": token, "force": force}), answered)
+        self._add(("find", {"token": token, "attempt": attempt, "force": force}), answered)
 
     def claim(self, found: FoundSession, attempt: int, address: str | None, on_claimed: OnClaimed) -> None:
         """Take a parked session over."""

@@ -43,17 +43,19 @@ def append(node: Node, room: str, *events: Any, epoch: int = 1) -> None:  # noqa
         db.execute("SELECT append(%s, %s, %s, %s, %s::jsonb)", (node.database.node, epoch, batch, [room], encode(rows)))
 
 
-def find(node: Node, token: str = "hash", *, force: bool = False) -> FoundSession | RejectedError | None:
+def find(
+    node: Node, token: str = "hash", *, attempt: int = 9, force: bool = False
+) -> FoundSession | RejectedError | None:
     """Return the session with *token*, as *node* finds it."""
     answers: list[FoundSession | RejectedError | None] = []
-    node.directory.sessions.find(token, answers.append, force=force)
+    node.directory.sessions.find(token, attempt, answers.append, force=force)
     node.until(lambda: bool(answers))
     return answers[0]
 
 
-def found_by(node: Node, *, force: bool = False) -> FoundSession:
+def found_by(node: Node, *, attempt: int = 9, force: bool = False) -> FoundSession:
     """Return the session of Ann, which *node* finds."""
-    found = find(node, force=force)
+    found = find(node, attempt=attempt, force=force)
     assert isinstance(found, FoundSession)
     return found
 
@@ -208,6 +210,8 @@ def test_session_of_a_server_that_does_not_answer_is_taken(db: Connection, nodes
     with one.database.connect() as writer, writer.transaction():
         writer.execute("SELECT FROM writers WHERE node = 'one' FOR UPDATE")  # a batch in flight
         assert found_by(two, force=True).node == "one"
+    found = found_by(two, force=True, attempt=KEPT.attempt)
+    assert (found.node, found.attempt) == ("one", KEPT.attempt)  # its client has come back there meanwhile
     found = found_by(two, force=True)
     assert (found.node, found.memory) == ("", "")
     one.until(lambda: ANN.session in one.people and one.people[ANN.session].generation == 1)
