@@ -113,6 +113,16 @@ class FileArchive(Protocol):
         """Stop all work on the files."""
 
 
+class SharedJournal(Protocol):
+    """A journal that other servers also use."""
+
+    def retire(self, on_retired: Callable[[], None]) -> None:
+        """Store all queued events, then let the other servers have the nicknames and sessions of this one.
+
+        Does not block. Call *on_retired* in a later turn. Nothing is stored after that.
+        """
+
+
 class Entrance(NamedTuple):
     """One place at which clients connect."""
 
@@ -126,7 +136,8 @@ class Entrance(NamedTuple):
 class Server(Service):
     """The service that twistd runs. It logs *storage_note*, one line about where messages are stored, at the start.
 
-    *folder* is the lock on the folder of its files, if the journal does not lock this folder itself.
+    *folder* is the lock on the folder of its files, if the journal does not lock this folder itself. *shared* is the
+    journal, if other servers also use it.
     """
 
     _log = Logger()
@@ -147,6 +158,7 @@ class Server(Service):
         files: FileArchive | None = None,
         folder: FolderLock | None = None,
         fresh_start: FreshStart | None = None,
+        shared: SharedJournal | None = None,
     ) -> None:
         self._journal = journal
         self._hub = hub
@@ -160,6 +172,7 @@ class Server(Service):
         self._files = files
         self._folder = folder
         self._fresh_start = fresh_start
+        self._shared = shared
         self._dead_peers = dead_peers
         self._visits = Visits(hub, connections, context.clock)
         self._ports: list[IListeningPort] = []
@@ -278,7 +291,8 @@ class Server(Service):
         await with_timeout(self._context.clock, DRAIN_SECONDS, DeferredList(closed, consumeErrors=True))
         if self._fresh_start is not None:
             await self._fresh_start.stop()
-        await self._visits.end_all(deadline - JOURNAL_SECONDS, GOING_DOWN)
+        release = None if self._shared is None else self._shared.retire
+        await self._visits.end_all(deadline - JOURNAL_SECONDS, GOING_DOWN, release)
         if self._files is not None:
             self._files.close()
         if self._admin is not None:

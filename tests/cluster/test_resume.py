@@ -9,6 +9,7 @@ import pytest
 from broadcast.core.directory import Handover, Person, Return
 from broadcast.core.errors import DatabaseAway, NotHere, RejectedError
 from broadcast.core.events import PrivateMessage
+from broadcast.core.hub import GOING_DOWN
 from broadcast.core.interfaces import ReadCallback
 from broadcast.doors.jsonrpc.claiming import CATCH_UP_SECONDS, FORCE_SECONDS, GIVE_UP_SECONDS
 from tests.cluster.nodes import Cluster, Node
@@ -147,6 +148,13 @@ def test_people_without_a_token_leave_at_once(cluster: Cluster, there: Node, ann
     ann.read()
     cluster.stop(there)
     assert sorted(event["nick"] for event in events_of(ann)) == ["carol", "dave"]
+
+
+def test_program_of_a_node_that_stops_is_asked_to_come_back(cluster: Cluster, there: Node, bob: Program) -> None:
+    cluster.stop(there)
+    (goodbye,) = [each["params"] for each in bob.read() if each.get("method") == "goodbye"]
+    assert (goodbye["reason"], goodbye["reconnect"]) == (GOING_DOWN, True)
+    assert bob.is_closed()
 
 
 def test_session_can_go_from_node_to_node(cluster: Cluster, ann: Program, bob: Program) -> None:

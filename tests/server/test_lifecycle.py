@@ -34,7 +34,7 @@ from broadcast.server.lifecycle import (
 from broadcast.server.log_writer import LogWriter
 from broadcast.server.logging import ProcessLog
 from broadcast.server.sd_notify import SdNotifier
-from broadcast.server.visits import LINGER_SECONDS
+from broadcast.server.visits import LINGER_SECONDS, RELEASE_SECONDS
 from tests.harness import World
 
 TIMEOUT = 60
@@ -125,6 +125,16 @@ class TestedJournal(MemoryJournal):
         self.closed = True
 
 
+class FakeSharedJournal:
+    """A journal that other servers also use. It retires when the test says so."""
+
+    def __init__(self) -> None:
+        self.retiring: list[Callable[[], None]] = []
+
+    def retire(self, on_retired: Callable[[], None]) -> None:
+        self.retiring.append(on_retired)
+
+
 class RecordingNotifier(SdNotifier):
     """A notifier that records its notifications."""
 
@@ -149,6 +159,7 @@ class Running:
         monitor: FakeMonitor | None = None,
         log: ProcessLog | None = None,
         settings: Settings | None = None,
+        shared: FakeSharedJournal | None = None,
     ) -> None:
         self.world = World(settings, journal=TestedJournal)
         self.journal = cast(TestedJournal, self.world.journal)
@@ -190,6 +201,7 @@ class Running:
             context,
             detector,
             monitor=monitor,
+            shared=shared,
         )
         self.stopped: list[None] = []
 
@@ -379,6 +391,25 @@ def test_stop_delivers_earlier_messages_first() -> None:
     ann.protocol.dataReceived(b"one\r\ntwo\r\n")
     running.stop()
     assert bob.lines() == ["ann: one", "ann: two", DOWN]
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_connections_close_once_other_servers_can_have_the_nicknames(in_time: bool) -> None:
+    shared = FakeSharedJournal()
+    running = Running(shared=shared)
+    running.start()
+    (ann,) = running.world.join("ann")
+    running.stop()
+    assert ann.lines() == [DOWN]
+    assert not ann.transport.finished
+    if in_time:
+        (on_retired,) = shared.retiring
+        on_retired()
+    else:
+        running.advance(RELEASE_SECONDS)
+    assert ann.transport.finished
+    ann.hang_up()
+    running.settle()
 
 
 def test_stop_without_clients_does_not_wait() -> None:

@@ -237,10 +237,16 @@ class PostgresDirectory:
                 while self._changes or self._in_flight:
                     self._make_changes(self._db)
                 self._db.execute("SELECT end_lease(%s, %s, %s)", (self._database.node, self._epoch, SERVER_STOPPED))
+        self._fail_changes()
         self._disconnect()
 
     def _handle_lost_lease(self) -> None:
         """Let all changes fail, because other nodes have removed this one."""
+        self._fail_changes()
+        self._on_lost()
+
+    def _fail_changes(self) -> None:
+        """Let all changes fail, now and later, because this node has no lease any more."""
         with self._lock:
             self._is_lost = True
             changes = [*self._in_flight, *self._changes]
@@ -248,7 +254,6 @@ class PostgresDirectory:
         for change in changes:
             self._call_soon(partial(change.on_answer, DatabaseAway()))
         self._call_soon(self._mail.fail_all)
-        self._on_lost()
 
     def _connect(self) -> Connection:
         db = self._database.connect()

@@ -71,6 +71,7 @@ class PostgresJournal:
         self._indexer: SearchIndexer | None = None
         self._tail: Tail | None = None
         self._directory: PostgresDirectory | None = None
+        self._retirement: Thread | None = None
         self._is_lost = self._is_closed = self._is_renewing_id = False
         self._feed = RecordFeed(database.node)
         self.records = PostgresRecords(self, self._queue, call_soon, database.node, self._feed.start)
@@ -232,9 +233,24 @@ class PostgresJournal:
         if self._tail is not None:
             self._tail.forget(log)
 
+    def retire(self, on_retired: Callable[[], None]) -> None:
+        """Store the queued events, then let other nodes have the nicknames and sessions of this one. Does not block.
+
+        Call *on_retired* in a later turn. Nothing is stored after that, but the journal can be read until ``close``.
+        """
+
+        def retire() -> None:
+            self._stop_writing()
+            self._call_soon(on_retired)
+
+        self._retirement = Thread(target=retire, name="journal retirement", daemon=True)
+        self._retirement.start()
+
     def close(self) -> None:
         """Store the queued events, then release everything. May be called at any time, and more than once."""
         self._is_closed = True
+        if self._retirement is not None:
+            self._retirement.join()
         self._committed.stop()
         self.records.close()
         query_thread, self._query_thread = self._query_thread, None
