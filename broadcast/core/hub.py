@@ -31,6 +31,8 @@ from broadcast.core.uploads import Uploads
 
 GOING_DOWN = "The server is going down."
 """The announcement of the shutdown in each room, and the reason that clients without a nickname receive."""
+GO_ELSEWHERE: Final = f"{GOING_DOWN} Connect again to reach another one."
+"""The same while other servers of the cluster run."""
 TAKEN_OVER: Final = "taken over by another connection"
 """The leave reason of a session whose nickname another session of its owner has taken over."""
 OnAdmitted: TypeAlias = Callable[[Member | RejectedError], None]

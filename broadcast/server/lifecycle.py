@@ -15,7 +15,7 @@ from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from broadcast.core.errors import JournalError, StartupError
-from broadcast.core.hub import GOING_DOWN
+from broadcast.core.hub import GO_ELSEWHERE, GOING_DOWN
 from broadcast.net.endpoints import close_now
 from broadcast.server.fresh_start import log_if_rejected
 from broadcast.server.visits import DRAIN_SECONDS, Visits, with_timeout
@@ -114,7 +114,11 @@ class FileArchive(Protocol):
 
 
 class SharedJournal(Protocol):
-    """A journal that other servers also use."""
+    """A journal that other servers can also use."""
+
+    @property
+    def has_others(self) -> bool:
+        """Whether another server uses it now."""
 
     def retire(self, on_retired: Callable[[], None]) -> None:
         """Store all queued events, then let the other servers have the nicknames and sessions of this one.
@@ -137,7 +141,7 @@ class Server(Service):
     """The service that twistd runs. It logs *storage_note*, one line about where messages are stored, at the start.
 
     *folder* is the lock on the folder of its files, if the journal does not lock this folder itself. *shared* is the
-    journal, if other servers also use it.
+    journal, if other servers can also use it.
     """
 
     _log = Logger()
@@ -291,8 +295,9 @@ class Server(Service):
         await with_timeout(self._context.clock, DRAIN_SECONDS, DeferredList(closed, consumeErrors=True))
         if self._fresh_start is not None:
             await self._fresh_start.stop()
-        release = None if self._shared is None else self._shared.retire
-        await self._visits.end_all(deadline - JOURNAL_SECONDS, GOING_DOWN, release)
+        shared = self._shared
+        text = GO_ELSEWHERE if shared is not None and shared.has_others else GOING_DOWN
+        await self._visits.end_all(deadline - JOURNAL_SECONDS, text, None if shared is None else shared.retire)
         if self._files is not None:
             self._files.close()
         if self._admin is not None:

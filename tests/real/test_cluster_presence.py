@@ -55,7 +55,7 @@ def test_people_of_a_server_that_stops_leave_for_that_reason(cluster: Cluster) -
         ann.until(" * bob joined.\r\n")
         two.stop()
         ann.until(" * bob left: server stopped\r\n")
-        bob.until(" * The server is going down.\r\n")
+        bob.until(" * The server is going down. Connect again to reach another one.\r\n")
 
 
 def test_nickname_is_free_once_a_server_that_stops_has_closed_the_connection(cluster: Cluster) -> None:
@@ -64,12 +64,14 @@ def test_nickname_is_free_once_a_server_that_stops_has_closed_the_connection(clu
         ann.until(" * bob joined.\r\n")
         two.signal(signal.SIGTERM)
         bob.until_closed()
-        assert bob.seen.endswith(" * The server is going down.\r\n")
         with Person(one.port, "bob") as again:
             assert "taken" not in again.seen
             ann.until(" * bob left: server stopped\r\n * bob joined.\r\n")
         two.stop()
         assert "Nothing that is said is kept" not in two.output()
+        one.stop()
+        ann.until_closed()
+        assert ann.seen.endswith(" * The server is going down.\r\n"), "there is no other server any more"
 
 
 def test_people_of_a_suspended_server_leave_and_come_back(cluster: Cluster) -> None:

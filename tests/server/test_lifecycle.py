@@ -126,9 +126,10 @@ class TestedJournal(MemoryJournal):
 
 
 class FakeSharedJournal:
-    """A journal that other servers also use. It retires when the test says so."""
+    """A journal that other servers can also use. It retires when the test says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_others: bool = True) -> None:
+        self.has_others = has_others
         self.retiring: list[Callable[[], None]] = []
 
     def retire(self, on_retired: Callable[[], None]) -> None:
@@ -393,9 +394,26 @@ def test_stop_delivers_earlier_messages_first() -> None:
     assert bob.lines() == ["ann: one", "ann: two", DOWN]
 
 
+@pytest.mark.parametrize(
+    ("has_others", "line"),
+    [(False, DOWN), (True, " * The server is going down. Connect again to reach another one.")],
+)
+def test_stop_of_one_of_several_servers_asks_to_connect_again(has_others: bool, line: str) -> None:
+    shared = FakeSharedJournal(has_others=has_others)
+    running = Running(shared=shared)
+    running.start()
+    (ann,), newcomer = running.world.join("ann"), running.world.connect()
+    running.stop()
+    shared.retiring.pop()()
+    for person in (ann, newcomer):
+        assert person.lines()[-1].endswith(line)
+        person.hang_up()
+    running.settle()
+
+
 @pytest.mark.parametrize("in_time", [True, False])
 def test_connections_close_once_other_servers_can_have_the_nicknames(in_time: bool) -> None:
-    shared = FakeSharedJournal()
+    shared = FakeSharedJournal(has_others=False)
     running = Running(shared=shared)
     running.start()
     (ann,) = running.world.join("ann")

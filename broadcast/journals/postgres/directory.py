@@ -56,6 +56,7 @@ MAX_WAITING: Final = 20_000
 
 _CHANGE = "SELECT change_people_once(%s, %s, %s, %s::jsonb), (SELECT id FROM last_ids WHERE kind = 'changes')"
 _DECISIONS = "SELECT body FROM decisions"
+_HAS_OTHERS = "SELECT EXISTS (SELECT FROM leases WHERE node <> %s AND until > now())"
 _MUST_BE_MADE: Final = ("release", "end", "park", "publish", "end_slot")
 """The kinds of changes that wait without a time-out until they are made."""
 
@@ -114,6 +115,8 @@ class PostgresDirectory:
         self._epoch = 0
         self.lease_end = 0.0
         """Monotonic time at which the lease runs out."""
+        self.has_others = False
+        """Whether another node had a lease when this one last looked."""
         self._next_renewal = 0.0
         self._news: deque[str] = deque()
         """The notifications that were not handled yet. They can arrive with the answer to any statement."""
@@ -296,6 +299,7 @@ class PostgresDirectory:
             renew_lease(db, self._database.node, self._epoch)
             self._next_renewal = now + RENEW_SECONDS
             self.lease_end = now + LEASE_SECONDS
+            self._look_for_others(db)
             self._call_soon(self._mail.fail_old)
 
     def _make_changes(self, db: Connection) -> None:
@@ -366,8 +370,12 @@ class PostgresDirectory:
             else:
                 self._people.take(values[0])
 
+    def _look_for_others(self, db: Connection) -> None:
+        (self.has_others,) = _row_of(db.execute(_HAS_OTHERS, (self._database.node,)))
+
     def _catch_up(self, db: Connection) -> None:
-        """Handle everything that may have been missed."""
+        """Handle everything that may have been missed. Another node may have started or ended."""
+        self._look_for_others(db)
         self._people.compare(db)
         self._read_mail(db)
 

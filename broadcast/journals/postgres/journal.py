@@ -129,6 +129,11 @@ class PostgresJournal:
         """Time since everything was read that other nodes had stored."""
         return 0.0 if self._tail is None else monotonic() - self._tail.read_at
 
+    @property
+    def has_others(self) -> bool:
+        """Whether another node runs, as far as this one knows."""
+        return self._directory is not None and self._directory.has_others
+
     def restart(
         self,
         name: str,
