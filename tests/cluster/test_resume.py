@@ -403,6 +403,48 @@ def test_node_that_stays_behind_does_not_reject_the_numbers_of_the_client(
     assert texts_of(back.welcome) == ["three"]
 
 
+@pytest.mark.parametrize("is_in_room", [False, True])
+def test_join_after_a_number_waits_until_the_node_has_read_so_far(
+    cluster: Cluster, here: Node, ann: Program, bob: Program, is_in_room: bool
+) -> None:
+    third = cluster.nodes[2]
+    late = third.program("late", rooms=[*["lobby"] * is_in_room, "kitchen"])
+    third.join("carol")
+    third.shared.reads = False
+    ann.say("one", "two")
+    request = late.put("join", {"room": "lobby", "after": 2})
+    ping = late.put("ping", {})
+    cluster.advance(1)
+    ann.say("three")
+    assert not any("id" in each for each in late.read())
+    third.shared.reads = True
+    cluster.join(third)
+    cluster.advance(1)
+    answers = late.read()
+    (joined,) = [each["result"] for each in answers if each.get("id") == request]
+    assert [event["text"] for event in joined["events"]] == ["three"]
+    assert any(each.get("id") == ping for each in answers)
+    ann.say("four")
+    assert late.texts() == ["four"]
+
+
+@pytest.mark.parametrize(("after", "reason"), [(2, "busy"), (3, "ahead")])
+def test_join_after_a_number_that_does_not_come_is_refused(
+    cluster: Cluster, ann: Program, bob: Program, after: int, reason: str
+) -> None:
+    third = cluster.nodes[2]
+    late = third.program("late", rooms=["kitchen"])
+    third.join("carol")
+    third.shared.reads = False
+    ann.say("one", "two")
+    request = late.put("join", {"room": "lobby", "after": after})
+    cluster.advance(CATCH_UP_SECONDS + 1)
+    assert late.response(request)["error"]["data"]["reason"] == reason
+    third.shared.reads = True
+    cluster.join(third)
+    assert late.call("join", room="lobby", after=2)["last"] == 2
+
+
 def test_client_that_goes_while_its_numbers_are_looked_up_is_forgotten(
     cluster: Cluster, here: Node, bob: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
