@@ -85,7 +85,7 @@ class Hello:
         """Functions that release the streams of the rooms."""
         self._after: Mapping[str, int] = {}
         """Number of the last line that the client has seen in each room, if it asks to resume."""
-        self._catch_up = CatchUp(sessions, connection, self._refuse)
+        self._catch_up = CatchUp(connection, self._refuse)
         self.sends_token = False
         """Whether the client receives the result, and with it the token of the session."""
         self._is_published = True

@@ -154,7 +154,7 @@ def _join(connection: Connection, call: Call, params: messages.JoinParams) -> No
         else:
             _enter(connection, call, params, rooms[0])
 
-    catch_up = CatchUp(sessions, connection, refuse)
+    catch_up = CatchUp(connection, refuse)
     open_room()
 
 

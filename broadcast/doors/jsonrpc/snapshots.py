@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from broadcast.core.events import Stored
     from broadcast.core.room import Room
     from broadcast.doors.jsonrpc.session import Connection
-    from broadcast.doors.jsonrpc.sessions import Sessions
 
 ROOM_BYTES: Final = 512
 """Space in a snapshot for everything but the topic, the members and the events."""
@@ -36,8 +35,7 @@ class CatchUp:
     If they do not come, *refuse* is called with the error *busy*.
     """
 
-    def __init__(self, sessions: Sessions, connection: Connection, refuse: Callable[[RpcError], None]) -> None:
-        self._sessions = sessions
+    def __init__(self, connection: Connection, refuse: Callable[[RpcError], None]) -> None:
         self._connection = connection
         self._refuse = refuse
         self._end: float | None = None
@@ -52,9 +50,10 @@ class CatchUp:
         lines, the result is False, and ``check_after`` rejects the numbers.
         """
         behind = [room for room in rooms if room.last_seq < after.get(room.name, 0)]
-        if self._sessions.shared is None or not behind or self._is_ahead:
+        sessions = self._connection.sessions
+        if sessions.hub.other_nodes.sessions is None or not behind or self._is_ahead:
             return False
-        clock = self._sessions.clock
+        clock = sessions.clock
         if self._end is None:
             self._end = clock.seconds() + CATCH_UP_SECONDS
         if clock.seconds() < self._end:
