@@ -49,6 +49,18 @@ def test_people_of_a_killed_server_leave_and_their_nicknames_are_free(cluster: C
             assert shows(ann, "2 here: ann, bob")()
 
 
+def test_person_who_comes_back_from_a_killed_server_reads_why_the_nickname_takes_so_long(cluster: Cluster) -> None:
+    one, two = cluster.nodes
+    with Person(one.port, "ann") as ann, Person(two.port, "bob"):
+        ann.until(" * bob joined.\r\n")
+        two.stop(signal.SIGKILL)
+        with in_time(), Person(one.port, "bob") as again:
+            before, _, _ = again.seen.partition("You are bob.")
+            assert " * The server that has bob does not answer. Wait for the nickname:" in before
+            assert "taken" not in before
+            ann.until(" * bob left: connection lost\r\n * bob joined.\r\n")
+
+
 def test_people_of_a_server_that_stops_leave_for_that_reason(cluster: Cluster) -> None:
     one, two = cluster.nodes
     with Person(one.port, "ann") as ann, Person(two.port, "bob") as bob:
