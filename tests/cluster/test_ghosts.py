@@ -67,6 +67,16 @@ def test_nickname_stays_taken_while_the_other_node_does_not_answer(cluster: Clus
     assert "ann is taken." in comes_back(here).read()
 
 
+def test_nickname_is_taken_back_although_the_news_of_the_other_node_are_late(cluster: Cluster) -> None:
+    here, there = cluster.nodes
+    ghost(there)
+    here.directory.is_behind = True
+    assert "You are ann." in comes_back(here).read()
+    here.directory.catch_up()
+    cluster.settle()
+    assert cluster.people() == [{"ann"}] * 2
+
+
 NOTICE = " * The server that has ann does not answer. Wait for the nickname: it is free within 15 seconds."
 
 
@@ -101,11 +111,11 @@ def test_user_is_refused_in_the_end_if_the_node_stays(timed: Cluster) -> None:
     here, there = timed.nodes
     ghost(there)
     timed.kill(there)
-    new = comes_back(here)
+    new, other = comes_back(here), comes_back(here)
     for _ in range(MAX_TRIES):
-        assert new.read() == ""
+        assert (new.read(), other.read()) == ("", "")
         here.directory.fail_unanswered()
-    assert new.read().startswith("-> Error: ann is taken.")
+    assert all(person.read().startswith("-> Error: ann is taken.") for person in (new, other))
     timed.advance(1)
     timed.bury(there)
     assert new.read() == "", "nothing waits any more"
