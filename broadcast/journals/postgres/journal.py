@@ -20,7 +20,7 @@ from broadcast.journals.postgres.commit_thread import CommitThread
 from broadcast.journals.postgres.database import MINIMUM_VERSION, Connection, Database, from_text, to_text
 from broadcast.journals.postgres.directory import PostgresDirectory
 from broadcast.journals.postgres.leases import Writer, start_lease
-from broadcast.journals.postgres.merging import Merger
+from broadcast.journals.postgres.merging import LineKey, Merger
 from broadcast.journals.postgres.queries import RoomRow, read_room, start_query_thread
 from broadcast.journals.postgres.record_feed import RecordFeed
 from broadcast.journals.postgres.records import PostgresRecords
@@ -211,6 +211,7 @@ class PostgresJournal:
 
     def _opened(self, name: str, room: RoomRow, recent: list[Stored], members: list[Event]) -> OpenedRoom:
         log = PostgresRoomLog(self._queue, self, name, (room.last, room.place))
+        log.stream.last_line = LineKey.of(recent[-1]) if recent else None
         self._merger.start(log, members)
         if self._tail is not None:
             self._tail.open(log)
