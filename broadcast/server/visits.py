@@ -47,11 +47,12 @@ class Visits:
         await with_timeout(self._clock, DRAIN_SECONDS, self._connections.drain(text))
         delivered: Deferred[None] = Deferred()
         self._hub.close(partial(delivered.callback, None), text)
-        if await self._wait_until(deadline - LINGER_SECONDS, delivered):
+        end = deadline - LINGER_SECONDS
+        if await self._wait_until(end, delivered):
             if release is not None:
                 released: Deferred[None] = Deferred()
                 release(partial(released.callback, None))
-                await with_timeout(self._clock, RELEASE_SECONDS, released)
+                await self._wait_until(min(end, self._clock.seconds() + RELEASE_SECONDS), released)
         else:
             # The journal is stuck, so the notice in the stream of the room does not arrive.
             for connection in self._connections:
