@@ -250,7 +250,7 @@ class Chat:
         for too long, ``Unreachable`` if there is no connection to the server's web port at all, and ``Untrusted`` if
         the certificate there is not trusted.
         """
-        from broadcast.client import uploading  # noqa: PLC0415 -- few programs need it, and http.client takes long
+        from broadcast.client import uploading  # noqa: PLC0415 -- few programs need it
 
         room, uid = self._or_first(room), uid or self._session.make_uid()
         file = await asyncio.to_thread(uploading.LocalFile, path)
