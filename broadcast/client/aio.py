@@ -33,7 +33,6 @@ from broadcast.client.certificates import CertificateError, parse_fingerprint
 from broadcast.client.protocol import errors, events, requests
 from broadcast.client.protocol.errors import *
 from broadcast.client.protocol.events import *
-from broadcast.client.protocol.framing import encodable
 from broadcast.client.protocol.greeting import TLS_HINT
 from broadcast.client.protocol.requests import Account, Person, Resume, Room, RoomSummary
 from broadcast.client.protocol.session import Answer, Session, State
@@ -256,7 +255,7 @@ class Chat:
         file = await asyncio.to_thread(uploading.LocalFile, path)
         try:
             sha256 = await asyncio.to_thread(file.hash)
-            request = requests.Upload(room, encodable(file.name), file.size, file.type, sha256 or UNSET, uid)
+            request = requests.Upload(room, file.name, file.size, file.type, sha256 or UNSET, uid)
             sentence = ""
             for _ in range(_UPLOAD_TRIES + 1):
                 slot = await self.call(request)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 
 from broadcast import __version__, standard_streams
+from broadcast.client import exit_status
 from broadcast.client.address import HOST, PORT, TLS_PORT, TLS_URL, UNIX, URL, parse_address, show_address
 from broadcast.client.certificates import parse_fingerprint
-from broadcast.client.status import DONE, STATUSES, explain_write_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ def _seconds(value: str) -> float:
 def help_text() -> str:
     """Return what ``--help`` prints."""
     options = [(f"{option.name} {option.metavar}".rstrip(), option.help) for option in OPTIONS]
-    statuses = [(str(number), meaning) for number, meaning in STATUSES.items()]
+    statuses = [(str(number), meaning) for number, meaning in exit_status.STATUSES.items()]
     return (
         f"usage: {PROGRAM} {SYNOPSIS}\n\n{DESCRIPTION}\n\naddress:\n{_rows(ADDRESSES)}\n"
         f"options:\n{_rows(options)}\n{MODES}\nexit status:\n{_rows(statuses)}"
@@ -274,7 +274,7 @@ def _print_and_exit(text: str) -> NoReturn:
     try:
         standard_streams.write(1, text.encode())
     except OSError as error:
-        status, why = explain_write_error(error)
+        status, why = exit_status.explain_write_error(error)
         sys.stderr.write(f"{PROGRAM}: {why}\n" if why else "")
         raise SystemExit(status) from None
-    raise SystemExit(DONE)
+    raise SystemExit(exit_status.DONE)

@@ -20,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from broadcast import standard_streams
+from broadcast.client import exit_status
 from broadcast.client.address import UNIX
 from broadcast.client.batch.line_protocol import EMPTY_LINE_ENDS, PASSWORD, EchoFilter, Kind, Reader
 from broadcast.client.certificates import CertificateError
@@ -27,19 +28,6 @@ from broadcast.client.known_hosts import known_keys, refusal
 from broadcast.client.nicknames import propose_nicknames
 from broadcast.client.password_file import PASSWORD_HINT, read_password
 from broadcast.client.protocol.greeting import BAN, TLS_HINT
-from broadcast.client.status import (
-    CLOSED_OUTPUT,
-    DONE,
-    INTERRUPTED,
-    LOST,
-    NICKNAME_REFUSED,
-    NO_CONNECTION,
-    REFUSED,
-    TERMINATED,
-    UNTRUSTED,
-    explain_read_error,
-    explain_write_error,
-)
 from broadcast.client.streams import describe_failure, open_stream
 from broadcast.client.text import printable
 from broadcast.client.tls import Trust
@@ -146,14 +134,14 @@ class Visit:
                     self._state = State.READY
                 case Kind.ERROR if self._state is State.JOINING:
                     self._state = State.LEAVING
-                    self.finish(REFUSED, f"the room was refused: {text}")
+                    self.finish(exit_status.REFUSED, f"the room was refused: {text}")
                     self._send("quit")
                 case Kind.ERROR:
                     self._refusal = text.removesuffix(EMPTY_LINE_ENDS)
                 case Kind.NOTICE:
                     self._notice = text
                 case Kind.GOODBYE:
-                    self.finish(DONE)  # the server has answered all lines before it
+                    self.finish(exit_status.DONE)  # the server has answered all lines before it
                 case _:
                     pass
 
@@ -199,7 +187,7 @@ class Visit:
         """Return the exit status and its reason if the server is silent for too long."""
         was_asked = self._state is not State.GREETING
         problem = "the server does not answer" if was_asked else "nobody asks for a nickname there"
-        self.finish(NO_CONNECTION, f"no connection to {self._server}: {problem}{self._hint}")
+        self.finish(exit_status.NO_CONNECTION, f"no connection to {self._server}: {problem}{self._hint}")
         return self.end("")
 
     def end(self, why: str) -> tuple[int, str]:
@@ -207,10 +195,10 @@ class Visit:
         if self._outcome is not None:
             return self._outcome
         if self._reader.arrived:
-            return LOST, f"the connection to {self._server} was lost: {why}"
+            return exit_status.LOST, f"the connection to {self._server} was lost: {why}"
         if self._refusal:
-            return NICKNAME_REFUSED, f"the nickname was refused: {self._refusal}"
-        status = NICKNAME_REFUSED if self._notice.startswith(BAN) else NO_CONNECTION
+            return exit_status.NICKNAME_REFUSED, f"the nickname was refused: {self._refusal}"
+        status = exit_status.NICKNAME_REFUSED if self._notice.startswith(BAN) else exit_status.NO_CONNECTION
         return status, f"no connection to {self._server}: {self._notice.rstrip('.') or why}{self._hint}"
 
 
@@ -219,7 +207,7 @@ def run(options: Options) -> tuple[int, str]:
 
     A thread may still read the input after that.
     """
-    for number, status in ((signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)):
+    for number, status in ((signal.SIGINT, exit_status.INTERRUPTED), (signal.SIGTERM, exit_status.TERMINATED)):
         # A shell lets a background process of a script ignore SIGINT. It must go on to do so.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, partial(_exit, status))
@@ -237,9 +225,9 @@ async def _run(options: Options, password: str, known: tuple[str, ...]) -> tuple
     try:
         reader, writer = await open_stream(options.host, options.port, trust)
     except CertificateError as error:
-        return UNTRUSTED, " ".join(refusal(error, options))
+        return exit_status.UNTRUSTED, " ".join(refusal(error, options))
     except OSError as error:
-        return NO_CONNECTION, f"no connection to {options.server}: {describe_failure(error)}"
+        return exit_status.NO_CONNECTION, f"no connection to {options.server}: {describe_failure(error)}"
     set_keepalive(writer.get_extra_info("socket"), *KEEPALIVE)
     visit = Visit(
         options.server,
@@ -256,7 +244,7 @@ async def _run(options: Options, password: str, known: tuple[str, ...]) -> tuple
     try:
         return await receiving
     except asyncio.CancelledError:
-        return CLOSED_OUTPUT, ""
+        return exit_status.CLOSED_OUTPUT, ""
     finally:
         writer.transport.abort()
 
@@ -281,7 +269,7 @@ async def _receive(visit: Visit, stream: Stream) -> tuple[int, str]:
         try:
             await asyncio.to_thread(_write, clean(data))
         except OSError as error:
-            return explain_write_error(error)
+            return exit_status.explain_write_error(error)
         visit.receive(data)
         if visit.is_ready and sending is None:
             sending = asyncio.ensure_future(_send_input(visit, writer))
@@ -304,7 +292,7 @@ async def _send_input(visit: Visit, writer: asyncio.StreamWriter) -> None:
         try:
             data = await asyncio.to_thread(_read)
         except OSError as error:
-            visit.finish(*explain_read_error(error))
+            visit.finish(*exit_status.explain_read_error(error))
             data = b""
         visit.send_input(data)
         with suppress(OSError):  # the end of the connection has its own reason

@@ -14,23 +14,12 @@ from collections import deque
 from time import monotonic, sleep
 
 from broadcast import __version__, standard_streams
+from broadcast.client import exit_status
 from broadcast.client.batch.exchange import CHUNK, REQUEST_BYTES, Connection, Lost
 from broadcast.client.certificates import CertificateError
 from broadcast.client.nicknames import propose_nicknames
 from broadcast.client.options import STDIN, TIMEOUT_SECONDS
 from broadcast.client.password_file import PASSWORD_HINT, read_password
-from broadcast.client.status import (
-    DONE,
-    LOST,
-    NICKNAME_REFUSED,
-    NO_CONNECTION,
-    REFUSED,
-    TERMINATED,
-    UNTRUSTED,
-    USAGE,
-    explain_read_error,
-    explain_write_error,
-)
 
 TYPE_CHECKING = False  # typing takes long to import
 if TYPE_CHECKING:
@@ -93,7 +82,7 @@ def send(options: Options) -> tuple[int, str]:
         Sender(options).run()
     except End as end:
         return end.status, str(end)
-    return DONE, ""
+    return exit_status.DONE, ""
 
 
 def _read_input() -> bytes:
@@ -110,7 +99,7 @@ def _print(data: bytes) -> None:
 
 
 def _terminate(_number: int, _frame: object) -> None:
-    raise End(TERMINATED)
+    raise End(exit_status.TERMINATED)
 
 
 class Input:
@@ -133,7 +122,7 @@ class Input:
         try:
             self.take(_read_input(), limit)
         except OSError as error:
-            self.stop(*explain_read_error(error))
+            self.stop(*exit_status.explain_read_error(error))
 
     def stop(self, status: int, reason: str) -> None:
         """Take no more lines. The first *reason* is the one to end with."""
@@ -151,7 +140,7 @@ class Input:
             self._row += 1
             text = row.rstrip(b"\r\n").decode("utf-8", "replace")
             if len(text.encode()) > limit:
-                self.stop(REFUSED, f"line {self._row} of the input holds more than {limit:,} bytes")
+                self.stop(exit_status.REFUSED, f"line {self._row} of the input holds more than {limit:,} bytes")
                 break
             if text.strip():
                 self.count += 1
@@ -189,7 +178,7 @@ class Sender:
     def run(self) -> None:
         """Say all lines. Raise ``End`` if some of them are not stored."""
         if not self._text.strip():
-            raise End(USAGE, "there is nothing to send")
+            raise End(exit_status.USAGE, "there is nothing to send")
         while not self._is_done:
             try:
                 connection = self._connect()
@@ -207,7 +196,7 @@ class Sender:
             status, reason = self._input.problem
             raise End(status, self._add_count(reason))
         if self._text != STDIN and not self._stored:
-            raise End(USAGE, "there is nothing to send")
+            raise End(exit_status.USAGE, "there is nothing to send")
 
     @property
     def _deadline(self) -> float:
@@ -236,9 +225,10 @@ class Sender:
         pause = lost.after or min(jitter * min(LONGEST_PAUSE, 2.0 ** (self._failures - 1)), left / 2)
         is_late = lost.is_final or left < SHORTEST_ATTEMPT or pause > left
         if not self._limit and (is_late or self._options.timeout is None):
-            raise End(NICKNAME_REFUSED if lost.is_banned else NO_CONNECTION, f"no connection to {server}: {lost}")
+            status = exit_status.NICKNAME_REFUSED if lost.is_banned else exit_status.NO_CONNECTION
+            raise End(status, f"no connection to {server}: {lost}")
         if is_late:
-            raise End(LOST, self._add_count(f"the connection to {server} was lost: {lost}"))
+            raise End(exit_status.LOST, self._add_count(f"the connection to {server} was lost: {lost}"))
         sleep(pause)
         self._input.lines.extendleft(sorted(self._unconfirmed.items(), reverse=True))
         self._unconfirmed.clear()
@@ -259,7 +249,7 @@ class Sender:
                 options.host, options.port, self._deadline, partial(secure, trust=trust, deadline=self._deadline)
             )
         except CertificateError as error:
-            raise End(UNTRUSTED, self._add_count(" ".join(refusal(error, options)))) from None
+            raise End(exit_status.UNTRUSTED, self._add_count(" ".join(refusal(error, options)))) from None
 
     # hello
 
@@ -319,12 +309,12 @@ class Sender:
             nick = next(self._nicks, None)
             if nick is None:
                 hint = f" {PASSWORD_HINT}" if code == PASSWORD_NEEDED else ""
-                raise End(NICKNAME_REFUSED, f"the nickname was refused: {message}{hint}")
+                raise End(exit_status.NICKNAME_REFUSED, f"the nickname was refused: {message}{hint}")
             self._nick = nick
         elif code in {PASSWORD_NEEDED, WRONG_PASSWORD, NOT_PERMITTED, BANNED}:
-            raise End(NICKNAME_REFUSED, self._add_count(f"the nickname was refused: {message}"))
+            raise End(exit_status.NICKNAME_REFUSED, self._add_count(f"the nickname was refused: {message}"))
         elif code == ROOM_REFUSED:
-            raise End(REFUSED, f"the room was refused: {message}")
+            raise End(exit_status.REFUSED, f"the room was refused: {message}")
         else:
             raise Lost(message.rstrip("."), error.get("data", {}).get("retry", 0.0))
 
@@ -394,9 +384,9 @@ class Sender:
             try:
                 _print(json.dumps({"seq": seq, "text": text}, ensure_ascii=False).encode() + b"\n")
             except OSError as error:
-                raise End(*explain_write_error(error)) from None
+                raise End(*exit_status.explain_write_error(error)) from None
 
     def _stop(self, reason: str) -> None:
         """Say no more lines, because the server refuses one."""
-        self._input.stop(REFUSED, reason)
+        self._input.stop(exit_status.REFUSED, reason)
         self._input.lines.clear()

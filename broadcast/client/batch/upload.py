@@ -14,6 +14,7 @@ from unicodedata import east_asian_width
 import msgspec
 
 from broadcast import __version__, standard_streams
+from broadcast.client import exit_status
 from broadcast.client.aio import Chat
 from broadcast.client.known_hosts import known_keys, refusal
 from broadcast.client.nicknames import propose_nicknames
@@ -21,17 +22,6 @@ from broadcast.client.options import TIMEOUT_SECONDS
 from broadcast.client.password_file import PASSWORD_HINT, read_password
 from broadcast.client.protocol import errors
 from broadcast.client.protocol.session import Session
-from broadcast.client.status import (
-    DONE,
-    LOST,
-    NICKNAME_REFUSED,
-    NO_CONNECTION,
-    REFUSED,
-    TERMINATED,
-    UNTRUSTED,
-    USAGE,
-    explain_write_error,
-)
 from broadcast.client.text import printable, progress_bar
 from broadcast.client.uploading import LocalFile
 
@@ -53,22 +43,22 @@ def upload(options: Options) -> tuple[int, str]:
     try:
         LocalFile(path).close()  # before anybody sees the client come and go
     except errors.UploadFailed as error:
-        return USAGE, str(error)
+        return exit_status.USAGE, str(error)
     password = read_password(options)
     row = Row(path) if os.isatty(2) else None
     try:
         shared = asyncio.run(_share(options, path, password, row.show if row else lambda _sent, _size: None))
     except asyncio.CancelledError:
-        return TERMINATED, ""
+        return exit_status.TERMINATED, ""
     except TimeoutError:
-        return LOST, "the server has confirmed nothing for too long"
+        return exit_status.LOST, "the server has confirmed nothing for too long"
     except errors.ChatError as error:
         return _explain(error, options)
     finally:
         if row:
             row.clear()
     if isinstance(shared, errors.Rejected):
-        return REFUSED, str(shared)
+        return exit_status.REFUSED, str(shared)
     return _print_receipt(shared, as_json=options.json)
 
 
@@ -77,8 +67,8 @@ def _print_receipt(shared: Shared, *, as_json: bool) -> tuple[int, str]:
     try:
         standard_streams.write(1, f"{text or ''}\n".encode())
     except OSError as error:
-        return explain_write_error(error)
-    return DONE, ""
+        return exit_status.explain_write_error(error)
+    return exit_status.DONE, ""
 
 
 class Row:
@@ -153,13 +143,13 @@ def _explain(error: errors.ChatError, options: Options) -> tuple[int, str]:
     """Return the exit status of an *error* of the session, and the reason."""
     match error:
         case errors.Untrusted():
-            return UNTRUSTED, str(error) if error.place else " ".join(refusal(error, options))
+            return exit_status.UNTRUSTED, str(error) if error.place else " ".join(refusal(error, options))
         case errors.Unreachable():
-            return NO_CONNECTION, str(error)
+            return exit_status.NO_CONNECTION, str(error)
         case errors.RoomRejected():
-            return REFUSED, f"the room was refused: {error}"
+            return exit_status.REFUSED, f"the room was refused: {error}"
         case errors.Rejected():
             hint = f" {PASSWORD_HINT}" if isinstance(error, errors.PasswordNeeded) else ""
-            return NICKNAME_REFUSED, f"the nickname was refused: {error}{hint}"
+            return exit_status.NICKNAME_REFUSED, f"the nickname was refused: {error}{hint}"
         case _:
-            return LOST, str(error)
+            return exit_status.LOST, str(error)

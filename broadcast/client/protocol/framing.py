@@ -95,10 +95,6 @@ def encode_request(number: int, method: str, params: msgspec.Struct) -> bytes:
     try:
         return _ENCODER.encode(message) + b"\n"
     except UnicodeEncodeError:
+        # UTF-8 cannot express a lone surrogate, which becomes U+FFFD.
         text = json.dumps(msgspec.to_builtins(message), ensure_ascii=False)
-        return encodable(text).encode() + b"\n"
-
-
-def encodable(text: str) -> str:
-    """Return *text* with U+FFFD for each lone surrogate, which UTF-8 cannot express."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode() + b"\n"

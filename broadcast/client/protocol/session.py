@@ -27,18 +27,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from broadcast.client.protocol import errors, events, requests
+from broadcast.client.protocol import errors, events, framing, requests
 from broadcast.client.protocol.credentials import Credentials
 from broadcast.client.protocol.events import Event
-from broadcast.client.protocol.framing import (
-    MAX_SENT_LINE,
-    FramingError,
-    LineReader,
-    Message,
-    decode_message,
-    encodable,
-    encode_request,
-)
 from broadcast.client.protocol.inbox import MAX_EVENTS, Inbox, RoomStream
 
 GREETING_SECONDS: Final = 30.0
@@ -152,7 +143,7 @@ class Session:
             self._inbox.streams.update({name: RoomStream(name, seen) for name, seen in resume.rooms.items()})
         self._answers: list[Answer] = []
         self._out: list[bytes] = []
-        self._lines = LineReader()
+        self._lines = framing.LineReader()
         self._goodbye: events.Goodbye | None = None
         self._failures = 0
         self._close_reason = ""
@@ -245,19 +236,19 @@ class Session:
         """Begin a connection."""
         self.state = State.GREETING
         self.must_close = False
-        self._lines = LineReader()
+        self._lines = framing.LineReader()
         self._send_hello()
 
     def receive(self, data: bytes) -> list[Answer]:
         """Take bytes from the connection, and return the calls that they answer."""
         try:
             for line in self._lines.feed(data):
-                self._receive_message(decode_message(line))
+                self._receive_message(framing.decode_message(line))
                 if self.must_close:
                     break
             if self._lines.greeting.is_line_protocol:
                 self._end(errors.Unreachable(self._lines.greeting.explain("")))
-        except (FramingError, msgspec.DecodeError) as error:
+        except (framing.FramingError, msgspec.DecodeError) as error:
             self._close(str(error))
         return self._take_answers()
 
@@ -319,14 +310,14 @@ class Session:
     def _with_uid(self, request: requests.Request[Any]) -> requests.Request[Any]:
         if not isinstance(request, requests.Say | requests.Emote | requests.Tell):
             return request
-        return msgspec.structs.replace(request, text=encodable(request.text), uid=request.uid or self.make_uid())
+        return msgspec.structs.replace(request, uid=request.uid or self.make_uid())
 
     def _call(self, request: requests.Request[Any], room: RoomStream | None = None) -> int:
         self._last_call += 1
-        data = encode_request(self._last_call, request.method, request)
-        if len(data) > MAX_SENT_LINE:
-            message = f"a request holds at most {MAX_SENT_LINE} bytes"
-            raise errors.TooLong(errors.TOO_LONG, message, {"reason": "too-long", "limit": MAX_SENT_LINE})
+        data = framing.encode_request(self._last_call, request.method, request)
+        if len(data) > framing.MAX_SENT_LINE:
+            message = f"a request holds at most {framing.MAX_SENT_LINE} bytes"
+            raise errors.TooLong(errors.TOO_LONG, message, {"reason": "too-long", "limit": framing.MAX_SENT_LINE})
         call = _Call(request, data, room)
         self._calls[self._last_call] = call
         is_quit = isinstance(request, requests.Quit)
@@ -395,7 +386,7 @@ class Session:
         )
         self._last_call += 1
         self._hello = self._last_call
-        self._out.append(encode_request(self._hello, hello.method, hello))
+        self._out.append(framing.encode_request(self._hello, hello.method, hello))
 
     def _refuse_hello(self, error: errors.Rejected) -> None:
         if error.code == errors.OTHER_JOURNAL and self._token:
@@ -487,13 +478,14 @@ class Session:
 
     # Messages from the server
 
-    def _receive_message(self, message: Message) -> None:
+    def _receive_message(self, message: framing.Message) -> None:
         if message.method is not None:
             event = events.decode(message.method, message.params)
             if event is not None:
                 self._take(event)
         elif message.id is None:
-            raise FramingError(message.error.message if message.error else "the server has sent an empty message")
+            reason = message.error.message if message.error else "the server has sent an empty message"
+            raise framing.FramingError(reason)
         elif message.id == self._hello:
             self._hello = None
             if message.error is not None:
@@ -503,7 +495,7 @@ class Session:
         elif (call := self._calls.get(message.id)) is not None:
             self._receive_response(message.id, call, message)
 
-    def _receive_response(self, number: int, call: _Call, message: Message) -> None:
+    def _receive_response(self, number: int, call: _Call, message: framing.Message) -> None:
         if call.room is not None:
             del self._calls[number]
             page = None if message.error else msgspec.json.decode(message.result, type=requests.Lines)
