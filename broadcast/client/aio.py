@@ -23,7 +23,7 @@ from inspect import isawaitable
 from random import Random, SystemRandom
 from time import monotonic, time
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias, TypeVar
+from typing import Final, Self, TypeAlias, TypeVar
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -35,7 +35,7 @@ from broadcast.client.protocol.errors import *
 from broadcast.client.protocol.events import *
 from broadcast.client.protocol.greeting import TLS_HINT
 from broadcast.client.protocol.requests import Account, Person, Resume, Room, RoomSummary
-from broadcast.client.protocol.session import Answer, Session, State
+from broadcast.client.protocol.session import Session, State
 from broadcast.client.streams import describe_failure, open_stream
 from broadcast.client.tls import Trust
 
@@ -142,7 +142,6 @@ class Chat:
         self._ssl = ssl
         self._room = room
         self._known = known
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._sent: dict[int, float] = {}
         """The times at which the unanswered requests were sent, oldest first."""
         self.heard_at = 0.0
@@ -354,17 +353,26 @@ class Chat:
 
     async def call(self, request: requests.Request[R]) -> R:
         """Send any request and return its result."""
-        number = self._session.call(request)
-        future = self._waiting[number] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+
+        def end(result: R, error: ChatError | None) -> None:
+            if future.done():
+                return  # it was cancelled
+            if self.is_connected:
+                self.round_trip = self.heard_at - self._sent[number]
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        number = self._session.call(request, end)
         self._sent[number] = monotonic()
         self._flush()
         try:
-            result: R = await future
+            return await future
         finally:
-            self._waiting.pop(number, None)
             self._sent.pop(number, None)
             self._session.forget(number)
-        return result
 
     def _or_first(self, room: str | None) -> str:
         if room is None and not self._room:
@@ -425,7 +433,8 @@ class Chat:
             return
         self._runner.cancel()
         await asyncio.wait([self._runner])
-        self._settle(self._session.stop())
+        self._session.stop()
+        self._news.set()
         if not self._runner.cancelled():
             self._runner.result()
 
@@ -438,18 +447,20 @@ class Chat:
                     reason = await self._run_connection(greeted)
                 except CertificateError as error:
                     # Not even a later attempt may go on with another server.
-                    self._settle(session.fail(Untrusted(error.problem, error.fingerprint, error.known)))
+                    session.end(Untrusted(error.problem, error.fingerprint, error.known))
                 else:
-                    self._settle(session.connection_lost(reason))
+                    session.connection_lost(reason)
+                self._news.set()
                 if session.password_refusal is not None and self._ask_password is not None:
-                    self._settle(session.enter_password(await self._ask_password(session.password_refusal)))
+                    session.enter_password(await self._ask_password(session.password_refusal))
                 elif session.ended is None:
                     await asyncio.sleep(session.retry_after)
             if not greeted.done():
                 greeted.set_exception(session.ended)
         finally:
             greeted.cancel()
-            self._settle(session.stop())
+            session.stop()
+            self._news.set()
 
     async def _run_connection(self, greeted: asyncio.Future[None]) -> str:
         """Run one connection to its end, and return the reason of its end."""
@@ -495,16 +506,13 @@ class Chat:
                 return f"the server has closed the connection{hint}"
             hint = ""
             self.heard_at = monotonic()
-            was_online = session.state is State.ONLINE
-            answers = session.receive(data)
-            if was_online:
-                self._measure(answers)
-            elif session.state is State.ONLINE:
-                # The session has sent all requests on this connection just now.
+            if session.state is not State.ONLINE:
+                # The session sends all requests on this connection after the answer to hello.
                 self._sent = dict.fromkeys(self._sent, self.heard_at)
-                if not greeted.done():
-                    greeted.set_result(None)
-            self._settle(answers)
+            session.receive(data)
+            self._news.set()
+            if session.state is State.ONLINE and not greeted.done():
+                greeted.set_result(None)
             self._flush()
         return ""
 
@@ -514,20 +522,3 @@ class Chat:
             self._writer.write(data)
         if self._session.wants_input:
             self._input_wanted.set()
-
-    def _measure(self, answers: Sequence[Answer]) -> None:
-        for answer in answers:
-            if (sent := self._sent.get(answer.call)) is not None:
-                self.round_trip = self.heard_at - sent
-
-    def _settle(self, answers: Sequence[Answer]) -> None:
-        """Pass answers to the tasks that wait for them, and wake the task that waits for events."""
-        for answer in answers:
-            future = self._waiting.pop(answer.call, None)
-            if future is None or future.done():
-                continue
-            if answer.error is not None:
-                future.set_exception(answer.error)
-            else:
-                future.set_result(answer.result)
-        self._news.set()

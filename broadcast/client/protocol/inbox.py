@@ -187,7 +187,7 @@ class Inbox:
             stream.is_asking = True
             self._ask(stream)
 
-    def fill(self, stream: RoomStream, page: Lines | None) -> None:
+    def fill(self, stream: RoomStream, page: Lines | None, _error: object = None) -> None:
         """Append missing lines. *page* is None if the server has refused the request."""
         if self.streams.get(stream.name) is not stream:
             return

@@ -18,11 +18,12 @@ The states of a session, for each connection::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from random import Random
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -59,12 +60,8 @@ class Backoff:
         return float(jitter * min(self.longest, self.first * 2**doublings))
 
 
-class Answer(NamedTuple):
-    """The end of a call: its result, or its error."""
-
-    call: int
-    result: Any
-    error: errors.ChatError | None
+OnEnd: TypeAlias = Callable[[Any, errors.ChatError | None], None]
+"""Takes the end of a call: its result, or its error."""
 
 
 @dataclass(slots=True)
@@ -73,8 +70,9 @@ class _Call:
 
     request: requests.Request[Any]
     data: bytes
-    room: RoomStream | None
-    """The room whose missing lines the session asks for by itself."""
+    on_end: OnEnd
+    is_own: bool = False
+    """Whether the session asks by itself for the missing lines of a room."""
     was_sent: bool = False
     is_repeated: bool = False
     """Whether it is sent on another connection once more. It may have taken effect before."""
@@ -141,7 +139,6 @@ class Session:
         if resume:
             self._inbox.told = self._inbox.told_taken = resume.told
             self._inbox.streams.update({name: RoomStream(name, seen) for name, seen in resume.rooms.items()})
-        self._answers: list[Answer] = []
         self._out: list[bytes] = []
         self._lines = framing.LineReader()
         self._goodbye: events.Goodbye | None = None
@@ -153,15 +150,15 @@ class Session:
 
     # For the program
 
-    def call(self, request: requests.Request[Any]) -> int:
-        """Send a request, now or after the next ``hello``, and return the number of the call for its ``Answer``.
+    def call(self, request: requests.Request[Any], on_end: OnEnd) -> int:
+        """Send a request, now or after the next ``hello``. Return the number of the call for ``forget``.
 
         Lines and private messages without a uid get one. Raise the reason if the session is over, and ``TooLong`` if
         the server would not take the request because of its size.
         """
         if self.ended is not None:
             raise self.ended
-        return self._call(self._with_uid(request))
+        return self._call(self._with_uid(request), on_end)
 
     def make_uid(self) -> str:
         """Return a new identifier for a line. ``is_own`` knows it."""
@@ -169,7 +166,7 @@ class Session:
         return f"{self._uid_prefix}-{self._last_uid}"
 
     def forget(self, number: int) -> None:
-        """Do not repeat a call, and give no answer to it. A request that was sent may still be executed."""
+        """Do not repeat a call, and do not tell its end. A request that was sent may still be executed."""
         self._calls.pop(number, None)
 
     def next_event(self) -> Event | None:
@@ -186,14 +183,13 @@ class Session:
         """The reason why the next attempt to connect needs another password, or None."""
         return self._credentials.refusal
 
-    def enter_password(self, password: str | None) -> list[Answer]:
+    def enter_password(self, password: str | None) -> None:
         """Use *password* for the next attempt to connect, or end the session because of the refusal for None."""
         credentials = self._credentials
         refusal, credentials.refusal = credentials.refusal, None
         if password is None and refusal is not None:
-            self._end(refusal)
+            self.end(refusal)
         credentials.password = password or ""
-        return self._take_answers()
 
     @property
     def rooms(self) -> list[str]:
@@ -239,18 +235,17 @@ class Session:
         self._lines = framing.LineReader()
         self._send_hello()
 
-    def receive(self, data: bytes) -> list[Answer]:
-        """Take bytes from the connection, and return the calls that they answer."""
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the connection."""
         try:
             for line in self._lines.feed(data):
                 self._receive_message(framing.decode_message(line))
                 if self.must_close:
                     break
             if self._lines.greeting.is_line_protocol:
-                self._end(errors.Unreachable(self._lines.greeting.explain("")))
+                self.end(errors.Unreachable(self._lines.greeting.explain("")))
         except (framing.FramingError, msgspec.DecodeError) as error:
             self._close(str(error))
-        return self._take_answers()
 
     def bytes_to_send(self) -> bytes:
         """Return the bytes to send, and remove them from the session."""
@@ -258,13 +253,13 @@ class Session:
         self._out.clear()
         return data
 
-    def connection_lost(self, reason: str) -> list[Answer]:
-        """End a connection, or an attempt to connect. Return the calls that fail if no other attempt follows.
+    def connection_lost(self, reason: str) -> None:
+        """End a connection, or an attempt to connect.
 
         Unless the session is over, the next attempt is due after *retry_after* seconds.
         """
         if self.ended is not None:
-            return self._take_answers()
+            return
         was_online = self.state is State.ONLINE
         self.state = State.OFFLINE
         self._hello = None
@@ -277,33 +272,35 @@ class Session:
         retry_after, self._retry_after = self._retry_after, 0.0
         reason = (goodbye.reason if goodbye else "") or close_reason or reason
         if self.has_quit:
-            self._end(errors.Ended("the session has ended"))
+            self.end(errors.Ended("the session has ended"))
         elif goodbye is not None and not goodbye.reconnect:
-            self._end(errors.Ended(reason))
+            self.end(errors.Ended(reason))
         elif self._credentials.refusal is not None:
             self.retry_after = 0.0
         elif self._lines.greeting.is_ban:
-            self._end(errors.Banned(errors.BANNED, self._lines.explain_end(reason), {"reason": "banned"}))
+            self.end(errors.Banned(errors.BANNED, self._lines.explain_end(reason), {"reason": "banned"}))
         elif self.welcome is None:
-            self._end(errors.Unreachable(self._lines.explain_end(reason)))
+            self.end(errors.Unreachable(self._lines.explain_end(reason)))
         else:
             self._failures = 1 if was_online else self._failures + 1
             jittered = self._backoff.delay(self._failures, self._random.random())
             self.retry_after = goodbye.after if goodbye and goodbye.after > 0 else retry_after + jittered
             self._inbox.append(events.Disconnected(reason, self.retry_after, nick_refusal))
-        return self._take_answers()
 
-    def fail(self, error: errors.ChatError) -> list[Answer]:
-        """End the session because of *error*, which another attempt cannot repair. Return the calls that fail."""
-        self._end(error)
-        return self._take_answers()
+    def end(self, error: errors.ChatError) -> None:
+        """End the session because of *error*, which another attempt cannot repair. All calls fail with it."""
+        self.state = State.ENDED
+        self.must_close = True
+        self.ended = error
+        self._drop_own_calls()
+        for number in list(self._calls):
+            self._answer(number, None, error)
 
-    def stop(self) -> list[Answer]:
-        """End the session at once. Return the calls that fail because of it."""
+    def stop(self) -> None:
+        """End the session at once."""
         if self.ended is None:
             self.has_quit = True
-            self._end(errors.Ended("the session has ended"))
-        return self._take_answers()
+            self.end(errors.Ended("the session has ended"))
 
     # Calls
 
@@ -312,13 +309,13 @@ class Session:
             return request
         return msgspec.structs.replace(request, uid=request.uid or self.make_uid())
 
-    def _call(self, request: requests.Request[Any], room: RoomStream | None = None) -> int:
+    def _call(self, request: requests.Request[Any], on_end: OnEnd, *, is_own: bool = False) -> int:
         self._last_call += 1
         data = framing.encode_request(self._last_call, request.method, request)
         if len(data) > framing.MAX_SENT_LINE:
             message = f"a request holds at most {framing.MAX_SENT_LINE} bytes"
             raise errors.TooLong(errors.TOO_LONG, message, {"reason": "too-long", "limit": framing.MAX_SENT_LINE})
-        call = _Call(request, data, room)
+        call = _Call(request, data, on_end, is_own)
         self._calls[self._last_call] = call
         is_quit = isinstance(request, requests.Quit)
         if self.state is State.ONLINE or (is_quit and self.state is State.GREETING):
@@ -327,31 +324,19 @@ class Session:
         return self._last_call
 
     def _ask(self, stream: RoomStream) -> None:
-        self._call(requests.History(stream.name, after=stream.seen, count=stream.page), stream)
+        request = requests.History(stream.name, after=stream.seen, count=stream.page)
+        self._call(request, partial(self._inbox.fill, stream), is_own=True)
 
     def _send_call(self, call: _Call) -> None:
         self._out.append(call.data)
         call.was_sent = True
 
     def _drop_own_calls(self) -> None:
-        for number in [number for number, call in self._calls.items() if call.room is not None]:
+        for number in [number for number, call in self._calls.items() if call.is_own]:
             del self._calls[number]
 
     def _answer(self, number: int, result: Any, error: errors.ChatError | None = None) -> None:  # noqa: ANN401 -- any type
-        self._calls.pop(number, None)
-        self._answers.append(Answer(number, result, error))
-
-    def _take_answers(self) -> list[Answer]:
-        answers = self._answers
-        self._answers = []
-        return answers
-
-    def _end(self, error: errors.ChatError) -> None:
-        self.state = State.ENDED
-        self.must_close = True
-        self.ended = error
-        for number in list(self._calls):
-            self._answer(number, None, error)
+        self._calls.pop(number).on_end(result, error)
 
     def _close(self, reason: str) -> None:
         self.must_close = True
@@ -402,7 +387,7 @@ class Session:
         elif isinstance(error, errors.RoomRejected) and self.welcome is not None and self._leave_out(error):
             self._send_hello()
         else:
-            self._end(error)
+            self.end(error)
 
     def _leave_out(self, error: errors.RoomRejected) -> bool:
         """Leave the refused room out of the next ``hello``, and tell the program. Return False if no room is left."""
@@ -446,9 +431,9 @@ class Session:
             self._inbox.append(events.Reconnected(welcome.resumed, same_journal))
         calls = list(self._calls.items())
         if self._away is not None and not welcome.resumed:
-            self._call(requests.Away(self._away))
+            self._call(requests.Away(self._away), _ignore)
         if is_renamed:
-            self._call(requests.Nick(wanted))
+            self._call(requests.Nick(wanted), _ignore)
         for name in set(self._inbox.streams) - set(welcome.rooms):
             self._inbox.leave(name)
         requested = (call.request for _, call in calls if call.was_sent)
@@ -496,11 +481,6 @@ class Session:
             self._receive_response(message.id, call, message)
 
     def _receive_response(self, number: int, call: _Call, message: framing.Message) -> None:
-        if call.room is not None:
-            del self._calls[number]
-            page = None if message.error else msgspec.json.decode(message.result, type=requests.Lines)
-            self._inbox.fill(call.room, page)
-            return
         if message.error is not None:
             error = message.error.as_exception()
             is_done = (
@@ -540,6 +520,10 @@ class Session:
             case events.Goodbye():
                 self._goodbye = event
         self._inbox.take(event)
+
+
+def _ignore(_result: object, _error: errors.ChatError | None) -> None:
+    """Take the end of a call that nobody waits for."""
 
 
 def _is_set(topic: requests.Topic, welcome: requests.Welcome) -> bool:
