@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from broadcast.client.address import show_address
 from broadcast.client.certificates import CertificateError
 from broadcast.client.protocol.errors import FILE_REJECTED, FileRejected, Unreachable, Untrusted, UploadFailed
-from broadcast.client.protocol.session import Backoff
+from broadcast.client.protocol.session import backoff
 from broadcast.client.streams import describe_failure, open_stream
 from broadcast.client.tls import Trust, unchecked_context
 
@@ -183,7 +183,7 @@ class Sender:
                 raise Unreachable(problem)
             if monotonic() > self._moved_at + PATIENCE_SECONDS:
                 raise UploadFailed(problem)
-            await asyncio.sleep(Backoff(longest=LONGEST_PAUSE).delay(self._failures, SystemRandom().random()))
+            await asyncio.sleep(backoff(self._failures, LONGEST_PAUSE, SystemRandom().random()))
 
     def _refuse(self, answer: Answer) -> None:
         """Raise the reason if no other attempt can change the server's answer."""

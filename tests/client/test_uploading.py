@@ -30,7 +30,6 @@ from broadcast.client.aio import (
 )
 from broadcast.client.protocol.events import show_size
 from broadcast.client.protocol.requests import Slot
-from broadcast.client.protocol.session import Backoff
 from broadcast.client.uploading import LocalFile
 from tests.client.protocol.fake_server import FakeConnection, Port, Refusal
 from tests.client.tls_servers import Identity
@@ -43,7 +42,7 @@ DATA = os.urandom(300_000)
 
 @pytest.fixture(autouse=True)
 def no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Backoff, "delay", lambda *_: 0.0)
+    monkeypatch.setattr(uploading, "backoff", lambda *_: 0.0)
 
 
 @pytest.fixture

@@ -29,7 +29,6 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from broadcast.client.protocol import errors, events, framing, requests
-from broadcast.client.protocol.credentials import Credentials
 from broadcast.client.protocol.events import Event
 from broadcast.client.protocol.inbox import MAX_EVENTS, Inbox, RoomStream
 
@@ -47,17 +46,12 @@ class State(Enum):
     ENDED = "ended"
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Delays that double, with full jitter: clients that lost their connection together do not come back together."""
+def backoff(failures: int, longest: float, jitter: float) -> float:
+    """Return the delay after *failures* in a row, in seconds. It doubles each time, up to *longest*.
 
-    first: float = 1.0
-    longest: float = 30.0
-
-    def delay(self, failures: int, jitter: float) -> float:
-        """Return the delay after *failures* in a row, at least one. *jitter* is a random number from 0 to 1."""
-        doublings = min(failures - 1, 30)
-        return float(jitter * min(self.longest, self.first * 2**doublings))
+    *jitter* is a random number from 0 to 1: clients that lost their connection together do not come back together.
+    """
+    return jitter * min(longest, 2.0 ** min(failures - 1, 30))
 
 
 OnEnd: TypeAlias = Callable[[Any, errors.ChatError | None], None]
@@ -94,7 +88,7 @@ class Session:
         private: bool = True,
         client: str = "broadcast.client/1",
         max_events: int = MAX_EVENTS,
-        backoff: Backoff | None = None,
+        longest_pause: float = 30.0,
     ) -> None:
         """Make a session that joins *rooms* as *nick*, or the server's first room for None.
 
@@ -116,14 +110,19 @@ class Session:
         self.retry_after = 0.0
         self.asks_password = False
         """Whether the caller calls ``enter_password`` when there is a ``password_refusal``."""
-        self._credentials = Credentials(password)
+        self.account: str | None = None
+        """The registered nickname of the account to which the session is logged in, or None."""
+        self.password_refusal: errors.Rejected | None = None
+        """The reason why the next attempt to connect needs another password, or None."""
+        self._password = password
+        """The password for the next ``hello``: that of the account, or one that the program has given."""
         self._rooms_to_join: list[str] | UnsetType | None = UNSET if rooms is None else list(rooms)
         self._client = client
         self._grace = grace
         self._private = private
         self._random = random
         self._replay = replay
-        self._backoff = backoff or Backoff()
+        self._longest_pause = longest_pause
         self._uid_prefix = f"{random.getrandbits(128):032x}"
         self._own_sessions: set[str] = set()
         self._began = 0.0
@@ -173,23 +172,12 @@ class Session:
         """Return the next event for the program, or None if there is none now."""
         return self._inbox.next_event()
 
-    @property
-    def account(self) -> str | None:
-        """The registered nickname of the account to which the session is logged in, or None."""
-        return self._credentials.account
-
-    @property
-    def password_refusal(self) -> errors.Rejected | None:
-        """The reason why the next attempt to connect needs another password, or None."""
-        return self._credentials.refusal
-
     def enter_password(self, password: str | None) -> None:
         """Use *password* for the next attempt to connect, or end the session because of the refusal for None."""
-        credentials = self._credentials
-        refusal, credentials.refusal = credentials.refusal, None
+        refusal, self.password_refusal = self.password_refusal, None
         if password is None and refusal is not None:
             self.end(refusal)
-        credentials.password = password or ""
+        self._password = password or ""
 
     @property
     def rooms(self) -> list[str]:
@@ -275,7 +263,7 @@ class Session:
             self.end(errors.Ended("the session has ended"))
         elif goodbye is not None and not goodbye.reconnect:
             self.end(errors.Ended(reason))
-        elif self._credentials.refusal is not None:
+        elif self.password_refusal is not None:
             self.retry_after = 0.0
         elif self._lines.greeting.is_ban:
             self.end(errors.Banned(errors.BANNED, self._lines.explain_end(reason), {"reason": "banned"}))
@@ -283,8 +271,8 @@ class Session:
             self.end(errors.Unreachable(self._lines.explain_end(reason)))
         else:
             self._failures = 1 if was_online else self._failures + 1
-            jittered = self._backoff.delay(self._failures, self._random.random())
-            self.retry_after = goodbye.after if goodbye and goodbye.after > 0 else retry_after + jittered
+            pause = retry_after + backoff(self._failures, self._longest_pause, self._random.random())
+            self.retry_after = goodbye.after if goodbye and goodbye.after > 0 else pause
             self._inbox.append(events.Disconnected(reason, self.retry_after, nick_refusal))
 
     def end(self, error: errors.ChatError) -> None:
@@ -359,14 +347,14 @@ class Session:
             seen = {name: stream.seen for name, stream in self._inbox.streams.items()}
             resume = requests.Resume(self._token, self._journal, seen, self._inbox.told, self._attempt)
         hello = requests.Hello(
-            nick=self.account if self.account and self._credentials.password else self.nick,
+            nick=self.account if self.account and self._password else self.nick,
             rooms=rooms,
             client=self._client,
             protocol=requests.VERSION,
             replay=msgspec.UNSET if self._replay is None else self._replay,
             resume=msgspec.UNSET if resume is None else resume,
             grace=msgspec.UNSET if self._grace is None else self._grace,
-            password=self._credentials.password,
+            password=self._password,
             private=self._private,
         )
         self._last_call += 1
@@ -382,7 +370,7 @@ class Session:
             self._retry_after = error.retry
             self._close(str(error))
         elif isinstance(error, errors.PASSWORD_ERRORS) and self.asks_password:
-            self._credentials.refusal = error
+            self.password_refusal = error
             self._close(str(error))
         elif isinstance(error, errors.RoomRejected) and self.welcome is not None and self._leave_out(error):
             self._send_hello()
@@ -419,7 +407,7 @@ class Session:
         self.welcome = welcome
         wanted, self.nick = self.nick, welcome.nick
         is_renamed = self.account is not None and not welcome.resumed and wanted != welcome.nick
-        self._credentials.set_account(welcome.account)
+        self._set_account(welcome.account, self._password)
         self._token = welcome.token
         self._journal = welcome.journal
         self._own_sessions.add(welcome.session)
@@ -489,20 +477,32 @@ class Session:
             self._answer(number, requests.Nothing() if is_done else None, None if is_done else error)
             return
         result = msgspec.json.decode(message.result, type=call.request.result)
-        self._credentials.take(call.request, result)
         match call.request:
             case requests.Join() as join:
                 self._inbox.enter(result.room, result, join)
                 result = result.as_room
             case requests.Leave(room=room):
                 self._inbox.leave(room.lower())
-            case requests.Nick() | requests.Register() | requests.Login() | requests.Logout() | requests.Drop():
+            case requests.Register(password=password) | requests.Login(password=password):
+                self.nick = result.nick
+                self._set_account(result.account, password)
+            case requests.Logout() | requests.Drop():
+                self.nick = result.nick
+                self._set_account(result.account, self._password)
+            case requests.SetPassword(new=password):
+                self._password = password
+            case requests.Nick():
                 self.nick = result.nick
             case requests.Away(reason=reason):
                 self._away = reason
             case requests.Quit():
                 self._close("")
         self._answer(number, result)
+
+    def _set_account(self, account: str | None, password: str) -> None:
+        """Set the account, and its password. The password of an account that has ended is forgotten."""
+        self.account = account
+        self._password = password if account else ""
 
     def _take(self, event: Event) -> None:
         """Take an event from the server."""
@@ -516,7 +516,8 @@ class Session:
                 self.nick = nick
             case events.LoginEnded(nick=nick, account=account):
                 self.nick = nick
-                self._credentials.take_login(account)
+                if account != self.account:
+                    self._set_account(account, "")
             case events.Goodbye():
                 self._goodbye = event
         self._inbox.take(event)

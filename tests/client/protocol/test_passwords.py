@@ -43,6 +43,14 @@ def test_the_session_logs_in_again_after_a_restart(server: type) -> None:
     assert [type(event) for event in link.events()][-2:] == [events.Disconnected, events.Reconnected]
 
 
+def test_login_without_a_password_forgets_that_of_another_account() -> None:
+    link = owner(FakeServer())
+    link.session._take(events.LoginEnded("bot", "bot"))
+    assert link.session._password == SECRET
+    link.session._take(events.LoginEnded("bob", "bob"))
+    assert (link.session.account, link.session._password) == ("bob", "")
+
+
 @pytest.mark.parametrize("server", [FakeServer, RealServer])
 def test_the_session_takes_its_other_nickname_again(server: type) -> None:
     link = owner(server())
