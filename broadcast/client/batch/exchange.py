@@ -14,7 +14,6 @@ import sys
 from time import monotonic
 
 from broadcast.client.address import UNIX
-from broadcast.client.error_text import error_text
 from broadcast.client.protocol.greeting import TLS_HINT, Greeting
 
 TYPE_CHECKING = False
@@ -108,7 +107,7 @@ class Connection:
         except BlockingIOError:
             return
         except OSError as error:
-            raise self._lost(error_text(error.errno or 0)) from None
+            raise self._lost(error.strerror or str(error)) from None
         if not data:
             raise self._lost(f"the server closed the connection{self._hint}")
         self.heard = monotonic()
@@ -164,7 +163,7 @@ def _connect(host: str, port: int, deadline: float) -> _socket.socket:
         except TimeoutError:
             reason = "it does not answer"
         except OSError as error:
-            reason = error_text(error.errno) if error.errno else str(error)
+            reason = error.strerror or str(error)
         else:
             return connection
         connection.close()
