@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _find_server(name: str) -> Mapping[str, Any]:
     from broadcast.client.settings import Settings  # noqa: PLC0415 -- only if the server is given by a name
 
-    return Settings.load(only=name).servers.get(name, {})
+    return Settings(only=name).servers.get(name, {})
 
 
 def _run(options: Options) -> tuple[int, str]:

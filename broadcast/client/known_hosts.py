@@ -31,13 +31,10 @@ class KnownHosts:
         return tuple(fingerprint for name, fingerprint in self._entries() if name == server.lower())
 
     def add(self, server: str, fingerprint: str) -> None:
-        """Store that the key with *fingerprint* is one of *server*. Only the user can read a new file."""
+        """Store that the key with *fingerprint* is one of *server*."""
         text = read_file(self.path)
         line_end = "\n" if text and not text.endswith("\n") else ""
-        try:
-            replace_file(self.path, f"{text}{line_end}{server.lower()} {fingerprint}\n")
-        except OSError as error:
-            raise SettingsError(f"{self.path} cannot be written: {error.strerror or error}") from None
+        replace_file(self.path, f"{text}{line_end}{server.lower()} {fingerprint}\n")
 
     def _entries(self) -> Iterator[tuple[str, str]]:
         for number, line in enumerate(read_file(self.path).splitlines(), 1):

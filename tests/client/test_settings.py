@@ -20,7 +20,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def load(file: Path, only: str = "") -> Settings:
-    return Settings.load(str(file), only)
+    return Settings(str(file), only)
 
 
 # Reading
