@@ -48,20 +48,9 @@ HELLO: Final = 0
 QUIT: Final = -1
 """The ids of these requests. The ids of lines are their numbers."""
 
-# Codes of errors, as in ``broadcast.client.protocol.errors``, whose import takes too long
 INTERNAL_ERROR: Final = -32603
-NOT_STORED: Final = 1001
-NOT_KNOWN: Final = 1014
-NICK_REFUSED: Final = 1003
-ROOM_REFUSED: Final = 1004
-EMPTY: Final = 1009
-OTHER_JOURNAL: Final = 1010
-GOING_DOWN: Final = 1011
-UID_REUSED: Final = 1012
-PASSWORD_NEEDED: Final = 1020
-WRONG_PASSWORD: Final = 1021
-NOT_PERMITTED: Final = 1024
-BANNED: Final = 1026
+TEMPORARY: Final = frozenset({"not-kept", "not-known", "going-down"})
+"""The reasons of errors after which the client says a line again."""
 
 
 class End(Exception):
@@ -302,21 +291,22 @@ class Sender:
 
     def _refuse_hello(self, error: Message) -> None:
         """Prepare another hello, or raise the reason why there is none."""
-        code, message = error["code"], error["message"]
-        if code == OTHER_JOURNAL and self._token:
+        message, data = error["message"], error.get("data", {})
+        reason = data.get("reason")
+        if reason == "other-journal" and self._token:
             self._token = ""
-        elif code in {NICK_REFUSED, PASSWORD_NEEDED} and not self._limit:
+        elif reason in {"nick-refused", "password-needed"} and not self._limit:
             nick = next(self._nicks, None)
             if nick is None:
-                hint = f" {PASSWORD_HINT}" if code == PASSWORD_NEEDED else ""
+                hint = f" {PASSWORD_HINT}" if reason == "password-needed" else ""
                 raise End(exit_status.NICKNAME_REFUSED, f"the nickname was refused: {message}{hint}")
             self._nick = nick
-        elif code in {PASSWORD_NEEDED, WRONG_PASSWORD, NOT_PERMITTED, BANNED}:
+        elif reason in {"password-needed", "wrong-password", "not-permitted", "banned"}:
             raise End(exit_status.NICKNAME_REFUSED, self._add_count(f"the nickname was refused: {message}"))
-        elif code == ROOM_REFUSED:
+        elif reason in {"no-such-room", "room-refused"}:
             raise End(exit_status.REFUSED, f"the room was refused: {message}")
         else:
-            raise Lost(message.rstrip("."), error.get("data", {}).get("retry", 0.0))
+            raise Lost(message.rstrip("."), data.get("retry", 0.0))
 
     # Lines
 
@@ -359,8 +349,9 @@ class Sender:
     def _take(self, answer: Message) -> None:
         """Take the answer about a line."""
         error = answer.get("error", {})
-        code = error.get("code")
-        if code in {INTERNAL_ERROR, NOT_STORED, NOT_KNOWN, GOING_DOWN}:
+        data = error.get("data", {})
+        reason = data.get("reason")
+        if reason in TEMPORARY or error.get("code") == INTERNAL_ERROR:
             # After a pause, the client sends again what is not confirmed.
             raise Lost(error["message"].rstrip("."))
         text = self._unconfirmed.pop(answer["id"], None)
@@ -368,10 +359,10 @@ class Sender:
             return
         if not error:
             self._confirm(answer["result"]["seq"], text)
-        elif code == UID_REUSED and "seq" in error.get("data", ()):
+        elif reason == "uid-reused" and "seq" in data:
             # The line was stored under the nickname of an earlier connection.
-            self._confirm(error["data"]["seq"], text)
-        elif code == EMPTY:
+            self._confirm(data["seq"], text)
+        elif reason == "empty":
             self._skipped += 1
         else:
             self._stop(error["message"])
