@@ -52,7 +52,6 @@ QUIT_SECONDS: Final = 3.0
 _READ_BYTES: Final = 65536
 _PAGE_OF_MEMBERS: Final = 1000
 _UPLOAD_TRIES: Final = 3
-"""The number of slots that are tried for a file."""
 
 
 @asynccontextmanager

@@ -36,23 +36,18 @@ Progress: TypeAlias = Callable[[int, int], None]
 """Takes the number of bytes that are sent, and the number of all."""
 
 CHUNK: Final = 65536
-"""The number of bytes that are read and sent at once."""
 CONNECT_SECONDS: Final = 30.0
-"""The time limit of an attempt to connect."""
 EXPECT_SECONDS: Final = 1.0
 """The time to wait for ``100 Continue``, or for a refusal, before the bytes are sent."""
 DELETE_SECONDS: Final = 3.0
-"""The time limit of the end of a slot."""
 SILENCE_SECONDS: Final = 60.0
 """The time limit of sending a chunk, and of the server's answer behind the last one, which waits for its disk."""
 PATIENCE_SECONDS: Final = 120.0
 """The time after which an upload that makes no progress is given up. The session notices a dead connection before."""
 LONGEST_PAUSE: Final = 8.0
-"""The longest pause between two attempts, in seconds."""
 MAX_HASHED: Final = 256 * 1024 * 1024
 """The largest file whose SHA-256 the client computes. Most servers refuse a larger one."""
 MAX_SENTENCE: Final = 500
-"""The most characters of the sentence of an answer."""
 RETRIED: Final = frozenset({408, 409, 416, 429, 502, 503, 504})
 """The statuses after which another attempt may succeed."""
 MAX_REFUSALS: Final = 5
@@ -147,7 +142,6 @@ class Sender:
         self._file = file
         self._progress = progress
         self._sent = 0
-        """The number of bytes that are sent."""
         self._failures = self._refusals = 0
         self._moved_at: float | None = None
         """The time of the latest progress, or None before the first connection."""

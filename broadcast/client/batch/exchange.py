@@ -62,9 +62,7 @@ class Connection:
         secure: Callable[[Callable[[], _socket.socket]], Socket] | None = None,
     ) -> None:
         self.answers: list[Message] = []
-        """The answers to requests that have arrived."""
         self.heard = monotonic()
-        """The time of the latest input."""
         self._goodbye: Message | None = None
         self._greeting: Greeting | None = Greeting()
         self._rest = b""

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from broadcast.client.streams import Stream
 
 CHUNK: Final = 65536
-"""The most bytes of one read."""
 PROMPT_SECONDS: Final = 30.0
 """The longest silence of a server, in seconds, before it asks for a nickname and before it accepts or refuses it."""
 KEEPALIVE: Final = (60, 15, 4)
@@ -74,9 +73,7 @@ class State(Enum):
     PROPOSED = "proposed"
     """The client has proposed a nickname."""
     JOINING = "joining"
-    """The client has arrived, and joins its room."""
     READY = "ready"
-    """The client is in its room."""
     LEAVING = "leaving"
     """The server has refused the room."""
 

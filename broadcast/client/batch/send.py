@@ -151,12 +151,10 @@ class Sender:
         self._limit = 0
         """The longest line that the server accepts, in bytes; 0 before the first answer to ``hello``."""
         self._window = WINDOW
-        """Maximum number of lines that are unconfirmed."""
         self._uid = os.urandom(16).hex()
         self._unconfirmed: dict[int, str] = {}
         """The lines that were sent, by number."""
         self._stored = 0
-        """The number of lines that are confirmed."""
         self._skipped = 0
         """The number of lines that the server has found empty."""
         self._token = self._journal = ""

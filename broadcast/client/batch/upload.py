@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 RETRY_SECONDS: Final = 1.0
 """The pause between two attempts at the first connection."""
 NAME_COLUMNS: Final = 40
-"""The most columns of the file's name in the row of the progress."""
 
 
 def upload(options: Options) -> tuple[int, str]:

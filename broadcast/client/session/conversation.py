@@ -19,7 +19,6 @@ from broadcast.client.session.talk import Talk
 from broadcast.client.session.views import View
 
 MAX_UNANSWERED: Final = 64
-"""The most lines that are sent and not answered."""
 OLDER_LINES: Final = 200
 FIRST_ROOM: Final = "lobby"
 """The name of the first room, until the server says another one."""

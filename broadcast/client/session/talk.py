@@ -24,7 +24,6 @@ class Upload:
 
 
 LISTED_MEMBERS: Final = 1000
-"""The most people of a room that the client asks for."""
 
 
 class Talk:

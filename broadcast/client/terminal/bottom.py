@@ -72,7 +72,6 @@ class Bottom(Application[None]):
         """The number of printed rows that the terminal has not moved."""
         self._drawing: asyncio.TimerHandle | None = None
         self._last_size = self.size
-        """The size of the terminal when it was looked at last."""
         self._resizing: asyncio.TimerHandle | None = None
         """The timer that is running while the size may change again."""
 
