@@ -172,16 +172,14 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
             option = options.get("--help" if name == "-h" else name)
             if option is None:
                 raise UsageError(f"there is no option {name}")
-            if not option.metavar:
-                if equals:
-                    raise UsageError(f"{name} takes no value")
-                if not option.field:
-                    _print_and_exit(help_text() if option.name == "--help" else f"{PROGRAM} {__version__}\n")
+            if option.metavar:
+                _add_value(fields, option, value if equals else _next(option, rest, options))
+            elif equals:
+                raise UsageError(f"{name} takes no value")
+            elif option.field:
                 fields[option.field] = option.constant
-                continue
-            if not equals:
-                value = _next(option, rest, options)
-            _add_value(fields, option, value)
+            else:
+                _print_and_exit(help_text() if option.name == "--help" else f"{PROGRAM} {__version__}\n")
     return fields, places
 
 
