@@ -517,7 +517,8 @@ class Chat:
 
     def _flush(self) -> None:
         """Send the session's output, and resume reading if the session wants input."""
-        if self._writer is not None and (data := self._session.bytes_to_send()):
-            self._writer.write(data)
+        writer = self._writer
+        if writer is not None and (data := self._session.bytes_to_send()) and not writer.is_closing():
+            writer.write(data)  # asyncio would log writes to a lost connection as errors
         if self._session.wants_input:
             self._input_wanted.set()

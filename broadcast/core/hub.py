@@ -202,13 +202,15 @@ class Hub:
 
     def _admit(self, member: Member, name: str, on_admitted: OnAdmitted) -> None:
         """Give *member* the nickname *name*; see ``admit``."""
-        account, link, source = member.account, member.link, member.source
-        self.check_address(source.address)
+        account, link = member.account, member.link
+        self.check_address(member.source.address)
         if account is None and self.authenticator.is_required:
             self.people.validate(name, None, link)  # the first reason that a user can change
             raise NotPermitted("only people with an account get in here: ask the administrator for one.")
         if account is not None and self.accounts.find(name) is account:
-            self._end_owner(account)
+            again = partial(self._admit, member, name, on_admitted)
+            if not self._end_owner(account, member, again, on_admitted):
+                return
         nick = member.nick = self.people.validate(name, None, link, account)
 
         def on_taken(error: RejectedError | None) -> None:
@@ -227,9 +229,8 @@ class Hub:
         Another session that uses this nickname ends. Raises ``NicknameRejected`` if the nickname is not free otherwise.
         *on_done* and the result are as in ``rename``.
         """
-        owner = self.people.owner_of(account.name)
-        if owner is not None and owner is not member:
-            self._end_owner(account)
+        if not self._end_owner(account, member, partial(self.log_in, member, account, on_done), on_done):
+            return False
         before, member.account = member.account, account
 
         def renamed(error: RejectedError | None) -> None:
@@ -308,17 +309,38 @@ class Hub:
             if member.account is account:
                 member.listener.notify(text)
 
-    def _end_owner(self, account: Account) -> None:
-        """End the session that uses the nickname of *account*, if there is one."""
+    def _end_owner(
+        self,
+        account: Account,
+        member: Member,
+        again: Callable[[], object],
+        on_failed: Callable[[RejectedError], object],
+    ) -> bool:
+        """End the session that uses the nickname of *account* in the place of *member*. Return whether it has ended.
+
+        If it is on another node, call *again* later, once others can have read that it has left. What that raises goes
+        to *on_failed*.
+        """
         owner = self.people.owner_of(account.name)
-        if owner is not None:
-            notice = f"{account.name} has logged in on another connection."
-            if account.queued.password_hash:
-                notice += " If that was not you, log in and change your password with /passwd."
+        if owner is None or owner is member:
+            return True
+        notice = f"{account.name} has logged in on another connection."
+        if account.queued.password_hash:
+            notice += " If that was not you, log in and change your password with /passwd."
+        if not owner.is_remote:
             owner.listener.disconnect(TAKEN_OVER, notice)
-            if owner.is_remote:  # the other node may take a moment, or be dead
-                self.other_nodes.release(owner, owner.nick)
-                self.other_nodes.person_left(owner.id, owner.nick)
+            return True
+
+        def on_ended(_error: RejectedError | None) -> None:
+            self.other_nodes.release(owner, account.name)  # the other node may be dead
+            self.other_nodes.person_left(owner.id, account.name)
+            try:
+                again()
+            except RejectedError as error:
+                on_failed(error)
+
+        self.other_nodes.send(Expulsion(owner.id, TAKEN_OVER, notice), on_ended)
+        return False
 
     def rename(
         self, member: Member, name: str, on_renamed: OnRenamed = ignore_outcome, *, unasked: bool = False

@@ -315,8 +315,11 @@ class OtherNodes:
                 self._receive_request(message, member, on_taken)
                 return
             case Expulsion():
+                rooms = self._rooms_of(member)
                 member.removed_by = message.by
                 member.listener.disconnect(message.reason, message.notice)
+                call_after_barriers(rooms, partial(on_taken, None))  # the nickname is free by then
+                return
             case PrivateMessage(line=line) if line is not None and self._hub.private_lines.was_sent(line):
                 pass  # the recipient has just logged in, and the line was among those that waited
             case _:  # any other private message
@@ -334,11 +337,14 @@ class OtherNodes:
         if isinstance(request, Handover) and member.resumable is not None:
             member.resumable.hand_over(request.attempt, on_taken)
         elif isinstance(request, Return) and link is not None and link.is_replaced_from(request.address):
-            rooms = [self._hub.rooms[name] for name in member.memberships]
+            rooms = self._rooms_of(member)
             link.end()
             call_after_barriers(rooms, partial(on_taken, None))  # the nickname is free by then
         else:
             on_taken(NicknameRejected(f"{member.nick} is taken.", "taken"))
+
+    def _rooms_of(self, member: Member) -> list[Room]:
+        return [self._hub.rooms[name] for name in member.memberships]
 
     def _receive_for_other(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Handle *message* to a session that has moved to another node, or is parked."""

@@ -38,7 +38,7 @@ from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.postgres.database import Connection, Database, describe_error, is_lease_lost
 from broadcast.journals.postgres.decisions import decode_decision
-from broadcast.journals.postgres.leases import LEASE_SECONDS, RENEW_SECONDS, LeaseLost, renew_lease
+from broadcast.journals.postgres.leases import LEASE_SECONDS, RENEW_SECONDS, LeaseLost, end_parked, renew_lease
 from broadcast.journals.postgres.mail import Mail
 from broadcast.journals.postgres.people_copy import PeopleCopy, describe
 from broadcast.journals.postgres.record_feed import RecordFeed, RecordListener
@@ -309,6 +309,8 @@ class PostgresDirectory:
             answers, last_record = _row_of(db.execute(_CHANGE, (self._database.node, self._epoch, self._batch, body)))
         except psycopg.DataError as error:  # a second try would fail, too
             answers = [RejectedError(f"the database refuses that: {describe_error(error)}.")] * len(self._in_flight)
+        if any(answer is True for answer in answers):
+            end_parked(db)  # a parked session that was expelled leaves before the answer
         self._handle_news(db)
         if (last_record or 0) > self._feed.read_to:
             self._feed.read(db)
