@@ -236,7 +236,7 @@ class Chat:
         room: str | None = None,
         *,
         uid: str = "",
-        progress: Callable[[int, int], None] = lambda _sent, _size: None,
+        progress: requests.Progress = lambda _sent, _size: None,
     ) -> Shared:
         """Share the file at *path* in a room. Return the event that the room gets: the file is stored.
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from random import SystemRandom
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from broadcast.client.address import show_address
@@ -30,10 +30,7 @@ from broadcast.client.streams import describe_failure, open_stream
 from broadcast.client.tls import Trust, unchecked_context
 
 if TYPE_CHECKING:
-    from broadcast.client.protocol.requests import Slot
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Takes the number of bytes that are sent, and the number of all."""
+    from broadcast.client.protocol.requests import Progress, Slot
 
 CHUNK: Final = 65536
 CONNECT_SECONDS: Final = 30.0

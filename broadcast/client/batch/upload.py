@@ -26,10 +26,9 @@ from broadcast.client.text import printable, progress_bar
 from broadcast.client.uploading import LocalFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from broadcast.client.aio import Shared
     from broadcast.client.options import Options
+    from broadcast.client.protocol.requests import Progress
 
 RETRY_SECONDS: Final = 1.0
 """The pause between two attempts at the first connection."""
@@ -96,9 +95,7 @@ class Row:
             standard_streams.write(2, text.encode(sys.stderr.encoding, "replace"))
 
 
-async def _share(
-    options: Options, path: str, password: str, show: Callable[[int, int], None]
-) -> Shared | errors.Rejected:
+async def _share(options: Options, path: str, password: str, show: Progress) -> Shared | errors.Rejected:
     """Share the file. Return the event, or the server's refusal.
 
     A time-out without progress raises ``TimeoutError``, and SIGTERM cancels.

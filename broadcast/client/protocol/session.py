@@ -18,12 +18,12 @@ The states of a session, for each connection::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from random import Random
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -54,17 +54,13 @@ def backoff(failures: int, longest: float, jitter: float) -> float:
     return jitter * min(longest, 2.0 ** min(failures - 1, 30))
 
 
-OnEnd: TypeAlias = Callable[[Any, errors.ChatError | None], None]
-"""Takes the end of a call: its result, or its error."""
-
-
 @dataclass(slots=True)
 class _Call:
     """A request that is not answered yet."""
 
     request: requests.Request[Any]
     data: bytes
-    on_end: OnEnd
+    on_end: requests.OnEnd
     is_own: bool = False
     """Whether the session asks by itself for the missing lines of a room."""
     was_sent: bool = False
@@ -149,7 +145,7 @@ class Session:
 
     # For the program
 
-    def call(self, request: requests.Request[Any], on_end: OnEnd) -> int:
+    def call(self, request: requests.Request[Any], on_end: requests.OnEnd) -> int:
         """Send a request, now or after the next ``hello``. Return the number of the call for ``forget``.
 
         Lines and private messages without a uid get one. Raise the reason if the session is over, and ``TooLong`` if
@@ -297,7 +293,7 @@ class Session:
             return request
         return msgspec.structs.replace(request, uid=request.uid or self.make_uid())
 
-    def _call(self, request: requests.Request[Any], on_end: OnEnd, *, is_own: bool = False) -> int:
+    def _call(self, request: requests.Request[Any], on_end: requests.OnEnd, *, is_own: bool = False) -> int:
         self._last_call += 1
         data = framing.encode_request(self._last_call, request.method, request)
         if len(data) > framing.MAX_SENT_LINE:

@@ -149,26 +149,20 @@ class App:
 
     # The server of the conversation
 
-    def request(self, request: requests.Request[Any], on_end: Callable[[Any, errors.ChatError | None], None]) -> None:
+    def request(self, request: requests.Request[Any], on_end: requests.OnEnd) -> None:
         """Send a request, over as many connections as it takes."""
         assert self._chat is not None
         self._call(self._chat.call(request), on_end)
 
     def upload(
-        self,
-        room: str,
-        path: str,
-        on_progress: Callable[[int, int], None],
-        on_end: Callable[[Any, errors.ChatError | None], None],
+        self, room: str, path: str, on_progress: requests.Progress, on_end: requests.OnEnd
     ) -> Callable[[], object]:
         """Share the file at *path* in a room, over as many connections as it takes. ``~`` is the home folder."""
         assert self._chat is not None
         local = os.path.expanduser(path)  # noqa: PTH111 -- Path has an error for ~ and an unknown user
         return self._call(self._chat.upload(local, room, progress=on_progress), on_end).cancel
 
-    def _call(
-        self, result: Coroutine[Any, Any, Any], on_end: Callable[[Any, errors.ChatError | None], None]
-    ) -> asyncio.Task[None]:
+    def _call(self, result: Coroutine[Any, Any, Any], on_end: requests.OnEnd) -> asyncio.Task[None]:
         async def call() -> None:
             outcome: Any = None
             error = None
