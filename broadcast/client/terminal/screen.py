@@ -187,7 +187,7 @@ class Screen:
     def update(self) -> None:
         """Draw the bottom of the screen again."""
         self.editor.follow_question()
-        self.app.draw_soon()
+        self.app.invalidate()
 
     def alert(self, view: View, entry: Entry) -> None:
         """Ring the terminal's bell, or show a notification, as the user has chosen."""
