@@ -114,7 +114,38 @@ def _random() -> Random:
     return SystemRandom()
 
 
-class Chat:
+class ChatState:
+    """The state of a session, as programs with and without asyncio see it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @property
+    def nickname(self) -> str:
+        """The own nickname."""
+        return self._session.nick
+
+    @property
+    def joined(self) -> list[str]:
+        """The rooms that the session is in."""
+        return self._session.rooms
+
+    @property
+    def account(self) -> str | None:
+        """The registered nickname of the account to which the session is logged in, or None."""
+        return self._session.account
+
+    @property
+    def resume(self) -> Resume | None:
+        """The state from which a later program can continue. It holds a secret."""
+        return self._session.resume
+
+    def is_own(self, event: Line) -> bool:
+        """Return whether this program has said a line."""
+        return self._session.is_own(event)
+
+
+class Chat(ChatState):
     """A session. Iterate over it for its events; call its methods from the tasks of the same loop.
 
     A method waits for the server's answer, over as many connections as it takes. Use ``asyncio.timeout`` to wait for
@@ -133,7 +164,7 @@ class Chat:
         ask_password: Callable[[Rejected], Awaitable[str | None]] | None = None,
     ) -> None:
         """Make a session. *ask_password* returns a password after a refusal, or None to end the session with it."""
-        self._session = session
+        super().__init__(session)
         session.asks_password = ask_password is not None
         self._ask_password = ask_password
         self._host = host
@@ -155,25 +186,10 @@ class Chat:
     # Properties
 
     @property
-    def nickname(self) -> str:
-        """The own nickname."""
-        return self._session.nick
-
-    @property
-    def joined(self) -> list[str]:
-        """The rooms that the session is in."""
-        return self._session.rooms
-
-    @property
     def welcome(self) -> requests.Welcome:
         """The server's latest answer to ``hello``: its name, version, limits and features."""
         assert self._session.welcome is not None
         return self._session.welcome
-
-    @property
-    def account(self) -> str | None:
-        """The registered nickname of the account to which the session is logged in, or None."""
-        return self._session.account
 
     @property
     def is_connected(self) -> bool:
@@ -189,15 +205,6 @@ class Chat:
         if not self.is_connected or not self._sent:
             return 0.0
         return monotonic() - max(self.heard_at, next(iter(self._sent.values())))
-
-    @property
-    def resume(self) -> Resume | None:
-        """The state from which a later program can continue. It holds a secret."""
-        return self._session.resume
-
-    def is_own(self, event: Line) -> bool:
-        """Return whether this program has said a line."""
-        return self._session.is_own(event)
 
     # Methods of the server
 

@@ -21,7 +21,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from broadcast.client import aio
 from broadcast.client.protocol.errors import Ended, PasswordNeeded, WrongPassword
-from broadcast.client.protocol.events import Event, Line
+from broadcast.client.protocol.events import Event
 from broadcast.client.protocol.requests import Request, Resume
 
 __all__ = ["Chat", "connect"]
@@ -139,39 +139,16 @@ def _wait(method: Callable[Concatenate[aio.Chat, P], Coroutine[Any, Any, R]]) ->
     return call
 
 
-class Chat:
+class Chat(aio.ChatState):
     """A session. Iterate over it for its events. The methods are those of ``aio.Chat``; any thread may call them.
 
     The thread of the session calls the function *progress* of ``upload``.
     """
 
     def __init__(self, chat: aio.Chat, loop: _LoopThread) -> None:
+        super().__init__(chat._session)  # noqa: SLF001 -- both are of one library
         self._chat = chat
         self._loop = loop
-
-    @property
-    def nickname(self) -> str:
-        """The own nickname."""
-        return self._chat.nickname
-
-    @property
-    def joined(self) -> list[str]:
-        """The rooms that the session is in."""
-        return self._chat.joined
-
-    @property
-    def account(self) -> str | None:
-        """The registered nickname of the account to which the session is logged in, or None."""
-        return self._chat.account
-
-    @property
-    def resume(self) -> Resume | None:
-        """The state from which a later program can continue. It holds a secret."""
-        return self._chat.resume
-
-    def is_own(self, event: Line) -> bool:
-        """Return whether this program has said a line."""
-        return self._chat.is_own(event)
 
     say = _wait(aio.Chat.say)
     emote = _wait(aio.Chat.emote)
