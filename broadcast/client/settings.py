@@ -56,16 +56,13 @@ class Settings:
             self._take(text)
 
     def set(self, name: str, value: bool) -> None:
-        """Make a choice, and store it. Raise ``SettingsError`` if it cannot be stored; it then holds for this run."""
-        try:
-            text = read_file(self.path)
-            self._take(text)
-            if (new := _with_choice(text, name, value)) is None:
-                assignment = f"{name} = {str(value).lower()}"
-                raise SettingsError(f"{self.path} has an unusual form: write {assignment} into it by hand")
-            replace_file(self.path, new)
-        finally:
-            self.choices[name] = value
+        """Store a choice in the file. Raise ``SettingsError`` if it cannot be stored."""
+        text = read_file(self.path)
+        self._take(text)
+        if (new := _with_choice(text, name, value)) is None:
+            assignment = f"{name} = {str(value).lower()}"
+            raise SettingsError(f"{self.path} has an unusual form: write {assignment} into it by hand")
+        replace_file(self.path, new)
 
     def _take(self, text: str) -> None:
         import tomllib  # noqa: PLC0415 -- see above
