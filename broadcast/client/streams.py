@@ -46,19 +46,16 @@ async def _connect(host: str, port: int, trust: Trust | None) -> Stream:
             return await asyncio.open_unix_connection(host.removeprefix(UNIX))
         else:  # noqa: RET505 -- mypy would find it unreachable
             raise OSError("there are no unix sockets here")
+    context, name = (trust.make_context(), trust.hostname) if trust else (None, None)
     reader, writer = await asyncio.open_connection(
-        host,
-        port,
-        ssl=trust.make_context() if trust else None,
-        server_hostname=trust.hostname if trust else None,
-        happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS,
+        host, port, ssl=context, server_hostname=name, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS
     )
-    if trust is not None:
-        try:
+    try:
+        if trust is not None:
             trust.check(writer.get_extra_info("ssl_object"))
-        except CertificateError:
-            writer.transport.abort()
-            raise
+    except CertificateError:
+        writer.transport.abort()
+        raise
     return reader, writer
 
 
