@@ -64,10 +64,6 @@ class Inbox:
         self._is_postponed = False
         """True while a request for missing lines, or a ``Skipped``, waits until half of the queue is free."""
 
-    def __len__(self) -> int:
-        """Return the number of events in the queue."""
-        return len(self._queue)
-
     @property
     def is_full(self) -> bool:
         """Whether the queue takes no more events."""

@@ -153,7 +153,9 @@ class Session:
         """
         if self.ended is not None:
             raise self.ended
-        return self._call(self._with_uid(request), on_end)
+        if isinstance(request, requests.Say | requests.Emote | requests.Tell) and not request.uid:
+            request = msgspec.structs.replace(request, uid=self.make_uid())
+        return self._call(request, on_end)
 
     def make_uid(self) -> str:
         """Return a new identifier for a line. ``is_own`` knows it."""
@@ -288,11 +290,6 @@ class Session:
 
     # Calls
 
-    def _with_uid(self, request: requests.Request[Any]) -> requests.Request[Any]:
-        if not isinstance(request, requests.Say | requests.Emote | requests.Tell):
-            return request
-        return msgspec.structs.replace(request, uid=request.uid or self.make_uid())
-
     def _call(self, request: requests.Request[Any], on_end: requests.OnEnd, *, is_own: bool = False) -> int:
         self._last_call += 1
         data = framing.encode_request(self._last_call, request.method, request)
@@ -316,8 +313,7 @@ class Session:
         call.was_sent = True
 
     def _drop_own_calls(self) -> None:
-        for number in [number for number, call in self._calls.items() if call.is_own]:
-            del self._calls[number]
+        self._calls = {number: call for number, call in self._calls.items() if not call.is_own}
 
     def _answer(self, number: int, result: Any, error: errors.ChatError | None = None) -> None:  # noqa: ANN401 -- any type
         self._calls.pop(number).on_end(result, error)
@@ -415,9 +411,9 @@ class Session:
             self._inbox.append(events.Reconnected(welcome.resumed, same_journal))
         calls = list(self._calls.items())
         if self._away is not None and not welcome.resumed:
-            self._call(requests.Away(self._away), _ignore)
+            self._call(requests.Away(self._away), lambda *_: None)
         if is_renamed:
-            self._call(requests.Nick(wanted), _ignore)
+            self._call(requests.Nick(wanted), lambda *_: None)
         for name in set(self._inbox.streams) - set(welcome.rooms):
             self._inbox.leave(name)
         requested = (call.request for _, call in calls if call.was_sent)
@@ -436,9 +432,8 @@ class Session:
             case requests.Topic() as topic if call.was_sent and _is_set(topic, welcome):
                 self._answer(number, requests.Nothing())
             case requests.Topic() | requests.AccountRequest() if call.was_sent:
-                self._answer(
-                    number, None, errors.Unconfirmed("the connection was lost before the server confirmed this")
-                )
+                message = "the connection was lost before the server confirmed this"
+                self._answer(number, None, errors.Unconfirmed(message))
             case requests.Quit() if call.was_sent:
                 pass
             case _:
@@ -462,17 +457,19 @@ class Session:
             else:
                 self._greet(msgspec.json.decode(message.result, type=requests.Welcome))
         elif (call := self._calls.get(message.id)) is not None:
-            self._receive_response(message.id, call, message)
+            if message.error is not None:
+                self._receive_error(message.id, call, message.error.as_exception())
+            else:
+                self._receive_result(message.id, call, message.result)
 
-    def _receive_response(self, number: int, call: _Call, message: framing.Message) -> None:
-        if message.error is not None:
-            error = message.error.as_exception()
-            is_done = (
-                call.is_repeated and isinstance(call.request, requests.Leave) and isinstance(error, errors.NotInRoom)
-            )
-            self._answer(number, requests.Nothing() if is_done else None, None if is_done else error)
-            return
-        result = msgspec.json.decode(message.result, type=call.request.result)
+    def _receive_error(self, number: int, call: _Call, error: errors.Rejected) -> None:
+        if call.is_repeated and isinstance(call.request, requests.Leave) and isinstance(error, errors.NotInRoom):
+            self._answer(number, requests.Nothing())
+        else:
+            self._answer(number, None, error)
+
+    def _receive_result(self, number: int, call: _Call, raw: msgspec.Raw) -> None:
+        result = msgspec.json.decode(raw, type=call.request.result)
         match call.request:
             case requests.Join() as join:
                 self._inbox.enter(result.room, result, join)
@@ -519,10 +516,6 @@ class Session:
         self._inbox.take(event)
 
 
-def _ignore(_result: object, _error: errors.ChatError | None) -> None:
-    """Take the end of a call that nobody waits for."""
-
-
 def _is_set(topic: requests.Topic, welcome: requests.Welcome) -> bool:
     """Return whether a room of the session has this topic."""
     snapshot = welcome.rooms.get(topic.room.lower())
@@ -531,8 +524,6 @@ def _is_set(topic: requests.Topic, welcome: requests.Welcome) -> bool:
 
 def _is_temporary(error: errors.Rejected) -> bool:
     """Return whether ``hello`` may succeed later. The lost session may still hold the nickname."""
-    match error:
-        case errors.NickRejected(why="taken" | "looks-like"):
-            return True
-        case _:
-            return isinstance(error, errors.TooManyTries | errors.Busy) or error.code == errors.GOING_DOWN
+    if isinstance(error, errors.NickRejected):
+        return error.why in {"taken", "looks-like"}
+    return isinstance(error, errors.TooManyTries | errors.Busy) or error.code == errors.GOING_DOWN
