@@ -16,14 +16,11 @@ NICKNAME_REFUSED: Final = 3
 LOST: Final = 4
 REFUSED: Final = 5
 STREAM: Final = 6
-"""The standard output cannot be written, because the disk is full for example, or the standard input not read."""
 UNTRUSTED: Final = 7
+# 128 and the number of SIGINT, SIGPIPE or SIGTERM, as a shell shows the ends of other programs
 INTERRUPTED: Final = 130
-"""Ctrl-C: 128 and the number of SIGINT, as a shell shows it."""
 CLOSED_OUTPUT: Final = 141
-"""Nobody reads the standard output any more: 128 and the number of SIGPIPE, as a shell shows it of other filters."""
 TERMINATED: Final = 143
-"""SIGTERM: 128 and its number, likewise."""
 
 STATUSES: Final = {
     DONE: "success; with --send or --upload, everything is stored",
