@@ -9,7 +9,6 @@ import sys
 from contextlib import suppress
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
-from unicodedata import east_asian_width
 
 import msgspec
 
@@ -22,7 +21,7 @@ from broadcast.client.options import TIMEOUT_SECONDS
 from broadcast.client.password_file import PASSWORD_HINT, read_password
 from broadcast.client.protocol import errors
 from broadcast.client.protocol.session import Session
-from broadcast.client.text import printable, progress_bar
+from broadcast.client.text import progress_bar
 from broadcast.client.uploading import LocalFile
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 RETRY_SECONDS: Final = 1.0
 """The pause between two attempts at the first connection."""
-NAME_COLUMNS: Final = 40
 
 
 def upload(options: Options) -> tuple[int, str]:
@@ -43,9 +41,9 @@ def upload(options: Options) -> tuple[int, str]:
     except errors.UploadFailed as error:
         return exit_status.USAGE, str(error)
     password = read_password(options)
-    row = Row(path) if os.isatty(2) else None
+    bar = Bar()
     try:
-        shared = asyncio.run(_share(options, path, password, row.show if row else lambda _sent, _size: None))
+        shared = asyncio.run(_share(options, path, password, bar.show))
     except asyncio.CancelledError:
         return exit_status.TERMINATED, ""
     except TimeoutError:
@@ -53,8 +51,7 @@ def upload(options: Options) -> tuple[int, str]:
     except errors.ChatError as error:
         return _explain(error, options)
     finally:
-        if row:
-            row.clear()
+        bar.clear()
     if isinstance(shared, errors.Rejected):
         return exit_status.REFUSED, str(shared)
     return _print_receipt(shared, as_json=options.json)
@@ -69,30 +66,27 @@ def _print_receipt(shared: Shared, *, as_json: bool) -> tuple[int, str]:
     return exit_status.DONE, ""
 
 
-class Row:
-    """The row of the progress, on the standard error."""
+class Bar:
+    """The progress, on the standard error if that is a terminal."""
 
-    def __init__(self, path: str) -> None:
-        name = printable(os.path.basename(path), sys.stderr.encoding)  # noqa: PTH119 -- a text
-        # Characters of other scripts may have two columns.
-        self._name = name[: NAME_COLUMNS if name.isascii() else NAME_COLUMNS // 2]
+    def __init__(self) -> None:
         self._shown = ""
 
     def show(self, sent: int, size: int) -> None:
         """Show the progress."""
-        text = f"{self._name} {progress_bar(sent, size)}"
-        if text != self._shown:
-            self._write(f"\r{text}")
-            self._shown = text
+        bar = progress_bar(sent, size)
+        if bar != self._shown:
+            self._write(f"\r{bar}")
+            self._shown = bar
 
     def clear(self) -> None:
-        """Remove the row."""
-        columns = sum(2 if east_asian_width(character) in "WF" else 1 for character in self._shown)
-        self._write(f"\r{' ' * columns}\r")
+        """Remove the bar."""
+        self._write(f"\r{' ' * len(self._shown)}\r")
 
     def _write(self, text: str) -> None:
         with suppress(OSError):
-            standard_streams.write(2, text.encode(sys.stderr.encoding, "replace"))
+            if os.isatty(2):
+                standard_streams.write(2, text.encode())
 
 
 async def _share(options: Options, path: str, password: str, show: Progress) -> Shared | errors.Rejected:
