@@ -501,8 +501,6 @@ class Session:
         """Take an event from the server."""
         own = self.welcome.session if self.welcome else None
         match event:
-            case events.Ping():
-                return
             case events.Left(room=room, session=session) if session == own:
                 self._inbox.leave(room)
             case events.Renamed(nick=nick, session=session) if session == own:
