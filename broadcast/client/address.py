@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import sys
 
-TYPE_CHECKING = False  # typing itself takes longer to import than all of the client's own modules for --send
-if TYPE_CHECKING:
-    from typing import Final
-
-HOST: Final = "localhost"
-PORT: Final = 5555
-TLS_PORT: Final = 5556
-UNIX: Final = "unix:"
+HOST = "localhost"
+PORT = 5555
+TLS_PORT = 5556
+UNIX = "unix:"
 """The prefix of the path of a unix socket, which stands in the place of a host."""
-URL: Final = "broadcast://"
-TLS_URL: Final = "broadcasts://"
+URL = "broadcast://"
+TLS_URL = "broadcasts://"
 """The beginning of a link to a TLS port."""
 
 
