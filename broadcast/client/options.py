@@ -141,15 +141,11 @@ def parse(arguments: Sequence[str], find_server: Callable[[str], Mapping[str, An
     server: dict[str, Any] = {}
     if places:
         try:
-            server["host"], port, room, tls = parse_address(*places)
+            server = parse_address(*places)
         except ValueError as error:
             raise UsageError(f"{error}{hint}") from None
-        if port is not None:
-            server["port"] = port
-        if tls:
-            server["tls"] = True
-        if room is not None:
-            fields["rooms"] = (room, *fields.get("rooms", ()))
+        if room := server.pop("rooms", ()):
+            fields["rooms"] = (*room, *fields.get("rooms", ()))
         if places == [server["host"]]:
             server.update(find_server(places[0]))
     _check(fields)

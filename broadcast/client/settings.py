@@ -108,15 +108,12 @@ def _server(name: str, value: object) -> dict[str, Any]:
     _check(values, SERVER_KEYS, f"servers.{name}")
     if not name or name.isdigit() or set(name) & set(":/[]"):
         raise ValueError(f"{name!r} is no name for a server, because it would be an address")
-    host, port, room, tls = parse_address(values.get("address", name))
-    fields: dict[str, Any] = {"host": host}
-    if port is not None:
-        fields["port"] = port
-    if tls or values.get("tls"):
+    fields = parse_address(values.get("address", name))
+    if values.get("tls"):
         fields["tls"] = True
     if "fingerprint" in values:
         fields["fingerprint"] = parse_fingerprint(values["fingerprint"])
-    if rooms := [*([room] if room else []), *values.get("rooms", [])]:
+    if rooms := [*fields.get("rooms", ()), *values.get("rooms", ())]:
         fields["rooms"] = tuple(dict.fromkeys(rooms))
     fields.update({key.replace("-", "_"): values[key] for key in ("nick", "password-file") if key in values})
     return fields
