@@ -224,17 +224,11 @@ class Sender:
         options = self._options
         if not options.tls:
             return Connection(options.host, options.port, self._deadline)
-        from functools import partial  # noqa: PLC0415 -- only TLS needs these
-
-        from broadcast.client.batch.secure_socket import secure  # noqa: PLC0415
-        from broadcast.client.known_hosts import known_keys, refusal  # noqa: PLC0415
+        from broadcast.client.known_hosts import known_keys, refusal  # noqa: PLC0415 -- only TLS needs these
         from broadcast.client.tls import Trust  # noqa: PLC0415
 
-        trust = Trust(options.host, known_keys(options))
         try:
-            return Connection(
-                options.host, options.port, self._deadline, partial(secure, trust=trust, deadline=self._deadline)
-            )
+            return Connection(options.host, options.port, self._deadline, Trust(options.host, known_keys(options)))
         except CertificateError as error:
             raise End(exit_status.UNTRUSTED, self._add_count(" ".join(refusal(error, options)))) from None
 
