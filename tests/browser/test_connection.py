@@ -73,7 +73,9 @@ def duplicate(page: Page) -> Page:
     return opened.value
 
 
-def test_a_duplicated_tab_asks_and_leaves_the_first_one_alone(pages: Pages, bob: Person) -> None:
+def test_a_duplicated_tab_asks_and_leaves_the_first_one_alone_or_takes_its_session_over(
+    pages: Pages, bob: Person, robot: Program
+) -> None:
     first = pages.join("ann")
     second = duplicate(first)
     second.get_by_role("button", name="Move it here").wait_for()
@@ -82,20 +84,14 @@ def test_a_duplicated_tab_asks_and_leaves_the_first_one_alone(pages: Pages, bob:
     bob.until("ann2: from the second")
     say(first, "from the first")
     bob.until("ann: from the first")
-
-
-def test_a_duplicated_tab_can_take_the_session_over(pages: Pages, bob: Person, robot: Program) -> None:
-    first = pages.join("ann")
-    say(first, "from the first")
-    session = robot.said("from the first")["session"]
-    second = duplicate(first)
-    second.get_by_role("button", name="Move it here").click()
-    expect_shown(second, "from the first")
-    say(second, "from the second")
-    assert robot.said("from the second")["session"] == session
+    third = duplicate(first)
+    third.get_by_role("button", name="Move it here").click()
+    expect_shown(third, "from the first")
+    say(third, "from the third")
+    assert robot.said("from the third")["session"] == robot.said("from the first")["session"]
     first.get_by_text("resumed elsewhere").first.wait_for()
-    bob.say("only the second reads this")
-    expect_shown(second, "only the second reads this")
+    bob.say("the third reads this")
+    expect_shown(third, "the third reads this")
 
 
 def test_a_killed_server_comes_back_and_no_line_is_lost_or_doubled(pages: Pages, server: Server) -> None:

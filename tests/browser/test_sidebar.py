@@ -158,7 +158,9 @@ def test_rooms_are_joined_opened_and_left(pages: Pages, bob: Person, robot: Prog
     expect(ann.get_by_role("heading", name="kitchen")).to_be_visible()
 
 
-def test_the_topic_is_shown_set_and_removed(pages: Pages, bob: Person) -> None:
+def test_the_topic_the_own_nickname_and_being_away_are_set_by_buttons(
+    pages: Pages, bob: Person, robot: Program
+) -> None:
     ann = pages.join("ann")
     bob.say("/topic tea")
     expect(ann.locator("#topic")).to_have_text("tea")
@@ -170,10 +172,6 @@ def test_the_topic_is_shown_set_and_removed(pages: Pages, bob: Person) -> None:
     ann.get_by_role("button", name="Set the topic").click()
     answer(ann, "Topic", "")
     expect(ann.locator("#topic")).to_have_text("")
-
-
-def test_the_own_nickname_and_being_away(pages: Pages, bob: Person, robot: Program) -> None:
-    ann = pages.join("ann")
     ann.get_by_role("button", name="Change nickname").click()
     answer(ann, "Nickname", "bob")
     dialog = ann.get_by_role("dialog", name="Change your nickname")
