@@ -24,9 +24,11 @@ from tests.harness import Person, World
 from tests.postgres import PostgresServer, need_postgres
 from tests.real.programs import Programs
 
-# A slow machine must not fail a test, so examples have no deadline. They are the same in each run, so that only a
-# change of the code changes the result. .ci/long looks for new ones.
-hypothesis.settings.register_profile("broadcast", deadline=None, derandomize=not os.environ.get("BROADCAST_LONG"))
+LONG = bool(os.environ.get("BROADCAST_LONG"))
+
+# A slow machine must not fail a test, so examples have no deadline. They are few, and the same in each run, so that
+# only a change of the code changes the result. .ci/long looks for new ones.
+hypothesis.settings.register_profile("broadcast", deadline=None, derandomize=not LONG, max_examples=300 if LONG else 40)
 hypothesis.settings.load_profile("broadcast")
 
 WAITING = ("soak", "benchmarks", "real", "browser", "faults")
