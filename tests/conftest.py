@@ -114,6 +114,7 @@ def pytest_collection(session: pytest.Session) -> None:
     Pytest compiles a test module when it is first imported, which takes long, and stores the bytecode. Without this,
     all workers would compile all modules of a new checkout at the same time.
     """
+    gc.disable()
     for module in pkgutil.iter_modules(broadcast.core.__path__, "broadcast.core."):
         import_module(module.name)
     _measure_core(session.config, on=False)
@@ -156,10 +157,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> None:
     _measure_core(item.config, on=on)
 
 
-def pytest_collection_finish() -> None:
-    """Let the garbage collector examine the modules and the collected tests no more: they stay until the end."""
-    gc.collect()
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Let the garbage collector never examine the modules and the collected tests: they stay until the end."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
