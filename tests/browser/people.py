@@ -192,6 +192,11 @@ class Person:
         before, _, self.seen = self.seen.partition(text)
         return before
 
+    def until_closed(self) -> None:
+        """Read until the server has closed the connection. This side stays open."""
+        while data := self._socket.recv(65536):
+            self.seen += data.decode(errors="replace")
+
     def close(self) -> None:
         """Leave without a word."""
         self._socket.close()
