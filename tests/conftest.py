@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import pkgutil
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -11,25 +12,37 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import hypothesis
 import pytest
 import pytest_twisted
+from coverage import Coverage
 
+import broadcast.core
 from tests.harness import Person, World
 from tests.postgres import PostgresServer, need_postgres
 from tests.real.programs import Programs
 
-# A slow machine must not fail a test, so examples have no deadline. They are the same in each run, so that only a
-# change of the code changes the result. .ci/long looks for new ones.
-hypothesis.settings.register_profile("broadcast", deadline=None, derandomize=not os.environ.get("BROADCAST_LONG"))
+LONG = bool(os.environ.get("BROADCAST_LONG"))
+
+# A slow machine must not fail a test, so examples have no deadline. They are few, and the same in each run, so that
+# only a change of the code changes the result. .ci/long looks for new ones.
+hypothesis.settings.register_profile("broadcast", deadline=None, derandomize=not LONG, max_examples=300 if LONG else 40)
 hypothesis.settings.load_profile("broadcast")
 
 WAITING = ("soak", "benchmarks", "real", "browser", "faults")
 """The folders with the tests that wait for processes and clocks, the slowest first."""
 
-COVER_CORE = ("cluster", "core", "doors/jsonrpc", "scenarios")
-"""The folders with the tests that execute each line and each branch of the core."""
+COVER_CORE = (
+    "tests/cluster/",
+    "tests/core/",
+    "tests/scenarios/",
+    *(f"tests/doors/jsonrpc/test_{name}.py" for name in ("accounts", "moderation", "remembered_logins")),
+)
+"""The beginnings of the names of the tests that together execute each line and each branch of the core."""
+REPEAT_CORE = ("tests/core/test_sanitize.py",)
+"""Those of them that take long and add nothing."""
 
 
 def _receive_ignored_signal(_number: int, _frame: FrameType | None) -> None:
@@ -84,6 +97,16 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return cores + 2
 
 
+def _measure_core(config: pytest.Config, *, on: bool) -> None:
+    """Measure the coverage from now on, or stop that, if only the core is measured. It slows everything down."""
+    if config.getoption("cov_source", None) == ["broadcast.core"]:
+        controller: Any = config.pluginmanager.get_plugin("_cov").cov_controller
+        if controller is not None and controller.started != on:
+            (controller.resume if on else controller.pause)()
+        if not on and (unused := Coverage.current()) is not None:
+            unused.stop()  # pytest-cov starts one in each worker before that of the worker
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection(session: pytest.Session) -> None:
     """Import this worker's share of all test modules before the collection imports the rest.
@@ -91,6 +114,10 @@ def pytest_collection(session: pytest.Session) -> None:
     Pytest compiles a test module when it is first imported, which takes long, and stores the bytecode. Without this,
     all workers would compile all modules of a new checkout at the same time.
     """
+    gc.disable()
+    for module in pkgutil.iter_modules(broadcast.core.__path__, "broadcast.core."):
+        import_module(module.name)
+    _measure_core(session.config, on=False)
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if workers > 1 and session.config.args_source is pytest.Config.ArgsSource.TESTPATHS:
         root = session.config.rootpath
@@ -101,34 +128,40 @@ def pytest_collection(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark each test that uses a PostgreSQL server, and measure no coverage where it would only double a test's time.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test that uses a PostgreSQL server, and let those that wait for a long time come first.
 
-    Tests that wait for a long time come first, and xdist gives each worker a few at a time. The others then fill the
-    processors until the end, where all workers but one would wait for a slow test otherwise.
-
-    A test with random examples executes the same lines many times. The scenarios execute the same lines of the core
-    over each kind of writer. If only the core is measured, the tests of other packages add nothing to these tests.
+    Xdist gives each worker a few at a time. The others then fill the processors until the end, where all workers but
+    one would wait for a slow test otherwise.
     """
     tests = Path(__file__).parent
     order = {tests / folder: number for number, folder in enumerate(WAITING)}
     items.sort(key=lambda item: order.get(item.path.parent, len(WAITING)))
-    measures_core = config.getoption("cov_source", None) == ["broadcast.core"]
     for item in items:
         if "postgres" in getattr(item, "fixturenames", ()):
             item.add_marker("postgres")
-        if measures_core and not any(item.path.is_relative_to(tests / folder) for folder in COVER_CORE):
-            item.add_marker("no_cover")
-        elif isinstance(item, pytest.Function):
-            door = item.callspec.params.get("open_world") if hasattr(item, "callspec") else None
-            if getattr(item.obj, "is_hypothesis_test", False) or door in {"line, direct", "line, TLS"}:
-                item.add_marker("no_cover")
 
 
-def pytest_collection_finish() -> None:
-    """Let the garbage collector examine the modules and the collected tests no more: they stay until the end."""
-    gc.collect()
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    """Measure the coverage of this test and of its fixtures, or of neither, if only that of the core is measured.
+
+    A test with random examples executes the same lines many times, and the scenarios execute the same lines of the core
+    over each kind of writer.
+    """
+    on = False
+    name = item.nodeid
+    if isinstance(item, pytest.Function) and name.startswith(COVER_CORE) and not name.startswith(REPEAT_CORE):
+        door = item.callspec.params.get("open_world") if hasattr(item, "callspec") else None
+        on = not getattr(item.obj, "is_hypothesis_test", False) and door not in {"line, direct", "line, TLS"}
+    _measure_core(item.config, on=on)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Let the garbage collector never examine the modules and the collected tests: they stay until the end."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,10 @@ from broadcast.core import nicknames
 from broadcast.core.accounts import Account, Accounts, Authenticator
 from broadcast.core.backlog import Backlog
 from broadcast.core.decisions import Announcement, Decision
-from broadcast.core.directory import Directory, Expulsion, OnDirectory, Return
+from broadcast.core.directory import Directory, Expulsion, OnDirectory
 from broadcast.core.errors import FileRejected, NicknameRejected, NotHere, NotPermitted, RejectedError
 from broadcast.core.events import FileInfo, OnStored
+from broadcast.core.ghost_return import GhostReturn, may_be_ghost
 from broadcast.core.interfaces import CallLater, Journal, OpenedRoom, Publisher
 from broadcast.core.membership import Link, Member, MemberListener
 from broadcast.core.moderation import Moderation, check_operator, with_reason
@@ -31,6 +32,8 @@ from broadcast.core.uploads import Uploads
 
 GOING_DOWN = "The server is going down."
 """The announcement of the shutdown in each room, and the reason that clients without a nickname receive."""
+GO_ELSEWHERE: Final = f"{GOING_DOWN} Connect again to reach another one."
+"""The same while other servers of the cluster run."""
 TAKEN_OVER: Final = "taken over by another connection"
 """The leave reason of a session whose nickname another session of its owner has taken over."""
 OnAdmitted: TypeAlias = Callable[[Member | RejectedError], None]
@@ -43,7 +46,7 @@ class Hub:
     """The parts of the chat, and the counters of sessions and rejections.
 
     *make_publisher* makes the publisher of one room. *authenticator* has the accounts, which ``open`` loads. *started*
-    is the start of the server, in seconds since the epoch. *call_later* is for the rooms. Session ids begin after
+    is the start of the server, in seconds since the epoch. *call_later* is for rooms and waits. Session ids begin after
     *first_session*. *directory* has the people of the other nodes, if the server is one of a cluster.
     """
 
@@ -84,6 +87,7 @@ class Hub:
         """Number of rejections of each kind."""
         self._first_session = first_session
         self._journal = journal
+        self._call_later = call_later
 
     def open(self, on_room: OnRoom) -> None:
         """Open the journal and the lobby, and begin to open all fixed rooms. Raises ``JournalError``.
@@ -182,23 +186,18 @@ class Hub:
             self._admit(member, name, on_admitted)
         except RejectedError as error:
             owner = self.people.owner_of(name)
-            if owner is not None and member.link is not None and _may_be_same_user(owner, member.source):
-                self._take_back(member, owner, name, on_admitted)
+            if owner is not None and may_be_ghost(owner, member):
+                on_end = partial(self._admit_after, member, name, on_admitted)
+                GhostReturn(self.other_nodes, member, owner, self._call_later, on_end).run()
             else:
                 on_admitted(error)
 
-    def _take_back(self, member: Member, owner: Member, name: str, on_admitted: OnAdmitted) -> None:
-        """Give *member* the nickname of *owner* on another node, if that is the ghost of the same user."""
-
-        def on_ended(error: RejectedError | None) -> None:
-            try:
-                if error is None:
-                    self.other_nodes.person_left(owner.id, owner.nick)
-                self._admit(member, name, on_admitted)
-            except RejectedError as rejection:
-                on_admitted(rejection)
-
-        self.other_nodes.send(Return(owner.id, member.source.address or ""), on_ended)
+    def _admit_after(self, member: Member, name: str, on_admitted: OnAdmitted) -> None:
+        """Give *member* the nickname *name*, now that the ghost of its user has left, or will not leave."""
+        try:
+            self._admit(member, name, on_admitted)
+        except RejectedError as error:
+            on_admitted(error)
 
     def _admit(self, member: Member, name: str, on_admitted: OnAdmitted) -> None:
         """Give *member* the nickname *name*; see ``admit``."""
@@ -527,8 +526,3 @@ class Hub:
         if self.uploads is None:
             raise FileRejected("this server takes no files.", "no-files")
         return self.uploads
-
-
-def _may_be_same_user(owner: Member, source: Source) -> bool:
-    """Return whether *owner*, on another node, may be the ghost of a user who comes back from *source*."""
-    return owner.is_remote and source.address is not None and owner.source.address == source.address

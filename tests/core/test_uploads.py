@@ -623,7 +623,7 @@ class UploadModel(RuleBasedStateMachine):
 
 
 MODEL = settings(
-    max_examples=1000 if LONG else 60,
+    max_examples=1000 if LONG else 25,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

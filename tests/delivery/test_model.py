@@ -543,7 +543,7 @@ class Rooms(RuleBasedStateMachine):
 
 
 MODEL = settings(
-    max_examples=5_000 if LONG else 60,
+    max_examples=5_000 if LONG else 25,
     stateful_step_count=100 if LONG else 40,
     deadline=None,
     suppress_health_check=list(HealthCheck),

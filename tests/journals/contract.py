@@ -330,7 +330,7 @@ class SearchContract:
     def test_search_splits_words_like_the_tokenizer(self) -> None:
         parts = st.one_of(_searched_text, _searched_text.map('"{}"'.format))
 
-        @settings(max_examples=600 if LONG else 25, deadline=None)
+        @settings(max_examples=600 if LONG else 10, deadline=None)
         @given(st.lists(_searched_text, min_size=1, max_size=12), st.lists(parts, max_size=3))
         def check(lines: list[str], parts: list[str]) -> None:
             query = " ".join(parts)
@@ -344,7 +344,7 @@ class SearchContract:
     def test_any_text_is_a_valid_query_and_finds_itself(self) -> None:
         anything = st.text(max_size=MAX_QUERY_CHARS)
 
-        @settings(max_examples=600 if LONG else 25, deadline=None)
+        @settings(max_examples=600 if LONG else 10, deadline=None)
         @given(anything.filter(lambda text: max(text, default="") < "\ud800" or text.isprintable()), anything)
         @example("a", 'a" OR "b')
         @example("a", '\ud800\0"')
@@ -365,7 +365,7 @@ class JournalContract(SearchContract):
 
     def test_events_are_delivered_in_order_and_stored_ones_are_read_back(self) -> None:
         # The property is a local function: pytest-twisted would wrap a @given method once for each inheriting class.
-        @settings(max_examples=400 if LONG else 25, deadline=None)
+        @settings(max_examples=400 if LONG else 10, deadline=None)
         @given(st.lists(st.one_of(_stored_events, st.sampled_from(TRANSIENT)), min_size=1, max_size=40))
         @example([*TRANSIENT[:3], message("a"), *TRANSIENT[3:], Action(8, "bob", "waves", 2.0), message("c")])
         @example([message("a\0b \U0001f600 \U0010ffff \ufeff \u2028 é e\u0301")])
@@ -450,7 +450,7 @@ class JournalContract(SearchContract):
         assert ([event.text for event in kitchen.read(-9, 10**30)], kitchen.matches("red")) == (["a red pot"], [1])
 
     def test_rooms_receive_only_their_own_events_in_order(self) -> None:
-        @settings(max_examples=200 if LONG else 20, deadline=None)
+        @settings(max_examples=200 if LONG else 8, deadline=None)
         @given(st.lists(st.tuples(st.integers(0, 3), st.one_of(_stored_events, st.sampled_from(TRANSIENT)))))
         def check(events: list[tuple[int, Event]]) -> None:
             with self.fresh() as run:

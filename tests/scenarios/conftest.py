@@ -39,7 +39,8 @@ OVER_EACH_DOOR = ("arriving", "ghosts", "going_down", "leaving", "limits", "log"
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a scenario over each door, or over the first one."""
     if "open_world" in metafunc.fixturenames:
-        is_over_each = LONG or metafunc.module.__name__.rpartition(".test_")[2] in OVER_EACH_DOOR
+        is_over_each = metafunc.module.__name__.rpartition(".test_")[2] in OVER_EACH_DOOR
+        is_over_each = LONG or (is_over_each and not metafunc.definition.get_closest_marker("one_door"))
         doors = [*DOORS, *[ON_POSTGRES] * LONG] if is_over_each else [*DOORS][:1]
         metafunc.parametrize("open_world", doors, indirect=True)
 

@@ -59,6 +59,7 @@ def test_newcomer_reads_up_to_twenty_names_and_others_see_the_join(world: World,
 # Nicknames
 
 
+@pytest.mark.one_door
 @pytest.mark.parametrize(
     ("typed", "nick"),
     [
@@ -75,6 +76,7 @@ def test_nickname_without_blanks_and_invisible_characters_is_shown(
     assert ann.lines() == [f" * {nick} joined.", f"{nick}: hi"]
 
 
+@pytest.mark.one_door
 @pytest.mark.parametrize(
     ("nick", "error"),
     [
@@ -99,6 +101,7 @@ def test_rejected_nickname_is_asked_for_again(world: World, ann: Person, nick: s
     assert ann.lines() == [" * bob joined."]
 
 
+@pytest.mark.one_door
 @pytest.mark.parametrize(
     ("nick", "error"),
     [

@@ -41,6 +41,7 @@ class SlowJournal(MemoryJournal):
 # The meaning of a line
 
 
+@pytest.mark.one_door
 @pytest.mark.parametrize(
     ("typed", "seen"),
     [
@@ -59,6 +60,7 @@ def test_line_is_said_to_everybody_else(ann: Person, bob: Person, carol: Person,
     assert bob.read() == ""
 
 
+@pytest.mark.one_door
 @pytest.mark.parametrize(
     ("typed", "seen"),
     [

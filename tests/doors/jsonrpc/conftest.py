@@ -8,7 +8,7 @@ import pytest
 
 from tests.doors.jsonrpc.programs import DirectProgramWorld, Program, ProgramWorld
 
-OVER_EACH_WRITER = ("connection", "protocol", "reading", "resume")
+OVER_EACH_WRITER = ("connection", "protocol", "resume")
 """The modules of tests in which the way of the bytes matters. With ``BROADCAST_LONG=1``, all do this."""
 
 

@@ -256,7 +256,7 @@ def test_fifty_rooms_with_long_topics_fit_into_a_message(world: ProgramWorld, an
     for room in rooms:
         bot.call("topic", room=room, text='"' * 4096)
         bot.call("say", room=room, text='"' * 4096)
-        bot.call("away", reason='"' * 4096)
+    bot.call("away", reason='"' * 4096)
     assert len(come_back(bot, rooms={}).welcome["rooms"]) == 50
 
 

@@ -269,7 +269,7 @@ def test_journal_with_fewer_lines_than_its_index_is_rejected(run: Harness, tmp_p
         SqliteJournal(tmp_path, print).open("lobby", 0)
 
 
-@settings(max_examples=600 if LONG else 25)
+@settings(max_examples=600 if LONG else 10)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=10), st.data())
 def test_answers_do_not_depend_on_the_journal_or_the_index(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], data: st.DataObject
