@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BenchmarkError as error:
             sys.stderr.write(f"benchmarks: {error}\n")
             return 1
-        found = [peer for peer in find(tools, folder) if not options.peers or peer.name.casefold() in options.peers]
+        found = find(tools, folder, options.peers or ())
         results = Results(plan, [peer for peer in found if isinstance(peer, Peer)], tools.notes)
         results.wanted = [scenario.name for scenario in wanted]
         results.absent = [peer for peer in found if isinstance(peer, Absent)]

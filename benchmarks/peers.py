@@ -6,9 +6,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -145,20 +146,23 @@ def started(peer: Peer, folder: Path) -> Iterator[Started]:
         server.end()
 
 
-def find(tools: Tools, folder: Path) -> list[Peer | Absent]:
+def find(tools: Tools, folder: Path, wanted: Collection[str] = ()) -> list[Peer | Absent]:
     """Broadcast, the floor, and everything else that can be started here; a reason for what cannot.
 
-    *folder* is one where twistd finds the installed broadcast, and no other.
+    *folder* is one where twistd finds the installed broadcast, and no other. If some are *wanted*, by their names in
+    lower case, look only for these.
     """
-    return [
-        _broadcast(folder, OURS, ("--limits", "off")),
-        _broadcast(folder, LIMITED, _COUNTED),
-        _floor(tools),
-        _ours("naive Twisted", "naive"),
-        _ours("thread per client", "threads"),
-        _websocket_server(tools, UWEBSOCKETS, "uwebsockets", "socketify"),
-        _websocket_server(tools, WEBSOCKETS, "websockets_broadcast", "websockets"),
-    ] + [_installed(*program) for program in _PROGRAMS]
+    known: dict[str, Callable[[], Peer | Absent]] = {
+        OURS: lambda: _broadcast(folder, OURS, ("--limits", "off")),
+        LIMITED: lambda: _broadcast(folder, LIMITED, _COUNTED),
+        "floor": lambda: _floor(tools),
+        "naive Twisted": lambda: _ours("naive Twisted", "naive"),
+        "thread per client": lambda: _ours("thread per client", "threads"),
+        UWEBSOCKETS: lambda: _websocket_server(tools, UWEBSOCKETS, "uwebsockets", "socketify"),
+        WEBSOCKETS: lambda: _websocket_server(tools, WEBSOCKETS, "websockets_broadcast", "websockets"),
+        **{program[0]: partial(_installed, *program) for program in _PROGRAMS},
+    }
+    return [find_one() for name, find_one in known.items() if not wanted or name.casefold() in wanted]
 
 
 _COUNTED = ("--paste-lines", "100000", "--lines-per-second", "1000000")
@@ -167,7 +171,11 @@ _COUNTED = ("--paste-lines", "100000", "--lines-per-second", "1000000")
 
 def _version(*argv: str) -> str:
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
-    found = re.search(r"\d+(\.\d+)+", done.stdout + done.stderr)
+    return _version_in(done.stdout + done.stderr)
+
+
+def _version_in(text: str) -> str:
+    found = re.search(r"\d+(\.\d+)+", text)
     return found[0] if found else "unknown"
 
 
@@ -181,7 +189,7 @@ def _broadcast(folder: Path, name: str, limits: Sequence[str]) -> Peer | Absent:
     if twistd is None:
         return Absent(name, "twistd is not installed")
     asked = subprocess.run(
-        [twistd, "broadcast", "--help"], cwd=folder, capture_output=True, text=True, check=False, timeout=60
+        [twistd, "broadcast", "--version"], cwd=folder, capture_output=True, text=True, check=False, timeout=60
     )
     if asked.returncode:
         return Absent(name, f"twistd has no working broadcast: {asked.stderr.strip().rpartition(chr(10))[2]}")
@@ -200,7 +208,7 @@ def _broadcast(folder: Path, name: str, limits: Sequence[str]) -> Peer | Absent:
             *limits,
         ]
 
-    ours = _version(twistd, "broadcast", "--version")
+    ours = _version_in(asked.stdout)
     in_memory = Peer(name, "broadcast", ours, lambda _, port: command(port, "--ephemeral"))
     on_disk = Peer(name, "broadcast", ours, lambda folder, port: command(port, "--data", str(folder / "data")))
     return replace(on_disk, in_memory=in_memory)

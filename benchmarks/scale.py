@@ -83,7 +83,7 @@ def measure() -> Constants:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="broadcast-scale-")))
         tools = build(folder)
-        peer = next((peer for peer in find(tools, folder) if peer.name == OURS), None)
+        (peer,) = find(tools, folder, [OURS])
         if not isinstance(peer, Peer):
             raise BenchmarkError("broadcast is not installed here")
         database = stack.enter_context(cluster.database())

@@ -22,6 +22,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from multiprocessing import get_context
 from threading import Thread
 from typing import Any, TypeAlias, cast
 
@@ -321,8 +322,8 @@ CASES: dict[str, tuple[Case, int]] = {
 }
 
 
-def measure(name: str, scale: int) -> None:
-    """Run one case. Print the seconds of its longest turn, of all turns, and of the longest collection."""
+def measure(name: str, scale: int, report: Callable[[Sequence[float]], None]) -> None:
+    """Run one case. Report the seconds of its longest turn, of all turns, and of the longest collection."""
     raise_file_limit()
     case, replay = CASES[name]
     reactor = Watched()
@@ -332,7 +333,7 @@ def measure(name: str, scale: int) -> None:
     async def run() -> None:
         await case(crowd)
         await crowd.quiet()
-        print(reactor.longest, reactor.total, reactor.collecting)
+        report([reactor.longest, reactor.total, reactor.collecting])
 
     def fail(failure: Failure) -> None:
         failure.printTraceback(sys.stderr)  # type: ignore[no-untyped-call]  # likewise
@@ -352,15 +353,29 @@ def shown(values: Sequence[float]) -> str:
     return f"{median:9,.1f} ({low:,.1f} to {high:,.1f})"
 
 
+def measure_apart(name: str, scale: int) -> list[float]:
+    """Run one case in a process of its own, which in the tiny form has not to import everything again."""
+    if scale == TINY:
+        forking = get_context("fork")
+        results, theirs = forking.Pipe(duplex=False)
+        process = forking.Process(target=measure, args=(name, scale, theirs.send))
+        process.start()
+        theirs.close()
+        try:
+            return cast(list[float], results.recv())
+        finally:
+            process.join()
+    done = subprocess.run([sys.executable, __file__, name, str(scale)], stdout=subprocess.PIPE, text=True, check=True)
+    return [float(value) for value in done.stdout.split()]
+
+
 def main(runs: int, scale: int) -> None:
     """Run all cases in turn, *runs* times, and print the results."""
     print(f"Python {platform.python_version()}, Twisted {twisted.__version__}, Linux {platform.release()}")
     results: dict[str, list[list[float]]] = {name: [] for name in CASES}
     for _ in range(runs):
         for name, values in results.items():
-            command = [sys.executable, __file__, name, str(scale)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            values.append([float(value) for value in done.stdout.split()])
+            values.append(measure_apart(name, scale))
     for name, values in results.items():
         longest, total, collecting = map(shown, zip(*values, strict=True))
         print(f"{CASES[name][0].__doc__}")
@@ -370,7 +385,7 @@ def main(runs: int, scale: int) -> None:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case [name, scale] if name in CASES:
-            measure(name, int(scale))
+            measure(name, int(scale), lambda values: print(*values))
         case ["--tiny"]:
             main(1, TINY)
         case []:

@@ -189,6 +189,7 @@ def makeService(options: Options) -> Server:
         files=files,
         folder=folder,
         fresh_start=_make_fresh_start(storage.shared, hub, connections, sessions, context),
+        shared=storage.shared,
         admin=_make_admin_socket(reactor, config.data, administration),
     )
 

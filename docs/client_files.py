@@ -14,9 +14,9 @@ from textwrap import fill
 from typing import Final
 
 from broadcast import __version__
+from broadcast.client.exit_status import STATUSES
 from broadcast.client.options import ADDRESSES, DESCRIPTION, MODES, OPTIONS, PROGRAM, SYNOPSIS, Option
 from broadcast.client.settings import CHOICES
-from broadcast.client.status import STATUSES
 
 SHARE: Final = Path(__file__).parents[1] / "share"
 _DATE: Final = "2026-11-30"

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryFile
 from time import monotonic, sleep
 from typing import Any, cast
 from urllib.error import HTTPError
@@ -43,6 +44,7 @@ from broadcast.server.metrics import Monitor
 from broadcast.server.options import Options
 from broadcast.service import makeService
 from tests.real.programs import TWISTD, Programs
+from tests.real.zygote import IS_LINUX, zygote
 
 TIMEOUT = 60
 """Seconds after which a test gives up waiting for another process."""
@@ -247,16 +249,32 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(broadcast.__file__).parents[1])}
 
 
-def command(*options: str, twistd: tuple[str, ...]) -> list[str]:
-    """Return the command ``twistd broadcast`` with *options*, and with *twistd*'s own."""
-    return [TWISTD, *twistd, "broadcast", *options]
-
-
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command until it ends."""
     return subprocess.run(  # noqa: S603 -- the test's own text
         arguments, capture_output=True, check=False, text=True, timeout=TIMEOUT, env=environment()
     )
+
+
+def run_twistd(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``twistd`` with *arguments* until it ends, without the time for its imports where that is possible."""
+    if not IS_LINUX:
+        return run(TWISTD, *arguments)
+    ends: list[int] = []
+
+    def has_ended() -> bool:
+        number, status = os.waitpid(pid, os.WNOHANG)
+        if number:
+            ends.append(os.waitstatus_to_exitcode(status))
+        return bool(ends)
+
+    with Path(os.devnull).open() as empty, TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
+        files = [file.fileno() for file in (empty, output, errors)]
+        pid = zygote().start([TWISTD, *arguments], environment(), str(Path.cwd()), files)
+        wait_until(has_ended, lambda: f"{arguments} is not over")
+        for file in (output, errors):
+            file.seek(0)
+        return subprocess.CompletedProcess(arguments, ends[0], output.read(), errors.read())
 
 
 def wait_until(condition: Callable[[], bool], describe: Callable[[], str] = str) -> None:
@@ -292,7 +310,8 @@ def stop_daemon() -> None:
 
 def startup_error(*options: str, prefix: tuple[str, ...] = ()) -> str:
     """Return the one line that a server which cannot start prints on stderr."""
-    process = run(*prefix, *command(*options, twistd=("-n",)))
+    arguments = ("-n", "broadcast", *options)
+    process = run(*prefix, TWISTD, *arguments) if prefix else run_twistd(*arguments)
     assert process.returncode == 1
     assert "Traceback" not in process.stdout + process.stderr
     assert process.stderr.count("\n") == 1
@@ -354,7 +373,7 @@ def test_startup_error_is_one_line_and_leaves_no_files(options: str, message: st
 def test_unusable_path_of_twistd_is_one_line(tmp_path: Path, options: str, message: str, foreground: bool) -> None:
     Path("empty").touch()
     Path("junk").write_text("junk")
-    process = run(*command("--ephemeral", twistd=(*(["-n"] if foreground else []), options)))
+    process = run_twistd(*(["-n"] if foreground else []), options, "broadcast", "--ephemeral")
     assert (process.returncode, process.stdout) == (1, "")
     assert process.stderr.startswith(f"broadcast: {message.format(tmp_path)}")
     assert process.stderr.count("\n") == 1
@@ -365,7 +384,7 @@ def test_daemon_starts_despite_the_pid_file_of_a_dead_one() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as dead:
         pass
     Path("twistd.pid").write_text(str(dead.pid))
-    process = run(*command("--port", "0", "--ephemeral", twistd=()))
+    process = run(TWISTD, "broadcast", "--port", "0", "--ephemeral")
     assert (process.returncode, process.stderr) == (0, "")
     stop_daemon()
     line = f"twistd.pid, which a dead server has left: process {dead.pid} does not exist."
@@ -455,7 +474,7 @@ async def test_json_log_has_one_object_per_line_including_those_of_twistd(progra
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_daemon_serves_and_logs_to_its_file(log_format: str) -> None:
-    process = run(*command("--port", "0", "--log-format", log_format, twistd=("--logfile=chat.log",)))
+    process = run(TWISTD, "--logfile=chat.log", "broadcast", "--port", "0", "--log-format", log_format)
     assert (process.returncode, process.stdout, process.stderr) == (0, "", "")
     try:
         log = Path("chat.log").read_text()
@@ -471,7 +490,7 @@ def test_daemon_serves_and_logs_to_its_file(log_format: str) -> None:
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_daemon_that_cannot_start_reports_to_its_parent_and_its_log(port_in_use: int, log_format: str) -> None:
     options = ("--port", str(port_in_use), "--log-format", log_format)
-    process = run(*command(*options, twistd=("--logfile=chat.log",)))
+    process = run_twistd("--logfile=chat.log", "broadcast", *options)
     assert process.returncode == 1
     line, log = f"port {port_in_use} on 127.0.0.1 is in use: ", Path("chat.log").read_text()
     assert line in process.stderr

@@ -6,8 +6,8 @@ import os
 import sys
 
 from broadcast import standard_streams
+from broadcast.client import exit_status
 from broadcast.client.options import PROGRAM, Options, SettingsError, UsageError, parse
-from broadcast.client.status import CLOSED_OUTPUT, INTERRUPTED, USAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,16 +24,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = parse(sys.argv[1:] if arguments is None else arguments, _find_server)
         status, why = _run(options)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return exit_status.INTERRUPTED
     except BrokenPipeError:
-        return CLOSED_OUTPUT
+        return exit_status.CLOSED_OUTPUT
     except (SettingsError, UsageError) as error:
-        status, why = USAGE, str(error)
+        status, why = exit_status.USAGE, str(error)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in PACKAGES:
             raise
-        status, why = USAGE, f"this Python has no {package}: start .venv/bin/broadcast-client, or pip install {package}"
+        status = exit_status.USAGE
+        why = f"this Python has no {package}: start .venv/bin/broadcast-client, or pip install {package}"
     if why:
         _complain(why)
     return status
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _find_server(name: str) -> Mapping[str, Any]:
     from broadcast.client.settings import Settings  # noqa: PLC0415 -- only if the server is given by a name
 
-    return Settings.load(only=name).servers.get(name, {})
+    return Settings(only=name).servers.get(name, {})
 
 
 def _run(options: Options) -> tuple[int, str]:

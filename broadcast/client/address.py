@@ -7,41 +7,38 @@ from __future__ import annotations
 
 import sys
 
-TYPE_CHECKING = False  # typing itself takes longer to import than all of the client's own modules for --send
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
+    from typing import Any
 
-HOST: Final = "localhost"
-PORT: Final = 5555
-TLS_PORT: Final = 5556
-UNIX: Final = "unix:"
+HOST = "localhost"
+PORT = 5555
+TLS_PORT = 5556
+UNIX = "unix:"
 """The prefix of the path of a unix socket, which stands in the place of a host."""
-URL: Final = "broadcast://"
-TLS_URL: Final = "broadcasts://"
+URL = "broadcast://"
+TLS_URL = "broadcasts://"
 """The beginning of a link to a TLS port."""
 
 
-def parse_address(text: str, port: str | None = None) -> tuple[str, int | None, str | None, bool]:
-    """Return the host, the port, the room, and whether it is a link to a TLS port.
+def parse_address(text: str, port: str | None = None) -> dict[str, Any]:
+    """Return the fields of ``Options`` that an address gives: ``host``, and perhaps ``port``, ``rooms`` and ``tls``.
 
-    *port* is a port that is given apart from the address. The host of a unix socket is ``unix:`` and the path. A port
-    or room that is not given is None. Raise ``ValueError`` with the reason if the address is invalid.
+    *port* is a port that is given apart from the address. The host of a unix socket is ``unix:`` and the path. Raise
+    ``ValueError`` with the reason if the address is invalid.
     """
     for url in (URL, TLS_URL):
         if text[: len(url)].lower() == url:
-            return *_parse_url(url, text[len(url) :], port), url == TLS_URL
+            return _parse_url(url, text[len(url) :], port)
     if "://" in text and not text.startswith(UNIX):
         raise ValueError(f"a link to a server begins with {URL} or {TLS_URL}: {text}")
-    return *parse_host(text, port), None, False
+    return _parse_host(text, port)
 
 
-def parse_host(text: str, port: str | None = None) -> tuple[str, int | None]:
-    """Return the host and the port of ``HOST[:PORT]`` or ``unix:PATH``; raise ``ValueError`` if it is neither.
-
-    An IPv6 address stands in brackets if a port follows it. A number alone is a port.
-    """
+def _parse_host(text: str, port: str | None) -> dict[str, Any]:
+    """Parse ``HOST[:PORT]`` or ``unix:PATH``. A number alone is a port."""
     if text.startswith(UNIX):
-        return _unix_socket(text, port), None
+        return {"host": _unix_socket(text, port)}
     if port is None and text.isascii() and text.isdigit() and len(text) <= 5:
         text, port = HOST, text
     host, beside = text, None
@@ -59,7 +56,8 @@ def parse_host(text: str, port: str | None = None) -> tuple[str, int | None]:
     if "%" not in host and host[:3].lower() in {"fe8", "fe9", "fea", "feb"} and host[4:5] == ":":
         raise ValueError(f"{host} needs the network interface behind it, as in {host}%eth0")
     number = port if beside is None else beside
-    return host or HOST, None if number is None else _port(number)
+    fields: dict[str, Any] = {"host": host or HOST}
+    return fields if number is None else {**fields, "port": _port(number)}
 
 
 def show_address(host: str, port: int) -> str:
@@ -69,14 +67,17 @@ def show_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _parse_url(url: str, rest: str, port: str | None) -> tuple[str, int | None, str | None]:
+def _parse_url(url: str, rest: str, port: str | None) -> dict[str, Any]:
     """Parse the text *rest* after *url*. As in URLs of PostgreSQL, a host that begins with ``%2F`` is a path."""
     place, _, room = rest.partition("/")
     room = room.removesuffix("/")
     if set(rest) & set("?#@") or "/" in room or place.isdigit():
         raise ValueError(f"{url}{rest} is no link: it has the form {url}HOST[:PORT]/ROOM, and %3F stands for ?")
     host = _unquote(place)
-    return *parse_host(UNIX + host if host.startswith("/") else host, port), _unquote(room) or None
+    fields = _parse_host(UNIX + host if host.startswith("/") else host, port)
+    if room:
+        fields["rooms"] = (_unquote(room),)
+    return {**fields, "tls": True} if url == TLS_URL else fields
 
 
 def _unquote(text: str) -> str:

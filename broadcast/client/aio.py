@@ -23,7 +23,7 @@ from inspect import isawaitable
 from random import Random, SystemRandom
 from time import monotonic, time
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias, TypeVar
+from typing import Final, Self, TypeAlias, TypeVar
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -33,10 +33,9 @@ from broadcast.client.certificates import CertificateError, parse_fingerprint
 from broadcast.client.protocol import errors, events, requests
 from broadcast.client.protocol.errors import *
 from broadcast.client.protocol.events import *
-from broadcast.client.protocol.framing import encodable
 from broadcast.client.protocol.greeting import TLS_HINT
 from broadcast.client.protocol.requests import Account, Person, Resume, Room, RoomSummary
-from broadcast.client.protocol.session import Answer, Session, State
+from broadcast.client.protocol.session import Session, State
 from broadcast.client.streams import describe_failure, open_stream
 from broadcast.client.tls import Trust
 
@@ -53,7 +52,6 @@ QUIT_SECONDS: Final = 3.0
 _READ_BYTES: Final = 65536
 _PAGE_OF_MEMBERS: Final = 1000
 _UPLOAD_TRIES: Final = 3
-"""The number of slots that are tried for a file."""
 
 
 @asynccontextmanager
@@ -116,7 +114,38 @@ def _random() -> Random:
     return SystemRandom()
 
 
-class Chat:
+class ChatState:
+    """The state of a session, as programs with and without asyncio see it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @property
+    def nickname(self) -> str:
+        """The own nickname."""
+        return self._session.nick
+
+    @property
+    def joined(self) -> list[str]:
+        """The rooms that the session is in."""
+        return self._session.rooms
+
+    @property
+    def account(self) -> str | None:
+        """The registered nickname of the account to which the session is logged in, or None."""
+        return self._session.account
+
+    @property
+    def resume(self) -> Resume | None:
+        """The state from which a later program can continue. It holds a secret."""
+        return self._session.resume
+
+    def is_own(self, event: Line) -> bool:
+        """Return whether this program has said a line."""
+        return self._session.is_own(event)
+
+
+class Chat(ChatState):
     """A session. Iterate over it for its events; call its methods from the tasks of the same loop.
 
     A method waits for the server's answer, over as many connections as it takes. Use ``asyncio.timeout`` to wait for
@@ -135,7 +164,7 @@ class Chat:
         ask_password: Callable[[Rejected], Awaitable[str | None]] | None = None,
     ) -> None:
         """Make a session. *ask_password* returns a password after a refusal, or None to end the session with it."""
-        self._session = session
+        super().__init__(session)
         session.asks_password = ask_password is not None
         self._ask_password = ask_password
         self._host = host
@@ -143,7 +172,6 @@ class Chat:
         self._ssl = ssl
         self._room = room
         self._known = known
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._sent: dict[int, float] = {}
         """The times at which the unanswered requests were sent, oldest first."""
         self.heard_at = 0.0
@@ -158,25 +186,10 @@ class Chat:
     # Properties
 
     @property
-    def nickname(self) -> str:
-        """The own nickname."""
-        return self._session.nick
-
-    @property
-    def joined(self) -> list[str]:
-        """The rooms that the session is in."""
-        return self._session.rooms
-
-    @property
     def welcome(self) -> requests.Welcome:
         """The server's latest answer to ``hello``: its name, version, limits and features."""
         assert self._session.welcome is not None
         return self._session.welcome
-
-    @property
-    def account(self) -> str | None:
-        """The registered nickname of the account to which the session is logged in, or None."""
-        return self._session.account
 
     @property
     def is_connected(self) -> bool:
@@ -192,15 +205,6 @@ class Chat:
         if not self.is_connected or not self._sent:
             return 0.0
         return monotonic() - max(self.heard_at, next(iter(self._sent.values())))
-
-    @property
-    def resume(self) -> Resume | None:
-        """The state from which a later program can continue. It holds a secret."""
-        return self._session.resume
-
-    def is_own(self, event: Line) -> bool:
-        """Return whether this program has said a line."""
-        return self._session.is_own(event)
 
     # Methods of the server
 
@@ -239,7 +243,7 @@ class Chat:
         room: str | None = None,
         *,
         uid: str = "",
-        progress: Callable[[int, int], None] = lambda _sent, _size: None,
+        progress: requests.Progress = lambda _sent, _size: None,
     ) -> Shared:
         """Share the file at *path* in a room. Return the event that the room gets: the file is stored.
 
@@ -250,13 +254,13 @@ class Chat:
         for too long, ``Unreachable`` if there is no connection to the server's web port at all, and ``Untrusted`` if
         the certificate there is not trusted.
         """
-        from broadcast.client import uploading  # noqa: PLC0415 -- few programs need it, and http.client takes long
+        from broadcast.client import uploading  # noqa: PLC0415 -- few programs need it
 
         room, uid = self._or_first(room), uid or self._session.make_uid()
         file = await asyncio.to_thread(uploading.LocalFile, path)
         try:
             sha256 = await asyncio.to_thread(file.hash)
-            request = requests.Upload(room, encodable(file.name), file.size, file.type, sha256 or UNSET, uid)
+            request = requests.Upload(room, file.name, file.size, file.type, sha256 or UNSET, uid)
             sentence = ""
             for _ in range(_UPLOAD_TRIES + 1):
                 slot = await self.call(request)
@@ -355,17 +359,26 @@ class Chat:
 
     async def call(self, request: requests.Request[R]) -> R:
         """Send any request and return its result."""
-        number = self._session.call(request)
-        future = self._waiting[number] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+
+        def end(result: R, error: ChatError | None) -> None:
+            if future.done():
+                return  # it was cancelled
+            if self.is_connected:
+                self.round_trip = self.heard_at - self._sent[number]
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        number = self._session.call(request, end)
         self._sent[number] = monotonic()
         self._flush()
         try:
-            result: R = await future
+            return await future
         finally:
-            self._waiting.pop(number, None)
             self._sent.pop(number, None)
             self._session.forget(number)
-        return result
 
     def _or_first(self, room: str | None) -> str:
         if room is None and not self._room:
@@ -426,7 +439,8 @@ class Chat:
             return
         self._runner.cancel()
         await asyncio.wait([self._runner])
-        self._settle(self._session.stop())
+        self._session.stop()
+        self._news.set()
         if not self._runner.cancelled():
             self._runner.result()
 
@@ -439,18 +453,20 @@ class Chat:
                     reason = await self._run_connection(greeted)
                 except CertificateError as error:
                     # Not even a later attempt may go on with another server.
-                    self._settle(session.fail(Untrusted(error.problem, error.fingerprint, error.known)))
+                    session.end(Untrusted(error.problem, error.fingerprint, error.known))
                 else:
-                    self._settle(session.connection_lost(reason))
+                    session.connection_lost(reason)
+                self._news.set()
                 if session.password_refusal is not None and self._ask_password is not None:
-                    self._settle(session.enter_password(await self._ask_password(session.password_refusal)))
+                    session.enter_password(await self._ask_password(session.password_refusal))
                 elif session.ended is None:
                     await asyncio.sleep(session.retry_after)
             if not greeted.done():
                 greeted.set_exception(session.ended)
         finally:
             greeted.cancel()
-            self._settle(session.stop())
+            session.stop()
+            self._news.set()
 
     async def _run_connection(self, greeted: asyncio.Future[None]) -> str:
         """Run one connection to its end, and return the reason of its end."""
@@ -496,39 +512,20 @@ class Chat:
                 return f"the server has closed the connection{hint}"
             hint = ""
             self.heard_at = monotonic()
-            was_online = session.state is State.ONLINE
-            answers = session.receive(data)
-            if was_online:
-                self._measure(answers)
-            elif session.state is State.ONLINE:
-                # The session has sent all requests on this connection just now.
+            if session.state is not State.ONLINE:
+                # The session sends all requests on this connection after the answer to hello.
                 self._sent = dict.fromkeys(self._sent, self.heard_at)
-                if not greeted.done():
-                    greeted.set_result(None)
-            self._settle(answers)
+            session.receive(data)
+            self._news.set()
+            if session.state is State.ONLINE and not greeted.done():
+                greeted.set_result(None)
             self._flush()
         return ""
 
     def _flush(self) -> None:
         """Send the session's output, and resume reading if the session wants input."""
-        if self._writer is not None and (data := self._session.bytes_to_send()):
-            self._writer.write(data)
+        writer = self._writer
+        if writer is not None and (data := self._session.bytes_to_send()) and not writer.is_closing():
+            writer.write(data)  # asyncio would log writes to a lost connection as errors
         if self._session.wants_input:
             self._input_wanted.set()
-
-    def _measure(self, answers: Sequence[Answer]) -> None:
-        for answer in answers:
-            if (sent := self._sent.get(answer.call)) is not None:
-                self.round_trip = self.heard_at - sent
-
-    def _settle(self, answers: Sequence[Answer]) -> None:
-        """Pass answers to the tasks that wait for them, and wake the task that waits for events."""
-        for answer in answers:
-            future = self._waiting.pop(answer.call, None)
-            if future is None or future.done():
-                continue
-            if answer.error is not None:
-                future.set_exception(answer.error)
-            else:
-                future.set_result(answer.result)
-        self._news.set()

@@ -31,13 +31,10 @@ class KnownHosts:
         return tuple(fingerprint for name, fingerprint in self._entries() if name == server.lower())
 
     def add(self, server: str, fingerprint: str) -> None:
-        """Store that the key with *fingerprint* is one of *server*. Only the user can read a new file."""
+        """Store that the key with *fingerprint* is one of *server*."""
         text = read_file(self.path)
         line_end = "\n" if text and not text.endswith("\n") else ""
-        try:
-            replace_file(self.path, f"{text}{line_end}{server.lower()} {fingerprint}\n")
-        except OSError as error:
-            raise SettingsError(f"{self.path} cannot be written: {error.strerror or error}") from None
+        replace_file(self.path, f"{text}{line_end}{server.lower()} {fingerprint}\n")
 
     def _entries(self) -> Iterator[tuple[str, str]]:
         for number, line in enumerate(read_file(self.path).splitlines(), 1):
@@ -73,20 +70,13 @@ def refusal(error: CertificateError | Untrusted, options: Options) -> list[str]:
     if error.problem:
         return [f"no connection to {server}: {error.problem}.", f"The key is accepted with --fingerprint {now}"]
     if options.fingerprint:
-        return [
-            f"THE KEY OF {server} IS NOT THE EXPECTED ONE, and nothing was sent:",
-            f"it is {now},",
-            f"and not {options.fingerprint}.",
-            "Somebody may be intercepting the connection. Ask the operator of the server.",
-            f"If the key is right, give it with --fingerprint {now}",
-        ]
-    return [
-        f"THE KEY OF {server} HAS CHANGED, and nothing was sent:",
-        f"now {now},",
-        f"was {' or '.join(error.known)}.",
-        "Somebody may be intercepting the connection. Ask the operator of the server.",
-        f"If the new key is right, remove the line of {server.lower()} from {KnownHosts().path}",
-    ]
+        problem, keys = "IS NOT THE EXPECTED ONE", [f"it is {now},", f"and not {options.fingerprint}."]
+        advice = f"If the key is right, give it with --fingerprint {now}"
+    else:
+        problem, keys = "HAS CHANGED", [f"now {now},", f"was {' or '.join(error.known)}."]
+        advice = f"If the new key is right, remove the line of {server.lower()} from {KnownHosts().path}"
+    warning = "Somebody may be intercepting the connection. Ask the operator of the server."
+    return [f"THE KEY OF {server} {problem}, and nothing was sent:", *keys, warning, advice]
 
 
 def introduction(error: CertificateError | Untrusted, options: Options) -> list[str]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 
 from broadcast import __version__, standard_streams
+from broadcast.client import exit_status
 from broadcast.client.address import HOST, PORT, TLS_PORT, TLS_URL, UNIX, URL, parse_address, show_address
 from broadcast.client.certificates import parse_fingerprint
-from broadcast.client.status import DONE, STATUSES, explain_write_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,15 +141,11 @@ def parse(arguments: Sequence[str], find_server: Callable[[str], Mapping[str, An
     server: dict[str, Any] = {}
     if places:
         try:
-            server["host"], port, room, tls = parse_address(*places)
+            server = parse_address(*places)
         except ValueError as error:
             raise UsageError(f"{error}{hint}") from None
-        if port is not None:
-            server["port"] = port
-        if tls:
-            server["tls"] = True
-        if room is not None:
-            fields["rooms"] = (room, *fields.get("rooms", ()))
+        if room := server.pop("rooms", ()):
+            fields["rooms"] = (*room, *fields.get("rooms", ()))
         if places == [server["host"]]:
             server.update(find_server(places[0]))
     _check(fields)
@@ -172,16 +168,14 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
             option = options.get("--help" if name == "-h" else name)
             if option is None:
                 raise UsageError(f"there is no option {name}")
-            if not option.metavar:
-                if equals:
-                    raise UsageError(f"{name} takes no value")
-                if not option.field:
-                    _print_and_exit(help_text() if option.name == "--help" else f"{PROGRAM} {__version__}\n")
+            if option.metavar:
+                _add_value(fields, option, value if equals else _next(option, rest, options))
+            elif equals:
+                raise UsageError(f"{name} takes no value")
+            elif option.field:
                 fields[option.field] = option.constant
-                continue
-            if not equals:
-                value = _next(option, rest, options)
-            _add_value(fields, option, value)
+            else:
+                _print_and_exit(help_text() if option.name == "--help" else f"{PROGRAM} {__version__}\n")
     return fields, places
 
 
@@ -257,7 +251,7 @@ def _seconds(value: str) -> float:
 def help_text() -> str:
     """Return what ``--help`` prints."""
     options = [(f"{option.name} {option.metavar}".rstrip(), option.help) for option in OPTIONS]
-    statuses = [(str(number), meaning) for number, meaning in STATUSES.items()]
+    statuses = [(str(number), meaning) for number, meaning in exit_status.STATUSES.items()]
     return (
         f"usage: {PROGRAM} {SYNOPSIS}\n\n{DESCRIPTION}\n\naddress:\n{_rows(ADDRESSES)}\n"
         f"options:\n{_rows(options)}\n{MODES}\nexit status:\n{_rows(statuses)}"
@@ -274,7 +268,7 @@ def _print_and_exit(text: str) -> NoReturn:
     try:
         standard_streams.write(1, text.encode())
     except OSError as error:
-        status, why = explain_write_error(error)
+        status, why = exit_status.explain_write_error(error)
         sys.stderr.write(f"{PROGRAM}: {why}\n" if why else "")
         raise SystemExit(status) from None
-    raise SystemExit(DONE)
+    raise SystemExit(exit_status.DONE)

@@ -17,7 +17,7 @@ from broadcast.client.options import SettingsError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, Final, Self
+    from typing import Any, Final
 
     from broadcast.client.options import Options
 
@@ -40,40 +40,29 @@ SERVER_KEYS: Final = {
 
 
 class Settings:
-    """The settings in the file *path*, which need not exist."""
+    """The settings in the file *path*, by default that of the user. It need not exist.
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    With the name of a server as *only*, a file without this name is not parsed. Raise ``SettingsError`` if the file has
+    an error.
+    """
+
+    def __init__(self, path: str = "", only: str = "") -> None:
+        self.path = path or settings_file()
         self.choices: dict[str, bool] = {}
         self.servers: dict[str, dict[str, Any]] = {}
         """The servers by their names. Each has the fields of ``Options`` that the file sets."""
-
-    @classmethod
-    def load(cls, path: str = "", only: str = "") -> Self:
-        """Return the settings of the user. Raise ``SettingsError`` if the file has an error.
-
-        With the name of a server as *only*, a file without this name is not parsed.
-        """
-        settings = cls(path or settings_file())
-        text = read_file(settings.path)
+        text = read_file(self.path)
         if text and only in text:
-            settings._take(text)
-        return settings
+            self._take(text)
 
     def set(self, name: str, value: bool) -> None:
-        """Make a choice, and store it. Raise ``SettingsError`` if it cannot be stored; it then holds for this run."""
-        try:
-            text = read_file(self.path)
-            self._take(text)
-            if (new := _with_choice(text, name, value)) is None:
-                raise SettingsError(
-                    f"{self.path} has an unusual form: write {name} = {str(value).lower()} into it by hand"
-                )
-            replace_file(self.path, new)
-        except OSError as error:
-            raise SettingsError(f"{self.path} cannot be written: {error.strerror or error}") from None
-        finally:
-            self.choices[name] = value
+        """Store a choice in the file. Raise ``SettingsError`` if it cannot be stored."""
+        text = read_file(self.path)
+        self._take(text)
+        if (new := _with_choice(text, name, value)) is None:
+            assignment = f"{name} = {str(value).lower()}"
+            raise SettingsError(f"{self.path} has an unusual form: write {assignment} into it by hand")
+        replace_file(self.path, new)
 
     def _take(self, text: str) -> None:
         import tomllib  # noqa: PLC0415 -- see above
@@ -119,15 +108,12 @@ def _server(name: str, value: object) -> dict[str, Any]:
     _check(values, SERVER_KEYS, f"servers.{name}")
     if not name or name.isdigit() or set(name) & set(":/[]"):
         raise ValueError(f"{name!r} is no name for a server, because it would be an address")
-    host, port, room, tls = parse_address(values.get("address", name))
-    fields: dict[str, Any] = {"host": host}
-    if port is not None:
-        fields["port"] = port
-    if tls or values.get("tls"):
+    fields = parse_address(values.get("address", name))
+    if values.get("tls"):
         fields["tls"] = True
     if "fingerprint" in values:
         fields["fingerprint"] = parse_fingerprint(values["fingerprint"])
-    if rooms := [*([room] if room else []), *values.get("rooms", [])]:
+    if rooms := [*fields.get("rooms", ()), *values.get("rooms", ())]:
         fields["rooms"] = tuple(dict.fromkeys(rooms))
     fields.update({key.replace("-", "_"): values[key] for key in ("nick", "password-file") if key in values})
     return fields
@@ -140,7 +126,7 @@ class Choices(dict[str, bool]):
     """
 
     def __init__(self, options: Options, environment: Mapping[str, str] = os.environ) -> None:
-        self._settings = Settings.load()
+        self._settings = Settings()
         options.fill(self._settings.choices)
         if environment.get("NO_COLOR"):
             options.fill({"color": False})
@@ -202,8 +188,17 @@ def read_file(path: str) -> str:
 
 
 def replace_file(path: str, text: str) -> None:
-    """Replace a file at once. A symlink stays, and the permissions of the file, too."""
-    path = os.path.realpath(path)
+    """Replace a file at once. A symlink stays, and the permissions of the file, too.
+
+    Raise ``SettingsError`` if it cannot be written. Only the user can read a new file.
+    """
+    try:
+        _replace_file(os.path.realpath(path), text)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _replace_file(path: str, text: str) -> None:
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     try:
         with open(path, "r+b") as file:  # an error if the user has made it read-only

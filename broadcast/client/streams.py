@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 import ssl as tls
@@ -11,12 +12,13 @@ from typing import Final, TypeAlias
 
 from broadcast.client.address import UNIX
 from broadcast.client.certificates import CertificateError
-from broadcast.client.error_text import error_text
 from broadcast.client.tls import Trust, describe
 
 Stream: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 CONNECT_SECONDS: Final = 30.0
+WSABASEERR: Final = 10000
+"""From this number on, errors are those of Windows' sockets, which ``os.strerror`` does not know."""
 HAPPY_EYEBALLS_SECONDS: Final = 0.25
 """After this time, the next address of the host is tried as well, as RFC 8305 recommends."""
 
@@ -44,19 +46,16 @@ async def _connect(host: str, port: int, trust: Trust | None) -> Stream:
             return await asyncio.open_unix_connection(host.removeprefix(UNIX))
         else:  # noqa: RET505 -- mypy would find it unreachable
             raise OSError("there are no unix sockets here")
+    context, name = (trust.make_context(), trust.hostname) if trust else (None, None)
     reader, writer = await asyncio.open_connection(
-        host,
-        port,
-        ssl=trust.make_context() if trust else None,
-        server_hostname=trust.hostname if trust else None,
-        happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS,
+        host, port, ssl=context, server_hostname=name, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS
     )
-    if trust is not None:
-        try:
+    try:
+        if trust is not None:
             trust.check(writer.get_extra_info("ssl_object"))
-        except CertificateError:
-            writer.transport.abort()
-            raise
+    except CertificateError:
+        writer.transport.abort()
+        raise
     return reader, writer
 
 
@@ -70,4 +69,8 @@ def describe_failure(error: OSError) -> str:
         return "the server does not answer"
     # If a host has several addresses, asyncio joins the errors of all attempts in one text.
     number = error.errno or next(map(int, re.findall(r"\[Errno (\d+)\]", str(error))), 0)
-    return error_text(number) if number else error.strerror or str(error) or type(error).__name__
+    if sys.platform == "win32" and number >= WSABASEERR:
+        import ctypes  # noqa: PLC0415 -- takes long to import
+
+        return ctypes.FormatError(number).strip().rstrip(".")
+    return os.strerror(number) if number else error.strerror or str(error) or type(error).__name__

@@ -14,14 +14,14 @@ import asyncio
 import ssl as tls
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from broadcast.client import aio
 from broadcast.client.protocol.errors import Ended, PasswordNeeded, WrongPassword
-from broadcast.client.protocol.events import Event, Line
+from broadcast.client.protocol.events import Event
 from broadcast.client.protocol.requests import Request, Resume
 
 __all__ = ["Chat", "connect"]
@@ -75,23 +75,24 @@ class _LoopThread:
     """An event loop in a daemon thread, which does not keep a script from ending."""
 
     def __init__(self) -> None:
-        self._started: Future[asyncio.AbstractEventLoop] = Future()
-        self._stopped = asyncio.Event()
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._loop = self._runner.get_loop()
         self._lock = threading.Lock()
         self._is_over = False
         self._calls: set[asyncio.Task[Any]] = set()
-        self._thread = threading.Thread(target=self._run, name="broadcast-client", daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="broadcast-client", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._loop = self._started.result()
         return self
 
     def __exit__(self, *_error: object) -> None:
         with self._lock:
             self._is_over = True
-        self._loop.call_soon_threadsafe(self._stopped.set)
+        asyncio.run_coroutine_threadsafe(self._end_calls(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._runner.close()
 
     def wait_for(self, coroutine: Coroutine[Any, Any, R]) -> R:
         """Run *coroutine* in the thread, and return its result. Ctrl-C cancels it."""
@@ -118,12 +119,7 @@ class _LoopThread:
         finally:
             self._calls.remove(task)
 
-    def _run(self) -> None:
-        asyncio.run(self._main())
-
-    async def _main(self) -> None:
-        self._started.set_result(asyncio.get_running_loop())
-        await self._stopped.wait()
+    async def _end_calls(self) -> None:
         # A cancelled attempt to connect waits for the answer to quit. A connection that is aborted before may lose
         # quit on its way, and the server then holds the nickname. Ctrl-C may have come too early to cancel the call.
         for call in self._calls:
@@ -143,39 +139,16 @@ def _wait(method: Callable[Concatenate[aio.Chat, P], Coroutine[Any, Any, R]]) ->
     return call
 
 
-class Chat:
+class Chat(aio.ChatState):
     """A session. Iterate over it for its events. The methods are those of ``aio.Chat``; any thread may call them.
 
     The thread of the session calls the function *progress* of ``upload``.
     """
 
     def __init__(self, chat: aio.Chat, loop: _LoopThread) -> None:
+        super().__init__(chat._session)  # noqa: SLF001 -- both are of one library
         self._chat = chat
         self._loop = loop
-
-    @property
-    def nickname(self) -> str:
-        """The own nickname."""
-        return self._chat.nickname
-
-    @property
-    def joined(self) -> list[str]:
-        """The rooms that the session is in."""
-        return self._chat.joined
-
-    @property
-    def account(self) -> str | None:
-        """The registered nickname of the account to which the session is logged in, or None."""
-        return self._chat.account
-
-    @property
-    def resume(self) -> Resume | None:
-        """The state from which a later program can continue. It holds a secret."""
-        return self._chat.resume
-
-    def is_own(self, event: Line) -> bool:
-        """Return whether this program has said a line."""
-        return self._chat.is_own(event)
 
     say = _wait(aio.Chat.say)
     emote = _wait(aio.Chat.emote)

@@ -21,12 +21,14 @@ _NOT_TLS: Final = frozenset(
 )
 """The names that versions of OpenSSL have for an answer without TLS."""
 
-# Numbers of OpenSSL, X509_V_ERR_...
-_NOT_YET_VALID: Final = 9
-_EXPIRED: Final = 10
-_SELF_SIGNED: Final = 18
-_UNKNOWN_AUTHORITY: Final = frozenset({2, 19, 20, 21, 27})
-_OTHER_NAME: Final = frozenset({62, 64})
+_PROBLEMS: Final = {
+    9: "is not valid yet, or the clock of this computer is wrong",
+    10: "has expired",
+    18: "is self-signed",
+    **dict.fromkeys((2, 19, 20, 21, 27), "comes from an authority that this system does not know"),
+    **dict.fromkeys((62, 64), "is not for {name}"),
+}
+"""The problems of a certificate by OpenSSL's numbers, as the rest of a sentence that begins with *its certificate*."""
 
 
 class Trust:
@@ -54,7 +56,8 @@ class Trust:
 
     def refused(self, error: ssl.SSLCertVerificationError) -> None:
         """Store why the context has rejected the certificate. The next connection only reads the key, for ``check``."""
-        self._problem = _problem(error, self.hostname)
+        problem = _PROBLEMS.get(error.verify_code, f"is not accepted: {error.verify_message}")
+        self._problem = problem.replace("{name}", self.hostname)
 
     def check(self, connection: ssl.SSLObject | ssl.SSLSocket) -> None:
         """Check the server of a *connection* after the handshake. Raise ``CertificateError`` if it is not trusted."""
@@ -78,22 +81,6 @@ def unchecked_context() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
-
-
-def _problem(error: ssl.SSLCertVerificationError, name: str) -> str:
-    """Return the problem of a certificate, as the rest of a sentence that begins with *its certificate*."""
-    code = error.verify_code
-    if code == _SELF_SIGNED:
-        return "is self-signed"
-    if code in _UNKNOWN_AUTHORITY:
-        return "comes from an authority that this system does not know"
-    if code == _EXPIRED:
-        return "has expired"
-    if code == _NOT_YET_VALID:
-        return "is not valid yet, or the clock of this computer is wrong"
-    if code in _OTHER_NAME:
-        return f"is not for {name}"
-    return f"is not accepted: {error.verify_message}"
 
 
 def describe(error: ssl.SSLError) -> str:

@@ -11,52 +11,40 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from email import message_from_string
+from email.message import Message
 from hashlib import file_digest
-from http.client import HTTPException, HTTPResponse
-from io import BytesIO
 from mimetypes import guess_type
 from pathlib import Path
 from random import SystemRandom
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from broadcast.client.address import show_address
 from broadcast.client.certificates import CertificateError
 from broadcast.client.protocol.errors import FILE_REJECTED, FileRejected, Unreachable, Untrusted, UploadFailed
-from broadcast.client.protocol.session import Backoff
+from broadcast.client.protocol.session import backoff
 from broadcast.client.streams import describe_failure, open_stream
 from broadcast.client.tls import Trust, unchecked_context
 
 if TYPE_CHECKING:
-    from socket import socket
-
-    from broadcast.client.protocol.requests import Slot
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Takes the number of bytes that are sent, and the number of all."""
+    from broadcast.client.protocol.requests import Progress, Slot
 
 CHUNK: Final = 65536
-"""The number of bytes that are read and sent at once."""
 CONNECT_SECONDS: Final = 30.0
-"""The time limit of an attempt to connect."""
 EXPECT_SECONDS: Final = 1.0
 """The time to wait for ``100 Continue``, or for a refusal, before the bytes are sent."""
 DELETE_SECONDS: Final = 3.0
-"""The time limit of the end of a slot."""
 SILENCE_SECONDS: Final = 60.0
 """The time limit of sending a chunk, and of the server's answer behind the last one, which waits for its disk."""
 PATIENCE_SECONDS: Final = 120.0
 """The time after which an upload that makes no progress is given up. The session notices a dead connection before."""
 LONGEST_PAUSE: Final = 8.0
-"""The longest pause between two attempts, in seconds."""
 MAX_HASHED: Final = 256 * 1024 * 1024
 """The largest file whose SHA-256 the client computes. Most servers refuse a larger one."""
-MAX_ANSWER: Final = 65536
-"""The most bytes of an answer."""
 MAX_SENTENCE: Final = 500
-"""The most characters of the sentence of an answer."""
 RETRIED: Final = frozenset({408, 409, 416, 429, 502, 503, 504})
 """The statuses after which another attempt may succeed."""
 MAX_REFUSALS: Final = 5
@@ -64,18 +52,22 @@ MAX_REFUSALS: Final = 5
 GONE: Final = frozenset({401, 403, 404, 410})
 """The statuses of a slot that the server does not know: it is used, too old, or from before a restart."""
 
-
 _in_a_header: Final = re.compile(r"[!-~]+")
 """The characters that have no meaning for the lines of a request."""
-_interim: Final = re.compile(rb"HTTP/1\.\d 1\d\d\b")
-"""The first line of an answer that another one follows."""
-_no_body: Final = re.compile(rb"HTTP/1\.\d (?:204|304)\b")
-"""The first line of an answer that has no body."""
-_content_length: Final = re.compile(rb"\r\ncontent-length: *(\d{1,9})(?:\r\n|$)", re.IGNORECASE)
+_status_line: Final = re.compile(r"HTTP/1\.[0-9] (([0-9]{3})\b.*)")
+_number: Final = re.compile(r"[0-9]{1,15}")
 
 
 class SlotGone(Exception):
     """The server does not know the slot any more."""
+
+
+class Answer(NamedTuple):
+    """The answer to a request. Its *sentence* is the first line of a plain text, or else the status in words."""
+
+    status: int
+    headers: Message
+    sentence: str
 
 
 class LocalFile:
@@ -147,7 +139,6 @@ class Sender:
         self._file = file
         self._progress = progress
         self._sent = 0
-        """The number of bytes that are sent."""
         self._failures = self._refusals = 0
         self._moved_at: float | None = None
         """The time of the latest progress, or None before the first connection."""
@@ -158,7 +149,7 @@ class Sender:
             await self._send()
         except (asyncio.CancelledError, FileRejected, UploadFailed):
             # Until the slot ends, the server counts it as an upload of the user.
-            with suppress(OSError, HTTPException, CertificateError):
+            with suppress(OSError, CertificateError):
                 async with asyncio.timeout(DELETE_SECONDS):
                     await self._exchange("DELETE")
             raise
@@ -168,12 +159,13 @@ class Sender:
             try:
                 if self._failures:
                     await self._ask()
-                response, problem = await self._exchange("PUT")
-                if 200 <= response.status < 300:
+                answer = await self._exchange("PUT")
+                if answer.status < 300:
                     return
-                self._refuse(response.status, problem)
-            except (OSError, HTTPException) as error:
-                problem = _describe(error)
+                self._refuse(answer)
+                problem = answer.sentence
+            except OSError as error:
+                problem = describe_failure(error)
             except CertificateError as error:
                 raise Untrusted(error.problem, error.fingerprint, error.known, self._place) from None
             self._failures += 1
@@ -182,54 +174,51 @@ class Sender:
                 raise Unreachable(problem)
             if monotonic() > self._moved_at + PATIENCE_SECONDS:
                 raise UploadFailed(problem)
-            await asyncio.sleep(Backoff(longest=LONGEST_PAUSE).delay(self._failures, SystemRandom().random()))
+            await asyncio.sleep(backoff(self._failures, LONGEST_PAUSE, SystemRandom().random()))
 
-    def _refuse(self, status: int, text: str) -> None:
+    def _refuse(self, answer: Answer) -> None:
         """Raise the reason if no other attempt can change the server's answer."""
-        if status in GONE:
-            raise SlotGone(text)
+        if answer.status in GONE:
+            raise SlotGone(answer.sentence)
         self._refusals += 1
-        if status not in RETRIED or self._refusals > MAX_REFUSALS:
-            raise FileRejected(FILE_REJECTED, text, {"status": status})
+        if answer.status not in RETRIED or self._refusals > MAX_REFUSALS:
+            raise FileRejected(FILE_REJECTED, answer.sentence, {"status": answer.status})
 
     async def _ask(self) -> None:
         """Ask how many bytes the server has."""
-        response, text = await self._exchange("HEAD")
-        offset = response.getheader("Upload-Offset", "")
-        if response.status != 204 or not offset.isdecimal() or int(offset) > self._file.size:
-            self._refuse(response.status, text)
-            raise OSError(text)
+        answer = await self._exchange("HEAD")
+        offset = answer.headers.get("Upload-Offset", "")
+        if answer.status != 204 or not _number.fullmatch(offset) or int(offset) > self._file.size:
+            self._refuse(answer)
+            raise OSError(answer.sentence)
         self._sent = int(offset)
         if 0 < self._sent == self._file.size:
             # The slot ends when the server has written the file to its disk.
             raise OSError("the server does not finish the file")
 
-    async def _exchange(self, method: str) -> tuple[HTTPResponse, str]:
-        """Return the answer to a request, and its sentence."""
+    async def _exchange(self, method: str) -> Answer:
+        """Return the answer to a request."""
         async with asyncio.timeout(CONNECT_SECONDS):
             reader, writer = await open_stream(self._host, self._port, self._trust)
         self._moved_at = self._moved_at or monotonic()
-        received, has_answer = bytearray(), asyncio.Event()
-        answer = asyncio.ensure_future(_read(method, reader, received, has_answer))
-        sending = asyncio.ensure_future(self._send_all(method, writer, received, has_answer))
+        is_expected = asyncio.Event()
+        answer = asyncio.ensure_future(_read_answer(method, reader, is_expected))
+        sending = asyncio.ensure_future(self._send_all(method, writer, is_expected))
         try:
             await asyncio.wait({answer, sending}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done() and isinstance(failure := sending.exception(), UploadFailed | TimeoutError):
                 raise failure
             # A server may refuse a file and close in the middle of it. Its answer counts, and not the lost rest.
             async with asyncio.timeout(SILENCE_SECONDS):
-                await answer
-            return _parse(method, bytes(received))
+                return await answer
         finally:
             for task in (answer, sending):
                 task.cancel()
             await asyncio.gather(answer, sending, return_exceptions=True)
             writer.transport.abort()
 
-    async def _send_all(
-        self, method: str, writer: asyncio.StreamWriter, received: bytearray, has_answer: asyncio.Event
-    ) -> None:
-        """Send a request. Stop before its body if the server has answered anything but ``100 Continue`` by then."""
+    async def _send_all(self, method: str, writer: asyncio.StreamWriter, is_expected: asyncio.Event) -> None:
+        """Send a request. Its body follows when it *is_expected*, or the server has not refused it for a while."""
         file, start = self._file, self._sent
         head = [f"{method} {self._path} HTTP/1.1", f"Host: {self._netloc}", f"Authorization: Bearer {self._token}"]
         if method == "PUT":
@@ -237,11 +226,11 @@ class Sender:
             if start:
                 head.append(f"Content-Range: bytes {start}-{file.size - 1}/{file.size}")
         writer.write("\r\n".join([*head, "Connection: close", "", ""]).encode())
-        with suppress(TimeoutError):
-            await asyncio.wait_for(has_answer.wait(), EXPECT_SECONDS)
-        if received and not received.startswith(b"HTTP/1.1 100"):
+        if method != "PUT":
             return
-        while method == "PUT" and self._sent < file.size:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(is_expected.wait(), EXPECT_SECONDS)
+        while self._sent < file.size:
             data = await asyncio.to_thread(file.read, self._sent)
             if not data:
                 raise UploadFailed(f"{file.path} has become shorter while it was sent")
@@ -253,53 +242,27 @@ class Sender:
             self._progress(self._sent, file.size)
 
 
-async def _read(method: str, reader: asyncio.StreamReader, received: bytearray, has_answer: asyncio.Event) -> None:
-    """Append the answer to a request to *received*. Set *has_answer* when something is there."""
-    while not _is_complete(method, received) and (data := await reader.read(MAX_ANSWER)):
-        received += data
-        has_answer.set()
+async def _read_answer(method: str, reader: asyncio.StreamReader, is_expected: asyncio.Event) -> Answer:
+    """Read the answer to a request. Set *is_expected* at ``100 Continue``, which another answer follows.
 
-
-def _is_complete(method: str, data: bytes | bytearray) -> bool:
-    """Return whether *data* is a whole answer, or too long for one.
-
-    The end of the connection may never come: a load balancer that has passed on a refusal waits for the rest of the
-    request.
+    The body is read only if its length is given. The end of the connection may never come: a load balancer that has
+    passed on a refusal waits for the rest of the request.
     """
-    if len(data) >= MAX_ANSWER:
-        return True
-    head, end, body = data.partition(b"\r\n\r\n")
-    while end and _interim.match(head):
-        head, end, body = body.partition(b"\r\n\r\n")
-    if not end:
-        return False
-    length = _content_length.search(head)
-    return method == "HEAD" or bool(_no_body.match(head)) or (length is not None and len(body) >= int(length[1]))
-
-
-class _Received:
-    """Received bytes in the place of a socket."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def makefile(self, _mode: str) -> BytesIO:
-        return BytesIO(self._data)
-
-
-def _parse(method: str, data: bytes) -> tuple[HTTPResponse, str]:
-    """Return the answer to a request, and its sentence: the first line of a plain text, or else the status."""
-    if not data:
-        raise OSError("the server has closed the connection")
-    response = HTTPResponse(cast("socket", _Received(data)), method=method)
-    response.begin()
-    is_plain = response.headers.get_content_type() == "text/plain"
-    sentence = response.read().decode("utf-8", "replace").strip().partition("\n")[0] if is_plain else ""
-    return response, sentence[:MAX_SENTENCE] or f"{response.status} {response.reason}"
-
-
-def _describe(error: OSError | HTTPException) -> str:
-    """Return the reason of a failed attempt."""
-    if isinstance(error, TimeoutError) and not error.errno:
-        return "the server does not answer"
-    return describe_failure(error) if isinstance(error, OSError) else "its answer is no HTTP"
+    try:
+        while True:
+            first, _, fields = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").partition("\r\n")
+            if not (found := _status_line.fullmatch(first)):
+                raise OSError("its answer is no HTTP")
+            if int(found[2]) >= 200:
+                break
+            is_expected.set()
+        headers, sentence = message_from_string(fields), ""
+        length = headers.get("Content-Length", "")
+        if method != "HEAD" and headers.get_content_type() == "text/plain" and _number.fullmatch(length):
+            body = await reader.readexactly(min(int(length), CHUNK))
+            sentence = body.decode("utf-8", "replace").strip().partition("\n")[0]
+        return Answer(int(found[2]), headers, sentence[:MAX_SENTENCE] or found[1])
+    except asyncio.IncompleteReadError as error:
+        raise OSError("its answer is no HTTP" if error.partial else "the server has closed the connection") from None
+    except asyncio.LimitOverrunError:
+        raise OSError("its answer is no HTTP") from None

@@ -209,7 +209,7 @@ class Directory(Protocol):
     def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Pass *message* to the node of the session ``message.to``. Call *on_taken* in a later turn, once it is there.
 
-        It receives ``NotHere`` if there is no such session.
+        It receives ``NotHere`` if there is no such session, and ``NoAnswer`` if its node does not answer.
         """
 
     def publish(self, decision: Decision) -> None:

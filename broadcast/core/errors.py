@@ -8,6 +8,7 @@
     │   ├── NicknameRejected        ... because of the nickname
     │   ├── RoomRejected            ... because of the room's name, or of the number of rooms
     │   ├── NotHere                 ... because the person is not here
+    │   │   └── NoAnswer            ... or because the server of the person does not answer
     │   ├── RecipientNotReading     ... because the recipient does not read
     │   ├── UidReused               ... because another line has the same uid
     │   ├── PasswordNeeded          ... because the nickname is registered
@@ -85,6 +86,13 @@ class RoomRejected(RejectedError):
 
 class NotHere(RejectedError):
     """There is no member with this nickname."""
+
+
+class NoAnswer(NotHere):
+    """The server of the member does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__("the server of the recipient does not answer.")
 
 
 class UidReused(RejectedError):

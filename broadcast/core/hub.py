@@ -10,9 +10,10 @@ from broadcast.core import nicknames
 from broadcast.core.accounts import Account, Accounts, Authenticator
 from broadcast.core.backlog import Backlog
 from broadcast.core.decisions import Announcement, Decision
-from broadcast.core.directory import Directory, Expulsion, OnDirectory, Return
+from broadcast.core.directory import Directory, Expulsion, OnDirectory
 from broadcast.core.errors import FileRejected, NicknameRejected, NotHere, NotPermitted, RejectedError
 from broadcast.core.events import FileInfo, OnStored
+from broadcast.core.ghost_return import GhostReturn, may_be_ghost
 from broadcast.core.interfaces import CallLater, Journal, OpenedRoom, Publisher
 from broadcast.core.membership import Link, Member, MemberListener
 from broadcast.core.moderation import Moderation, check_operator, with_reason
@@ -31,6 +32,8 @@ from broadcast.core.uploads import Uploads
 
 GOING_DOWN = "The server is going down."
 """The announcement of the shutdown in each room, and the reason that clients without a nickname receive."""
+GO_ELSEWHERE: Final = f"{GOING_DOWN} Connect again to reach another one."
+"""The same while other servers of the cluster run."""
 TAKEN_OVER: Final = "taken over by another connection"
 """The leave reason of a session whose nickname another session of its owner has taken over."""
 OnAdmitted: TypeAlias = Callable[[Member | RejectedError], None]
@@ -43,7 +46,7 @@ class Hub:
     """The parts of the chat, and the counters of sessions and rejections.
 
     *make_publisher* makes the publisher of one room. *authenticator* has the accounts, which ``open`` loads. *started*
-    is the start of the server, in seconds since the epoch. *call_later* is for the rooms. Session ids begin after
+    is the start of the server, in seconds since the epoch. *call_later* is for rooms and waits. Session ids begin after
     *first_session*. *directory* has the people of the other nodes, if the server is one of a cluster.
     """
 
@@ -84,6 +87,7 @@ class Hub:
         """Number of rejections of each kind."""
         self._first_session = first_session
         self._journal = journal
+        self._call_later = call_later
 
     def open(self, on_room: OnRoom) -> None:
         """Open the journal and the lobby, and begin to open all fixed rooms. Raises ``JournalError``.
@@ -182,33 +186,30 @@ class Hub:
             self._admit(member, name, on_admitted)
         except RejectedError as error:
             owner = self.people.owner_of(name)
-            if owner is not None and member.link is not None and _may_be_same_user(owner, member.source):
-                self._take_back(member, owner, name, on_admitted)
+            if owner is not None and may_be_ghost(owner, member):
+                on_end = partial(self._admit_after, member, name, on_admitted)
+                GhostReturn(self.other_nodes, member, owner, self._call_later, on_end).run()
             else:
                 on_admitted(error)
 
-    def _take_back(self, member: Member, owner: Member, name: str, on_admitted: OnAdmitted) -> None:
-        """Give *member* the nickname of *owner* on another node, if that is the ghost of the same user."""
-
-        def on_ended(error: RejectedError | None) -> None:
-            try:
-                if error is None:
-                    self.other_nodes.person_left(owner.id, owner.nick)
-                self._admit(member, name, on_admitted)
-            except RejectedError as rejection:
-                on_admitted(rejection)
-
-        self.other_nodes.send(Return(owner.id, member.source.address or ""), on_ended)
+    def _admit_after(self, member: Member, name: str, on_admitted: OnAdmitted) -> None:
+        """Give *member* the nickname *name*, now that the ghost of its user has left, or will not leave."""
+        try:
+            self._admit(member, name, on_admitted)
+        except RejectedError as error:
+            on_admitted(error)
 
     def _admit(self, member: Member, name: str, on_admitted: OnAdmitted) -> None:
         """Give *member* the nickname *name*; see ``admit``."""
-        account, link, source = member.account, member.link, member.source
-        self.check_address(source.address)
+        account, link = member.account, member.link
+        self.check_address(member.source.address)
         if account is None and self.authenticator.is_required:
             self.people.validate(name, None, link)  # the first reason that a user can change
             raise NotPermitted("only people with an account get in here: ask the administrator for one.")
         if account is not None and self.accounts.find(name) is account:
-            self._end_owner(account)
+            again = partial(self._admit, member, name, on_admitted)
+            if not self._end_owner(account, member, again, on_admitted):
+                return
         nick = member.nick = self.people.validate(name, None, link, account)
 
         def on_taken(error: RejectedError | None) -> None:
@@ -227,9 +228,8 @@ class Hub:
         Another session that uses this nickname ends. Raises ``NicknameRejected`` if the nickname is not free otherwise.
         *on_done* and the result are as in ``rename``.
         """
-        owner = self.people.owner_of(account.name)
-        if owner is not None and owner is not member:
-            self._end_owner(account)
+        if not self._end_owner(account, member, partial(self.log_in, member, account, on_done), on_done):
+            return False
         before, member.account = member.account, account
 
         def renamed(error: RejectedError | None) -> None:
@@ -308,17 +308,38 @@ class Hub:
             if member.account is account:
                 member.listener.notify(text)
 
-    def _end_owner(self, account: Account) -> None:
-        """End the session that uses the nickname of *account*, if there is one."""
+    def _end_owner(
+        self,
+        account: Account,
+        member: Member,
+        again: Callable[[], object],
+        on_failed: Callable[[RejectedError], object],
+    ) -> bool:
+        """End the session that uses the nickname of *account* in the place of *member*. Return whether it has ended.
+
+        If it is on another node, call *again* later, once others can have read that it has left. What that raises goes
+        to *on_failed*.
+        """
         owner = self.people.owner_of(account.name)
-        if owner is not None:
-            notice = f"{account.name} has logged in on another connection."
-            if account.queued.password_hash:
-                notice += " If that was not you, log in and change your password with /passwd."
+        if owner is None or owner is member:
+            return True
+        notice = f"{account.name} has logged in on another connection."
+        if account.queued.password_hash:
+            notice += " If that was not you, log in and change your password with /passwd."
+        if not owner.is_remote:
             owner.listener.disconnect(TAKEN_OVER, notice)
-            if owner.is_remote:  # the other node may take a moment, or be dead
-                self.other_nodes.release(owner, owner.nick)
-                self.other_nodes.person_left(owner.id, owner.nick)
+            return True
+
+        def on_ended(_error: RejectedError | None) -> None:
+            self.other_nodes.release(owner, account.name)  # the other node may be dead
+            self.other_nodes.person_left(owner.id, account.name)
+            try:
+                again()
+            except RejectedError as error:
+                on_failed(error)
+
+        self.other_nodes.send(Expulsion(owner.id, TAKEN_OVER, notice), on_ended)
+        return False
 
     def rename(
         self, member: Member, name: str, on_renamed: OnRenamed = ignore_outcome, *, unasked: bool = False
@@ -505,8 +526,3 @@ class Hub:
         if self.uploads is None:
             raise FileRejected("this server takes no files.", "no-files")
         return self.uploads
-
-
-def _may_be_same_user(owner: Member, source: Source) -> bool:
-    """Return whether *owner*, on another node, may be the ghost of a user who comes back from *source*."""
-    return owner.is_remote and source.address is not None and owner.source.address == source.address

@@ -69,6 +69,8 @@ class OtherNodes:
         self._records = SharedRecords(hub)
         self._releasing: dict[str, list[Callback]] = {}
         """The calls of ``take`` that wait until a nickname is free, by its key. A member has just given it up."""
+        self._watched: dict[int, list[Callback]] = {}
+        """The calls of ``watch_leave``, by session."""
         self._remote: WeakValueDictionary[int, Member] = WeakValueDictionary()
         """The members on other nodes by session id, as long as the directory or the stream of a room has them."""
 
@@ -81,6 +83,7 @@ class OtherNodes:
         """Forget all people. ``watch`` receives them again."""
         self.remote_count = 0
         self._releasing.clear()
+        self._watched.clear()
         self._remote.clear()
 
     # Calls to the other nodes
@@ -138,6 +141,17 @@ class OtherNodes:
     def send(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Send *message* to the other node on which its recipient is; see ``Directory.send``."""
         self._existing_directory.send(message, on_taken)
+
+    def watch_leave(self, session: int, call: Callback) -> None:
+        """Call *call* when *session* of another node has left, until ``end_watch``."""
+        self._watched.setdefault(session, []).append(call)
+
+    def end_watch(self, session: int, call: Callback) -> None:
+        """Undo ``watch_leave``, if *session* has not left."""
+        if call in self._watched.get(session, ()):
+            self._watched[session].remove(call)
+            if not self._watched[session]:
+                del self._watched[session]
 
     def is_certain(self, name: str) -> bool:
         """Return whether the owner of *name* in the copy of the people is the one that users of this node have read of.
@@ -300,6 +314,8 @@ class OtherNodes:
             self.remote_count -= 1
             self._hub.moderation.forget(member)
             self._hub.end_uploads(session)
+            for call in self._watched.pop(session, ()):
+                call()
 
     def receive(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Handle *message* of another node; see ``NodeListener``."""
@@ -315,8 +331,11 @@ class OtherNodes:
                 self._receive_request(message, member, on_taken)
                 return
             case Expulsion():
+                rooms = self._rooms_of(member)
                 member.removed_by = message.by
                 member.listener.disconnect(message.reason, message.notice)
+                call_after_barriers(rooms, partial(on_taken, None))  # the nickname is free by then
+                return
             case PrivateMessage(line=line) if line is not None and self._hub.private_lines.was_sent(line):
                 pass  # the recipient has just logged in, and the line was among those that waited
             case _:  # any other private message
@@ -334,11 +353,14 @@ class OtherNodes:
         if isinstance(request, Handover) and member.resumable is not None:
             member.resumable.hand_over(request.attempt, on_taken)
         elif isinstance(request, Return) and link is not None and link.is_replaced_from(request.address):
-            rooms = [self._hub.rooms[name] for name in member.memberships]
+            rooms = self._rooms_of(member)
             link.end()
             call_after_barriers(rooms, partial(on_taken, None))  # the nickname is free by then
         else:
             on_taken(NicknameRejected(f"{member.nick} is taken.", "taken"))
+
+    def _rooms_of(self, member: Member) -> list[Room]:
+        return [self._hub.rooms[name] for name in member.memberships]
 
     def _receive_for_other(self, message: NodeMessage, on_taken: OnDirectory) -> None:
         """Handle *message* to a session that has moved to another node, or is parked."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from broadcast.core.directory import Directory, Expulsion
+from broadcast.core.directory import Directory
 from broadcast.core.errors import RejectedError
 from broadcast.core.events import Gap, PrivateMessage, ReplayLine
 from broadcast.core.membership import MemberListener
@@ -38,8 +38,7 @@ class RemoteListener:
         """Do nothing: each node notifies its own members."""
 
     def disconnect(self, reason: str, notice: str) -> None:
-        """Ask the other node to end the session. The hub removes the member once that is done."""
-        self._directory.send(Expulsion(self._session, reason, notice), ignore_outcome)
+        """Do nothing: the hub asks the other node; see ``Expulsion``."""
 
 
 def ignore_outcome(_error: RejectedError | None) -> None:

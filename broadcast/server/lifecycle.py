@@ -15,7 +15,7 @@ from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from broadcast.core.errors import JournalError, StartupError
-from broadcast.core.hub import GOING_DOWN
+from broadcast.core.hub import GO_ELSEWHERE, GOING_DOWN
 from broadcast.net.endpoints import close_now
 from broadcast.server.fresh_start import log_if_rejected
 from broadcast.server.visits import DRAIN_SECONDS, Visits, with_timeout
@@ -113,6 +113,20 @@ class FileArchive(Protocol):
         """Stop all work on the files."""
 
 
+class SharedJournal(Protocol):
+    """A journal that other servers can also use."""
+
+    @property
+    def has_others(self) -> bool:
+        """Whether another server uses it now."""
+
+    def retire(self, on_retired: Callable[[], None]) -> None:
+        """Store all queued events, then let the other servers have the nicknames and sessions of this one.
+
+        Does not block. Call *on_retired* in a later turn. Nothing is stored after that.
+        """
+
+
 class Entrance(NamedTuple):
     """One place at which clients connect."""
 
@@ -126,7 +140,8 @@ class Entrance(NamedTuple):
 class Server(Service):
     """The service that twistd runs. It logs *storage_note*, one line about where messages are stored, at the start.
 
-    *folder* is the lock on the folder of its files, if the journal does not lock this folder itself.
+    *folder* is the lock on the folder of its files, if the journal does not lock this folder itself. *shared* is the
+    journal, if other servers can also use it.
     """
 
     _log = Logger()
@@ -147,6 +162,7 @@ class Server(Service):
         files: FileArchive | None = None,
         folder: FolderLock | None = None,
         fresh_start: FreshStart | None = None,
+        shared: SharedJournal | None = None,
     ) -> None:
         self._journal = journal
         self._hub = hub
@@ -160,6 +176,7 @@ class Server(Service):
         self._files = files
         self._folder = folder
         self._fresh_start = fresh_start
+        self._shared = shared
         self._dead_peers = dead_peers
         self._visits = Visits(hub, connections, context.clock)
         self._ports: list[IListeningPort] = []
@@ -278,7 +295,9 @@ class Server(Service):
         await with_timeout(self._context.clock, DRAIN_SECONDS, DeferredList(closed, consumeErrors=True))
         if self._fresh_start is not None:
             await self._fresh_start.stop()
-        await self._visits.end_all(deadline - JOURNAL_SECONDS, GOING_DOWN)
+        shared = self._shared
+        text = GO_ELSEWHERE if shared is not None and shared.has_others else GOING_DOWN
+        await self._visits.end_all(deadline - JOURNAL_SECONDS, text, None if shared is None else shared.retire)
         if self._files is not None:
             self._files.close()
         if self._admin is not None:

@@ -228,7 +228,7 @@ class LoopLagSampler:
 def health_problem(connections: Connections, journal: Journal) -> str:
     """Return the reason why the server is not healthy, as one line, or an empty string if it is."""
     if connections.stopping:
-        return "the server is going down" if connections.last_line == GOING_DOWN else "the server starts anew"
+        return "the server is going down" if connections.last_line.startswith(GOING_DOWN) else "the server starts anew"
     error = journal.commit_stats.last_error
     return f"nothing is kept: {error}" if error else ""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -20,6 +21,11 @@ LINGER_SECONDS: Final = 1.0
 """Time for the clients to close their side after the notice. Nearly all of them do so at once."""
 ABORT_SECONDS: Final = 0.5
 """Maximum time until aborted connections are gone."""
+RELEASE_SECONDS: Final = 2.0
+"""Maximum time for the other servers to get the nicknames, before the connections close all the same."""
+
+Release: TypeAlias = Callable[[Callable[[], None]], None]
+"""Lets the other servers have the nicknames and sessions of this one, then calls its argument."""
 
 
 class Visits:
@@ -32,15 +38,22 @@ class Visits:
         self._connections = connections
         self._clock = clock
 
-    async def end_all(self, deadline: float, text: str) -> None:
+    async def end_all(self, deadline: float, text: str, release: Release | None = None) -> None:
         """Handle all input received, announce *text*, and close all connections once everything is delivered.
 
-        Abort those that are still open at *deadline*.
+        Before they close, call *release*, so that a client that connects again can have its nickname at once. Abort the
+        connections that are still open at *deadline*.
         """
         await with_timeout(self._clock, DRAIN_SECONDS, self._connections.drain(text))
         delivered: Deferred[None] = Deferred()
         self._hub.close(partial(delivered.callback, None), text)
-        if not await self._wait_until(deadline - LINGER_SECONDS, delivered):
+        end = deadline - LINGER_SECONDS
+        if await self._wait_until(end, delivered):
+            if release is not None:
+                released: Deferred[None] = Deferred()
+                release(partial(released.callback, None))
+                await self._wait_until(min(end, self._clock.seconds() + RELEASE_SECONDS), released)
+        else:
             # The journal is stuck, so the notice in the stream of the room does not arrive.
             for connection in self._connections:
                 connection.send_shutdown_notice()

@@ -63,10 +63,10 @@ def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Return a function that starts a server with the given options."""
     servers: list[Server] = []
 
-    def start(*options: str) -> Server:
+    def start(*options: str, web_port: int = 0) -> Server:
         folder = tmp_path / f"server{len(servers)}"
         folder.mkdir()
-        servers.append(Server(folder, *options))
+        servers.append(Server(folder, *options, web_port=web_port))
         servers[-1].start()
         return servers[-1]
 

@@ -1,10 +1,13 @@
-"""Pages without a server: the page's files come from the disk, and its WebSocket is a server inside the page."""
+"""Pages without a chat server: the page's files come from the disk, and its WebSocket is a server inside the page."""
 
 from __future__ import annotations
 
 import mimetypes
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -13,7 +16,7 @@ import pytest
 from tests.browser.conftest import Pages
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page, Route
+    from playwright.sync_api import Browser, BrowserContext, Page
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "broadcast" / "doors" / "web" / "page"
@@ -26,36 +29,63 @@ POLICY = (
 TYPES = {".js": "text/javascript", ".webmanifest": "application/manifest+json", ".svg": "image/svg+xml"}
 
 
-ADDRESS = "http://localhost/"
-"""The address of the page. No server listens there."""
+class Site(ThreadingHTTPServer):
+    """Serves the page's files. This takes a third of the CPU time that answers of Playwright take."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Request)
+        self.files: dict[str, bytes] = {}
+        """Shared files, by their path."""
+
+
+class Request(BaseHTTPRequestHandler):
+    """A request for a file."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: Site
+
+    def do_GET(self) -> None:
+        """Answer with the file, or with status 404."""
+        path = unquote(urlsplit(self.path).path).lstrip("/") or "index.html"
+        file = PAGE / path
+        content = self.server.files.get(path) or (file.read_bytes() if file.is_file() else None)
+        self.send_response(404 if content is None else 200)
+        self.send_header("Content-Security-Policy", POLICY)
+        self.send_header("Content-Type", TYPES.get(file.suffix) or str(mimetypes.guess_type(path)[0]))
+        self.send_header("Content-Length", str(len(content or b"")))
+        self.end_headers()
+        self.wfile.write(content or b"")
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 -- http.server's name
+        """Log nothing."""
+
+
+@contextmanager
+def serving() -> Iterator[Site]:
+    """Serve the page's files."""
+    with Site() as site:
+        thread = Thread(target=site.serve_forever, args=(0.05,))
+        thread.start()
+        yield site
+        site.shutdown()
+        thread.join()
 
 
 class OfflinePages(Pages):
     """Makes pages that talk to a server inside themselves."""
 
-    def __init__(self, browser: Browser) -> None:
-        super().__init__(browser, ADDRESS)
-        self.files: dict[str, bytes] = {}
-        """Shared files, by their path."""
+    def __init__(self, browser: Browser, site: Site) -> None:
+        super().__init__(browser, f"http://localhost:{site.server_port}/")
+        self.files = site.files
 
     def context(self, **options: object) -> BrowserContext:
         """Return a new browser profile, by default in English with a clock of 24 hours."""
         context = super().context(**{"locale": "en-GB", "timezone_id": "UTC", **options})
         context.add_init_script(path=SERVER)
-        context.route(f"{ADDRESS}**", self._answer)
         return context
-
-    def _answer(self, route: Route) -> None:
-        path = unquote(urlsplit(route.request.url).path).lstrip("/") or "index.html"
-        file = PAGE / path
-        if path in self.files:
-            route.fulfill(body=self.files[path], content_type="image/png")
-        elif file.is_file():
-            kind = TYPES.get(file.suffix) or mimetypes.guess_type(path)[0]
-            headers = {"Content-Security-Policy": POLICY, "Content-Type": str(kind)}
-            route.fulfill(body=file.read_bytes(), headers=headers)
-        else:
-            route.fulfill(status=404)
 
     def chat(self, lines: int = 0, context: BrowserContext | None = None, nick: str = "ann") -> Page:
         """Join the chat, in which *lines* lines have been said before."""
@@ -69,10 +99,11 @@ class OfflinePages(Pages):
 
 @pytest.fixture
 def offline(browser: Browser) -> Iterator[OfflinePages]:
-    """Make pages without a server. The test fails if one of them has reported an error."""
-    pages = OfflinePages(browser)
-    yield pages
-    pages.close()
+    """Make pages without a chat server. The test fails if one of them has reported an error."""
+    with serving() as site:
+        pages = OfflinePages(browser, site)
+        yield pages
+        pages.close()
     assert pages.unexpected == []
 
 

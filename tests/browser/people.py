@@ -32,10 +32,10 @@ def free_port() -> int:
 class Server:
     """The installed server in a process of its own, with a web port. It can be killed and started again."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, web_port: int = 0) -> None:
         self.folder = folder
         self.port = free_port()
-        self.web_port = free_port()
+        self.web_port = web_port or free_port()
         self._options = options
         self.pid = 0
         """The number of the process, 0 if there is none."""
@@ -193,6 +193,11 @@ class Person:
         self.until(text)
         before, _, self.seen = self.seen.partition(text)
         return before
+
+    def until_closed(self) -> None:
+        """Read until the server has closed the connection. This side stays open."""
+        while data := self._socket.recv(65536):
+            self.seen += data.decode(errors="replace")
 
     def close(self) -> None:
         """Leave without a word."""

@@ -24,14 +24,20 @@ class Provider:
 
     def __init__(self, port: int, page: str) -> None:
         self.port = port
-        self._process = subprocess.Popen(  # noqa: S603 -- the test's own command
-            [found("node"), str(SCRIPT), str(port), "600", f"{page}login/callback"],
-            env=os.environ,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
-        )
-        wait_until(self._listens)
+        self._command = [found("node"), str(SCRIPT), str(port), "600", f"{page}login/callback"]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the process, unless it runs."""
+        if self._process is None:
+            self._process = subprocess.Popen(  # noqa: S603 -- the test's own command
+                self._command,
+                env=os.environ,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL,
+            )
+            wait_until(self._listens)
 
     def _listens(self) -> bool:
         with socket.socket() as connection:
@@ -39,12 +45,15 @@ class Provider:
 
     def freeze(self) -> None:
         """Answer nothing more."""
+        assert self._process
         self._process.send_signal(signal.SIGSTOP)
 
     def stop(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.wait()
+        """End the process, if it runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
 
 def log_in(page: Page, name: str) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["offline"]
 
-LINES = 5000 if os.environ.get("BROADCAST_LONG") else 1200
+LINES = 5000 if os.environ.get("BROADCAST_LONG") else 700
 MOST_ROWS = 510
 """The most rows in the page: 500 lines, days, and the marker of unread lines."""
 
@@ -197,7 +197,7 @@ def test_scrolling_up_loads_older_lines_without_a_jump(offline: OfflinePages) ->
     for _ in range(400):
         oldest = page.locator("#conversation > .spoken .text").first.inner_text()
         before = {"above": place(page)["above"]}
-        page.mouse.wheel(0, -600)
+        page.mouse.wheel(0, -1500)
         settle(page)
         assert page.locator("#conversation > .row").count() <= MOST_ROWS
         if oldest == "line 1" and before["above"] == 0:
@@ -244,13 +244,13 @@ def test_new_lines_are_followed_at_the_end(offline: OfflinePages) -> None:
 
 
 def test_a_gap_loads_by_its_button_and_by_scrolling(offline: OfflinePages) -> None:
-    page = offline.chat(1400)
-    page.get_by_text("line 1400", exact=True).wait_for()
-    page.get_by_role("searchbox", name="Search").fill("line 700")
+    page = offline.chat(500)
+    page.get_by_text("line 500", exact=True).wait_for()
+    page.get_by_role("searchbox", name="Search").fill("line 100")
     page.get_by_role("searchbox", name="Search").press("Enter")
-    page.locator("#results").get_by_role("button").filter(has_text="line 700").click()
+    page.locator("#results").get_by_role("button").filter(has_text="line 100").click()
     page.locator("#conversation .target").wait_for()
-    assert page.locator("#conversation .target .text").inner_text() == "line 700"
+    assert page.locator("#conversation .target .text").inner_text() == "line 100"
     box = page.locator("#conversation .target").bounding_box()
     assert box
     assert 0 < box["y"] < 720
@@ -258,11 +258,11 @@ def test_a_gap_loads_by_its_button_and_by_scrolling(offline: OfflinePages) -> No
     for _ in range(200):
         page.keyboard.press("PageDown")
         settle(page)
-        if place(page)["below"] < 1 and page.get_by_text("line 1400", exact=True).count():
+        if place(page)["below"] < 1 and page.get_by_text("line 500", exact=True).count():
             break
-    page.get_by_text("line 1400", exact=True).wait_for()
+    page.get_by_text("line 500", exact=True).wait_for()
     numbers = [int(text.split()[1]) for text in page.locator("#conversation .spoken .text").all_inner_texts()]
-    assert numbers == list(range(numbers[0], 1401))
+    assert numbers == list(range(numbers[0], 501))
 
 
 def test_a_marker_shows_where_the_person_left(offline: OfflinePages) -> None:
@@ -315,7 +315,7 @@ def test_the_status_announces_at_most_every_three_seconds(offline: OfflinePages)
     context = offline.context()
     page = context.new_page()
     page.clock.install(time="2026-01-01T12:00:00")
-    page.goto("http://localhost/")
+    page.goto(offline.address)
     page.get_by_role("textbox", name="Nickname").fill("ann")
     page.get_by_role("button", name="Join", exact=True).click()
     page.get_by_role("textbox", name="Message").wait_for()
@@ -355,10 +355,10 @@ def test_files_are_cards_and_pictures_have_their_place_before_they_arrive(offlin
     cards = page.locator("#conversation a.card")
     cards.nth(3).wait_for()
     assert cards.evaluate_all("cards => cards.map(card => card.href)") == [
-        "http://localhost/files/k1/report%20(final)%20%232.pdf",
-        "http://localhost/files/k2/huge.png",
-        "http://localhost/files/k3/cat.png",
-        "http://localhost/files/k4/gone.png",
+        f"{offline.address}files/k1/report%20(final)%20%232.pdf",
+        f"{offline.address}files/k2/huge.png",
+        f"{offline.address}files/k3/cat.png",
+        f"{offline.address}files/k4/gone.png",
     ]
     assert "report (final) #2.pdf 1.2 MB" in " ".join(cards.first.inner_text().split())
     picture = page.locator("img.thumbnail").first
@@ -409,7 +409,7 @@ def test_typing_goes_on_while_200_lines_arrive_each_second(offline: OfflinePages
             if (said === 200 * seconds) { clearInterval(timer); server.say("bob", "the end"); }
           }, 5);
         }""",
-        8,
+        3,
     )
     message = page.get_by_role("textbox", name="Message")
     message.press_sequentially("typing goes on", delay=100)

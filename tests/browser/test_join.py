@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect
 
+from tests.browser.actions import expect_shown, say
 from tests.browser.people import Person, Program
 
 if TYPE_CHECKING:
@@ -97,11 +98,15 @@ def test_another_nickname_needs_no_password(pages: Pages, robot: Program) -> Non
 
 def test_the_address_names_the_room(pages: Pages, robot: Program) -> None:
     robot.call("join", room="kitchen")
+    robot.call("say", room="kitchen", text="the kettle is on")
     ann = pages.open(path="#Kitchen")
     expect(ann.get_by_text("You enter the room kitchen.")).to_be_visible()
     join(ann, "ann")
     robot.until(lambda message: message["method"] == "joined" and message["params"]["room"] == "kitchen")
     expect(ann.get_by_role("heading", name="kitchen")).to_be_visible()
+    expect_shown(ann, "the kettle is on")
+    say(ann, "tea, please")
+    assert robot.said("tea, please")["room"] == "kitchen"
     expect(ann.get_by_role("list", name="Rooms").get_by_role("button")).to_have_count(1)
     ann.evaluate("location.hash = '#garden'")
     expect(ann.get_by_role("heading", name="garden")).to_be_visible()
@@ -110,14 +115,11 @@ def test_the_address_names_the_room(pages: Pages, robot: Program) -> None:
     ann.reload()
     expect(ann.get_by_role("heading", name="kitchen")).to_be_visible()
     expect(ann.get_by_role("list", name="Rooms").get_by_role("button")).to_have_count(2)
-
-
-def test_a_reload_with_another_room_in_the_address_enters_it(pages: Pages) -> None:
-    ann = pages.join("ann", path="#kitchen")
-    ann.evaluate("history.replaceState(null, '', '#garden')")
+    ann.evaluate("history.replaceState(null, '', '#cellar')")
     ann.reload()
-    expect(ann.get_by_role("heading", name="garden")).to_be_visible()
-    expect(ann).to_have_url(re.compile("/#garden$"))
+    expect(ann.get_by_role("heading", name="cellar")).to_be_visible()
+    expect(ann).to_have_url(re.compile("/#cellar$"))
+    expect(ann.get_by_role("list", name="Rooms").get_by_role("button")).to_have_count(3)
 
 
 def test_an_impossible_room_in_the_address_is_refused_once(pages: Pages) -> None:

@@ -24,32 +24,40 @@ LATE = "The login has expired, or was begun in another browser. Log in again."
 DOWN = "The login provider does not answer as it should. Try again later."
 
 
-@pytest.fixture
-def provider_port() -> int:
+@pytest.fixture(scope="module")
+def web_port() -> int:
+    """The web port of all servers of this module, one after the other. The provider knows it."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def shared_provider(web_port: int) -> Iterator[Provider]:
+    """The provider of all tests. It takes as much CPU time to start as the rest of a test."""
     require(
         os.environ.get("BROADCAST_NODE_MODULES"),
         "BROADCAST_NODE_MODULES names no folder with the npm package oidc-provider",
     )
-    return free_port()
+    provider = Provider(free_port(), f"http://localhost:{web_port}/")
+    yield provider
+    provider.stop()
 
 
 @pytest.fixture
-def server(make_server: Callable[..., Server], provider_port: int, tmp_path: Path) -> Server:
+def server(make_server: Callable[..., Server], shared_provider: Provider, web_port: int, tmp_path: Path) -> Server:
     secret = tmp_path / "secret"
     secret.write_text(f"{SECRET}\n")
-    oidc = ("--oidc", f"http://127.0.0.1:{provider_port}", "--oidc-client-id", "broadcast")
-    return make_server("--limits", "off", *oidc, "--oidc-secret-file", str(secret))
+    oidc = ("--oidc", f"http://127.0.0.1:{shared_provider.port}", "--oidc-client-id", "broadcast")
+    options = ("--limits", "off", *oidc, "--oidc-secret-file", str(secret))
+    return make_server(*options, web_port=web_port)
 
 
 @pytest.fixture
-def provider(server: Server, pages: Pages, provider_port: int) -> Iterator[Provider]:
+def provider(server: Server, pages: Pages, shared_provider: Provider) -> Provider:
     """The provider. The pages are opened at the address that the server has from its configuration."""
     pages.address = f"http://localhost:{server.web_port}/"
-    pages.allowed += [f"127.0.0.1:{provider_port}", "fonts.googleapis.com"]  # the pages of the provider
-    provider = Provider(provider_port, pages.address)
-    yield provider
-    pages.close()
-    provider.stop()
+    pages.allowed += [f"127.0.0.1:{shared_provider.port}", "fonts.googleapis.com"]  # the pages of the provider
+    shared_provider.start()
+    return shared_provider
 
 
 def begin(page: Page) -> None:
@@ -215,13 +223,15 @@ def test_room_does_not_notice_a_provider_that_is_slow_or_down(
 ) -> None:
     page = pages.open()
     provider.freeze()
-    page.evaluate("document.querySelector('#oidc').click()")
-    with Person(server.port, "carol") as carol:
-        for number in range(10):
-            bob.say(f"line {number}")
-            carol.until(f"bob: line {number}\r\n")
-    expect(page.get_by_role("alert")).to_have_text(DOWN)
-    provider.stop()
+    try:
+        page.evaluate("document.querySelector('#oidc').click()")
+        with Person(server.port, "carol") as carol:
+            for number in range(10):
+                bob.say(f"line {number}")
+                carol.until(f"bob: line {number}\r\n")
+        expect(page.get_by_role("alert")).to_have_text(DOWN)
+    finally:
+        provider.stop()  # the next test starts it again
     begin(page)
     expect(page.get_by_role("alert")).to_have_text(DOWN)
     pages.enter(page, "ann")

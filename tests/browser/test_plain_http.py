@@ -69,13 +69,13 @@ class Lan:
             process.wait(PATIENCE)
 
 
-@pytest.fixture
-def lan(tmp_path: Path) -> Iterator[Lan]:
-    """A network of its own, where namespaces are allowed."""
+@pytest.fixture(scope="module")
+def lan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lan]:
+    """A network of its own, where namespaces are allowed. All tests share its server, so each takes other nicknames."""
     require(shutil.which("unshare") and shutil.which("nsenter") and shutil.which("ip"), "iproute2 is not installed")
     if reason := why_not():
         pytest.skip(reason)
-    lan = Lan(tmp_path)
+    lan = Lan(tmp_path_factory.mktemp("lan"))
     try:
         lan.wait()
         yield lan
@@ -83,16 +83,22 @@ def lan(tmp_path: Path) -> Iterator[Lan]:
         lan.close()
 
 
-@pytest.fixture
-def pages(browser: Browser, lan: Lan) -> Iterator[Pages]:
-    """Make pages in a browser of that network."""
+@pytest.fixture(scope="module")
+def inside(browser: Browser, lan: Lan) -> Iterator[Browser]:
+    """A browser of that network."""
     inside = browser.browser_type.launch(executable_path=lan.chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
+    yield inside
+    inside.close()
+
+
+@pytest.fixture
+def pages(inside: Browser, lan: Lan) -> Iterator[Pages]:
+    """Make pages in that browser."""
     pages = Pages(inside, lan.address)
     # Chromium's own note that it ignores a header on such a page.
     pages.allowed.append("Cross-Origin-Opener-Policy header has been ignored")
     yield pages
     pages.close()
-    inside.close()
     assert pages.unexpected == []
 
 
@@ -139,7 +145,7 @@ def test_everything_works_that_needs_no_https_and_the_rest_has_a_reason(lan: Lan
 
 
 def test_a_duplicated_tab_asks_without_locks(lan: Lan, pages: Pages) -> None:
-    first = pages.join("ann")
+    first = pages.join("bea")
     with first.expect_popup() as opened:
         first.evaluate("window.open(location.href)")
     opened.value.get_by_role("button", name="Move it here").click()
@@ -148,11 +154,11 @@ def test_a_duplicated_tab_asks_without_locks(lan: Lan, pages: Pages) -> None:
 
 
 def test_a_password_is_asked_for_with_one_warning(lan: Lan, pages: Pages) -> None:
-    robot = Program(lan.line_port, "robot")
-    robot.call("register", password="correct horse")
-    robot.close()
+    cook = Program(lan.line_port, "cook")
+    cook.call("register", password="correct horse")
+    cook.close()
     page = pages.open()
-    page.get_by_role("textbox", name="Nickname").fill("robot")
+    page.get_by_role("textbox", name="Nickname").fill("cook")
     page.keyboard.press("Enter")
     page.get_by_label("Password").wait_for()
     assert page.locator("body").inner_text().count("not encrypted") == 1

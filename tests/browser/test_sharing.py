@@ -10,6 +10,7 @@ import zlib
 from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,13 @@ def choose(page: Page, name: str, content: bytes, type_: str = "application/octe
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Share a file").click()
     chooser.value.set_files({"name": name, "mimeType": type_, "buffer": content})
+
+
+def choose_file(page: Page, path: Path) -> None:
+    """Choose a file on the disk, which Playwright does not have to send to the browser."""
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Share a file").click()
+    chooser.value.set_files(path)
 
 
 def confirm(page: Page) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from playwright.sync_api import expect
 
 from tests.browser import test_conversation_access as access
@@ -105,24 +104,27 @@ def test_a_private_conversation_is_one_of_its_own(pages: Pages, bob: Person) -> 
     expect(rooms(ann).get_by_role("button")).to_have_count(1)
 
 
-@pytest.mark.parametrize("height", [780, 560])
-def test_unread_private_messages_are_in_sight_below_many_rooms(pages: Pages, bob: Person, height: int) -> None:
-    ann = pages.join("ann", pages.context(viewport={"width": 1000, "height": height}))
+def test_unread_private_messages_are_in_sight_below_many_rooms(pages: Pages, bob: Person) -> None:
+    ann = pages.join("ann")
     message = ann.get_by_role("textbox", name="Message")
     for number in range(10, 35):
         message.fill(f"/join room{number}")
         message.press("Enter")
         expect(ann.get_by_role("heading", name=f"room{number}")).to_be_visible()
-    for last in ("room34", "room10"):
-        expect(ann.get_by_role("heading", name="room34")).to_be_visible()
-        rooms(ann).get_by_role("button", name=last).click()
-        bob.say("/msg ann psst")
-        talk = rooms(ann).get_by_role("button", name="@bob")
-        expect(talk).to_contain_text("unread")
-        expect(talk).to_be_in_viewport(ratio=1)
-        talk.click()
-        expect(ann.get_by_role("heading", name="bob", exact=True)).to_be_visible()
-        rooms(ann).get_by_role("button", name="room34").click()
+    talk = rooms(ann).get_by_role("button", name="@bob")
+    for height in (780, 560):
+        ann.set_viewport_size({"width": 1000, "height": height})
+        for last in ("room34", "room10"):
+            rooms(ann).get_by_role("button", name="room34").click()
+            expect(ann.get_by_role("heading", name="room34")).to_be_visible()
+            rooms(ann).get_by_role("button", name=last).click()
+            bob.say("/msg ann psst")
+            expect(talk).to_contain_text("unread")
+            expect(talk).to_be_in_viewport(ratio=1)
+            talk.click()
+            expect(ann.get_by_role("heading", name="bob", exact=True)).to_be_visible()
+        ann.get_by_role("button", name="Close these messages").click()
+        expect(talk).to_have_count(0)
 
 
 def test_rooms_are_joined_opened_and_left(pages: Pages, bob: Person, robot: Program) -> None:
@@ -156,7 +158,9 @@ def test_rooms_are_joined_opened_and_left(pages: Pages, bob: Person, robot: Prog
     expect(ann.get_by_role("heading", name="kitchen")).to_be_visible()
 
 
-def test_the_topic_is_shown_set_and_removed(pages: Pages, bob: Person) -> None:
+def test_the_topic_the_own_nickname_and_being_away_are_set_by_buttons(
+    pages: Pages, bob: Person, robot: Program
+) -> None:
     ann = pages.join("ann")
     bob.say("/topic tea")
     expect(ann.locator("#topic")).to_have_text("tea")
@@ -168,10 +172,6 @@ def test_the_topic_is_shown_set_and_removed(pages: Pages, bob: Person) -> None:
     ann.get_by_role("button", name="Set the topic").click()
     answer(ann, "Topic", "")
     expect(ann.locator("#topic")).to_have_text("")
-
-
-def test_the_own_nickname_and_being_away(pages: Pages, bob: Person, robot: Program) -> None:
-    ann = pages.join("ann")
     ann.get_by_role("button", name="Change nickname").click()
     answer(ann, "Nickname", "bob")
     dialog = ann.get_by_role("dialog", name="Change your nickname")
@@ -233,9 +233,8 @@ def test_a_change_among_a_thousand_people_touches_one_row(pages: Pages) -> None:
     assert drawn == {"rows": 1000, "more": "and 1 more", "changed": 1, "gone": 0, "first": "aaa", "left": 500}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_in_lists_dialogs_and_results(pages: Pages, bob: Person, axe: str, scheme: str) -> None:
-    ann = pages.open(pages.context(color_scheme=scheme, bypass_csp=True))
+def test_axe_finds_nothing_in_lists_dialogs_and_results(pages: Pages, bob: Person, axe: str) -> None:
+    ann = pages.open(pages.context(bypass_csp=True))
     found: list[str] = []
     for nick in ("bob", "ann"):
         ann.get_by_role("textbox", name="Nickname").fill(nick)

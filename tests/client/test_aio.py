@@ -478,7 +478,7 @@ async def test_a_program_that_does_not_take_its_events_stops_the_server_and_miss
             port.say(*[f"{number + index} {'x' * 1000}" for index in range(100)])
             number += 100
             await asyncio.sleep(0)
-        assert len(chat._session._inbox) <= inbox.MAX_EVENTS
+        assert len(chat._session._inbox._queue) <= inbox.MAX_EVENTS
         for expected in range(number):
             assert (await next_of(chat, Said)).text.startswith(f"{expected} ")
 
@@ -489,7 +489,7 @@ async def test_a_program_that_only_speaks_needs_no_events(port: Port) -> None:
         chat._session._inbox._max_events = 5
         for number in range(50):
             assert await chat.say("hi") == number + 1
-        assert len(chat._session._inbox) == 5
+        assert len(chat._session._inbox._queue) == 5
         assert await texts(chat, 50) == ["hi"] * 50
 
 

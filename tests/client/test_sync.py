@@ -6,14 +6,14 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from broadcast.client import aio
-from broadcast.client.aio import Disconnected, Ended, NickRejected, Reconnected, Said, Unreachable
+from broadcast.client.aio import ChatError, Disconnected, Ended, NickRejected, Reconnected, Said, Unreachable
 from broadcast.client.protocol import requests
-from broadcast.client.protocol.session import Answer, Session
+from broadcast.client.protocol.session import Session
 from broadcast.client.sync import Chat, connect
 from tests.client.protocol.fake_server import Port, PortConnection
 from tests.client.test_aio import PATIENCE, Immediately
@@ -135,13 +135,12 @@ def test_an_interrupted_attempt_to_connect_waits_for_the_answer_to_quit(
     main_thread = threading.get_ident()
     send = PortConnection.flush
     calls = remote.port.server.calls
-    answers: list[Answer] = []
+    answers: list[Any] = []
 
     class RecordingSession(Session):
-        def receive(self, data: bytes) -> list[Answer]:
-            received = super().receive(data)
-            answers.extend(received)
-            return received
+        def _answer(self, number: int, result: Any, error: ChatError | None = None) -> None:  # noqa: ANN401
+            answers.append(result)
+            super()._answer(number, result, error)
 
     def interrupt_instead_of_answering_hello(connection: PortConnection) -> None:
         match calls:
@@ -159,7 +158,7 @@ def test_an_interrupted_attempt_to_connect_waits_for_the_answer_to_quit(
     finally:
         signal.signal(signal.SIGTERM, handler)
     assert [method for method, _ in calls] == ["hello", "quit"]
-    assert [answer.result for answer in answers] == [requests.Nothing()]
+    assert answers == [requests.Nothing()]
     assert not remote.port.server.sessions
 
 

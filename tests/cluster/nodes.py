@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from broadcast.core.decisions import Decision
 from broadcast.core.directory import Directory, Expulsion, NodeListener, NodeMessage, OnDirectory, OnLookedUp, Person
-from broadcast.core.errors import DatabaseAway, JournalError, NotHere, RejectedError
+from broadcast.core.errors import DatabaseAway, JournalError, NoAnswer, NotHere, RejectedError
 from broadcast.core.events import (
     STORED,
     Announced,
@@ -272,6 +272,8 @@ class NodeDirectory:
         """Whether the news of other nodes wait until ``catch_up``. The answers of the database do not."""
         self._held: list[tuple[Callable[[NodeListener], None], bool]] = []
         """The news that wait, each with whether it is about records."""
+        self.unanswered: list[OnDirectory] = []
+        """The functions that wait for answers of dead nodes."""
 
     @property
     def _database(self) -> Database:
@@ -386,6 +388,8 @@ class NodeDirectory:
             owner = self._database.owner_of(message.to)
             if owner is None:
                 answer(NotHere("nobody is there."))
+            elif owner[0] is not None and owner[0] not in self._node.cluster.nodes:
+                self.unanswered.append(answer)
             elif owner[0] is not None:
                 owner[0].directory.notify(lambda listener: listener.receive(message, answer))
             else:
@@ -400,6 +404,13 @@ class NodeDirectory:
             stored.until, stored.reason, stored.by = self._database.now, message.reason, message.by
         elif isinstance(message, PrivateMessage):
             self._database.mail.append(message)
+
+    def fail_unanswered(self) -> None:
+        """Let the messages to dead nodes fail, and settle."""
+        unanswered, self.unanswered = self.unanswered, []
+        for answer in unanswered:
+            answer(NoAnswer())
+        self._node.cluster.settle()
 
     def take_mail(self, session: int) -> None:
         """Receive the messages to *session*, which were stored while it was parked."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from twisted.internet.address import IPv4Address
 
 from broadcast.core.directory import Person as Person_
-from broadcast.core.errors import RejectedError
+from broadcast.core.errors import Banned, RejectedError
 from broadcast.core.events import AwayChanged, Event, Joined, Left, Renamed
 from broadcast.core.records import AccountRecord, SaveAccount
 from broadcast.core.session import MAX_REJECTED_NICKS
@@ -370,6 +372,47 @@ def test_owner_comes_in_while_a_session_on_another_node_uses_the_nickname(
     assert "ann has logged in on another connection." in ann.read()
     assert bob.lines() == [" * ann left: taken over by another connection", " * ann joined."]
     assert here.hub.people.find("ann").is_remote
+
+
+def test_owner_joins_after_the_session_that_it_takes_over_has_left(
+    cluster: Cluster, here: Node, there: Node, ann: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(ann)
+    slow: list[Callable[[], None]] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(here.shared, "enqueue", slow.append)
+        newcomer = there.connect()
+        newcomer.say("ann", PASSWORD)
+        cluster.settle()
+        assert "ann has logged in on another connection." in ann.read()
+        assert "You are ann." not in newcomer.read()
+    for change in slow:
+        here.shared.enqueue(change)
+    cluster.settle()
+    assert bob.lines() == [" * ann left: taken over by another connection", " * ann joined."]
+    assert "You are ann." in newcomer.read()
+
+
+def test_owner_who_is_banned_before_the_session_that_it_takes_over_has_left_is_rejected(
+    cluster: Cluster, here: Node, there: Node, ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(ann)
+    slow: list[Callable[[], None]] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(here.shared, "enqueue", slow.append)
+        program = there.open_program()
+        request = program.put("hello", {"protocol": 1, "client": "x/1", "nick": "ann", "password": PASSWORD})
+        cluster.settle()
+    monkeypatch.setattr(there.hub.moderation, "check_address", raise_banned)
+    for change in slow:
+        here.shared.enqueue(change)
+    cluster.settle()
+    assert program.response(request)["error"]["data"]["reason"] == "banned"
+    assert cluster.people() == [{"bob"}] * 2
+
+
+def raise_banned(*_: object) -> None:
+    raise Banned("you are banned.", None)
 
 
 def test_login_fails_if_another_node_has_just_given_the_nickname_away(

@@ -9,6 +9,7 @@ import pytest
 from broadcast.core.directory import Handover, Person, Return
 from broadcast.core.errors import DatabaseAway, NotHere, RejectedError
 from broadcast.core.events import PrivateMessage
+from broadcast.core.hub import GOING_DOWN
 from broadcast.core.interfaces import ReadCallback
 from broadcast.doors.jsonrpc.claiming import CATCH_UP_SECONDS, FORCE_SECONDS, GIVE_UP_SECONDS
 from tests.cluster.nodes import Cluster, Node
@@ -147,6 +148,13 @@ def test_people_without_a_token_leave_at_once(cluster: Cluster, there: Node, ann
     ann.read()
     cluster.stop(there)
     assert sorted(event["nick"] for event in events_of(ann)) == ["carol", "dave"]
+
+
+def test_program_of_a_node_that_stops_is_asked_to_come_back(cluster: Cluster, there: Node, bob: Program) -> None:
+    cluster.stop(there)
+    (goodbye,) = [each["params"] for each in bob.read() if each.get("method") == "goodbye"]
+    assert (goodbye["reason"], goodbye["reconnect"]) == (GOING_DOWN, True)
+    assert bob.is_closed()
 
 
 def test_session_can_go_from_node_to_node(cluster: Cluster, ann: Program, bob: Program) -> None:
@@ -393,6 +401,48 @@ def test_node_that_stays_behind_does_not_reject_the_numbers_of_the_client(
     ann.say("three")
     back = come_back(third, bob, rooms={"lobby": 2}, attempt=5)
     assert texts_of(back.welcome) == ["three"]
+
+
+@pytest.mark.parametrize("is_in_room", [False, True])
+def test_join_after_a_number_waits_until_the_node_has_read_so_far(
+    cluster: Cluster, here: Node, ann: Program, bob: Program, is_in_room: bool
+) -> None:
+    third = cluster.nodes[2]
+    late = third.program("late", rooms=[*["lobby"] * is_in_room, "kitchen"])
+    third.join("carol")
+    third.shared.reads = False
+    ann.say("one", "two")
+    request = late.put("join", {"room": "lobby", "after": 2})
+    ping = late.put("ping", {})
+    cluster.advance(1)
+    ann.say("three")
+    assert not any("id" in each for each in late.read())
+    third.shared.reads = True
+    cluster.join(third)
+    cluster.advance(1)
+    answers = late.read()
+    (joined,) = [each["result"] for each in answers if each.get("id") == request]
+    assert [event["text"] for event in joined["events"]] == ["three"]
+    assert any(each.get("id") == ping for each in answers)
+    ann.say("four")
+    assert late.texts() == ["four"]
+
+
+@pytest.mark.parametrize(("after", "reason"), [(2, "busy"), (3, "ahead")])
+def test_join_after_a_number_that_does_not_come_is_refused(
+    cluster: Cluster, ann: Program, bob: Program, after: int, reason: str
+) -> None:
+    third = cluster.nodes[2]
+    late = third.program("late", rooms=["kitchen"])
+    third.join("carol")
+    third.shared.reads = False
+    ann.say("one", "two")
+    request = late.put("join", {"room": "lobby", "after": after})
+    cluster.advance(CATCH_UP_SECONDS + 1)
+    assert late.response(request)["error"]["data"]["reason"] == reason
+    third.shared.reads = True
+    cluster.join(third)
+    assert late.call("join", room="lobby", after=2)["last"] == 2
 
 
 def test_client_that_goes_while_its_numbers_are_looked_up_is_forgotten(

@@ -164,5 +164,5 @@ class StoreMachine(RuleBasedStateMachine):
             rmtree(self.folder)
 
 
-StoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+StoreMachine.TestCase.settings = settings(stateful_step_count=40)
 test_shares_have_their_files_and_files_have_an_end = StoreMachine.TestCase

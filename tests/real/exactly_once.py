@@ -19,7 +19,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from broadcast.client.aio import Chat, Emoted, Gap, Reconnected, Said
 from broadcast.client.protocol.errors import Rejected
-from broadcast.client.protocol.session import Backoff, Session
+from broadcast.client.protocol.session import Session
 from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS
 from tests.browser.people import Server as Process
 from tests.postgres import SHARED, PostgresServer
@@ -331,7 +331,7 @@ class Bot(Speaker):
     """A program that uses the library."""
 
     async def run(self) -> None:
-        session = Session(self.nick, ROOMS, self.random, replay=PAGE, backoff=Backoff(SOON, 4 * SOON))
+        session = Session(self.nick, ROOMS, self.random, replay=PAGE, longest_pause=4 * SOON)
         async with Chat(session, "127.0.0.1", self.port, None, ROOMS[0]) as chat, asyncio.TaskGroup() as tasks:
             for _ in range(MOST_UNCONFIRMED):
                 tasks.create_task(self._say(chat))

@@ -121,6 +121,36 @@ def test_everybody_starts_anew_when_a_standby_that_lacks_lines_takes_over(
         cluster.stop()
 
 
+def test_everybody_starts_anew_although_a_new_server_has_filled_the_lost_numbers(
+    tmp_path: Path, pair: tuple[PostgresServer, PostgresServer]
+) -> None:
+    primary, standby = pair
+    cluster = Cluster(tmp_path, url_of(primary, standby), ("one", "two"))
+    one, two = cluster.nodes
+    try:
+        one.start()
+        with ExitStack() as stack:
+            ann = stack.enter_context(Person(one.port, "ann"))
+            ann.say("kept")
+            stop_receiving(standby)
+            ann.say("lost", "/history")
+            ann.until("ann: lost\r\n")
+            one.signal(signal.SIGSTOP)
+            primary.kill()
+            standby.execute("SELECT pg_promote()")
+            two.start()
+            bob = Program(two.port, "bob")
+            stack.callback(bob.close)
+            assert [bob.call("say", room="lobby", text=text)["seq"] for text in ("new", "new too")] == [2, 3]
+            one.signal(signal.SIGCONT)
+            ann.until("Connect again")
+            assert bob.until(lambda each: each["method"] == "goodbye")["params"]["reconnect"]
+        assert LINES_LOST.format("lobby") in one.output()
+        assert cluster.problems() == []
+    finally:
+        cluster.stop()
+
+
 def test_servers_are_replaced_one_by_one_while_people_talk(
     tmp_path: Path, postgres: PostgresServer, postgres_url: str
 ) -> None:

@@ -49,13 +49,41 @@ def test_people_of_a_killed_server_leave_and_their_nicknames_are_free(cluster: C
             assert shows(ann, "2 here: ann, bob")()
 
 
+def test_person_who_comes_back_from_a_killed_server_reads_why_the_nickname_takes_so_long(cluster: Cluster) -> None:
+    one, two = cluster.nodes
+    with Person(one.port, "ann") as ann, Person(two.port, "bob"):
+        ann.until(" * bob joined.\r\n")
+        two.stop(signal.SIGKILL)
+        with in_time(), Person(one.port, "bob") as again:
+            before, _, _ = again.seen.partition("You are bob.")
+            assert " * The server that has bob does not answer. Wait for the nickname:" in before
+            assert "taken" not in before
+            ann.until(" * bob left: connection lost\r\n * bob joined.\r\n")
+
+
 def test_people_of_a_server_that_stops_leave_for_that_reason(cluster: Cluster) -> None:
     one, two = cluster.nodes
     with Person(one.port, "ann") as ann, Person(two.port, "bob") as bob:
         ann.until(" * bob joined.\r\n")
         two.stop()
         ann.until(" * bob left: server stopped\r\n")
-        bob.until(" * The server is going down.\r\n")
+        bob.until(" * The server is going down. Connect again to reach another one.\r\n")
+
+
+def test_nickname_is_free_once_a_server_that_stops_has_closed_the_connection(cluster: Cluster) -> None:
+    one, two = cluster.nodes
+    with Person(one.port, "ann") as ann, Person(two.port, "bob") as bob:
+        ann.until(" * bob joined.\r\n")
+        two.signal(signal.SIGTERM)
+        bob.until_closed()
+        with Person(one.port, "bob") as again:
+            assert "taken" not in again.seen
+            ann.until(" * bob left: server stopped\r\n * bob joined.\r\n")
+        two.stop()
+        assert "Nothing that is said is kept" not in two.output()
+        one.stop()
+        ann.until_closed()
+        assert ann.seen.endswith(" * The server is going down.\r\n"), "there is no other server any more"
 
 
 def test_people_of_a_suspended_server_leave_and_come_back(cluster: Cluster) -> None:

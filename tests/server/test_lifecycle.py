@@ -34,7 +34,7 @@ from broadcast.server.lifecycle import (
 from broadcast.server.log_writer import LogWriter
 from broadcast.server.logging import ProcessLog
 from broadcast.server.sd_notify import SdNotifier
-from broadcast.server.visits import LINGER_SECONDS
+from broadcast.server.visits import LINGER_SECONDS, RELEASE_SECONDS
 from tests.harness import World
 
 TIMEOUT = 60
@@ -125,6 +125,17 @@ class TestedJournal(MemoryJournal):
         self.closed = True
 
 
+class FakeSharedJournal:
+    """A journal that other servers can also use. It retires when the test says so."""
+
+    def __init__(self, *, has_others: bool = True) -> None:
+        self.has_others = has_others
+        self.retiring: list[Callable[[], None]] = []
+
+    def retire(self, on_retired: Callable[[], None]) -> None:
+        self.retiring.append(on_retired)
+
+
 class RecordingNotifier(SdNotifier):
     """A notifier that records its notifications."""
 
@@ -149,6 +160,7 @@ class Running:
         monitor: FakeMonitor | None = None,
         log: ProcessLog | None = None,
         settings: Settings | None = None,
+        shared: FakeSharedJournal | None = None,
     ) -> None:
         self.world = World(settings, journal=TestedJournal)
         self.journal = cast(TestedJournal, self.world.journal)
@@ -190,6 +202,7 @@ class Running:
             context,
             detector,
             monitor=monitor,
+            shared=shared,
         )
         self.stopped: list[None] = []
 
@@ -379,6 +392,42 @@ def test_stop_delivers_earlier_messages_first() -> None:
     ann.protocol.dataReceived(b"one\r\ntwo\r\n")
     running.stop()
     assert bob.lines() == ["ann: one", "ann: two", DOWN]
+
+
+@pytest.mark.parametrize(
+    ("has_others", "line"),
+    [(False, DOWN), (True, " * The server is going down. Connect again to reach another one.")],
+)
+def test_stop_of_one_of_several_servers_asks_to_connect_again(has_others: bool, line: str) -> None:
+    shared = FakeSharedJournal(has_others=has_others)
+    running = Running(shared=shared)
+    running.start()
+    (ann,), newcomer = running.world.join("ann"), running.world.connect()
+    running.stop()
+    shared.retiring.pop()()
+    for person in (ann, newcomer):
+        assert person.lines()[-1].endswith(line)
+        person.hang_up()
+    running.settle()
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_connections_close_once_other_servers_can_have_the_nicknames(in_time: bool) -> None:
+    shared = FakeSharedJournal(has_others=False)
+    running = Running(shared=shared)
+    running.start()
+    (ann,) = running.world.join("ann")
+    running.stop()
+    assert ann.lines() == [DOWN]
+    assert not bool(ann.transport.finished)
+    if in_time:
+        (on_retired,) = shared.retiring
+        on_retired()
+    else:
+        running.advance(RELEASE_SECONDS)
+    assert ann.transport.finished
+    ann.hang_up()
+    running.settle()
 
 
 def test_stop_without_clients_does_not_wait() -> None:

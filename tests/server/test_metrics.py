@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 
 import broadcast
 from broadcast import __version__
-from broadcast.core.hub import GOING_DOWN
+from broadcast.core.hub import GO_ELSEWHERE, GOING_DOWN
 from broadcast.core.stats import Histogram, Rejection
 from broadcast.net.endpoints import Listener
 from broadcast.server import metrics
@@ -321,7 +321,12 @@ def test_health_follows_the_last_commit(watched: Watched) -> None:
 
 
 @pytest.mark.parametrize(
-    ("last_line", "problem"), [(GOING_DOWN, "the server is going down"), (LAST_LINE, "the server starts anew")]
+    ("last_line", "problem"),
+    [
+        (GOING_DOWN, "the server is going down"),
+        (GO_ELSEWHERE, "the server is going down"),
+        (LAST_LINE, "the server starts anew"),
+    ],
 )
 def test_server_that_ends_all_visits_is_not_healthy(watched: Watched, last_line: str, problem: str) -> None:
     watched.world.connections.drain(last_line)

@@ -23,7 +23,7 @@ from tests.soak.run import PATIENCE, SoakError, percentile
 
 FAULT_SECONDS = 15.0
 """Time from one fault to the next one."""
-SETTLED_SECONDS = 15.0
+SETTLED_SECONDS = 60.0
 """Time after which all servers must show the same people, once nobody comes or goes."""
 _ROWS = """
 SELECT name, seq, kind, nick, text, to_hex(session), uid

@@ -46,7 +46,7 @@ from broadcast.client.aio import (
     Unconfirmed,
     Unreachable,
 )
-from broadcast.client.protocol.session import Backoff, Session
+from broadcast.client.protocol.session import Session
 from tests.relay import Relay
 from tests.soak.model import Unexplained
 from tests.soak.people import World
@@ -309,7 +309,7 @@ class Program:
         resume = self._resume
         if resume is not None:  # an attempt from the same state may have come before, without an answer
             resume = replace(resume, attempt=max(resume.attempt, int(1000 * time())))
-        session = Session(self.nick, rooms, random, replay=replay, resume=resume, backoff=Backoff(1.0, 5.0))
+        session = Session(self.nick, rooms, random, replay=replay, resume=resume, longest_pause=5.0)
         self._count_lobby(rooms)
         async with Chat(session, "127.0.0.1", self._crew.relay.port, None, rooms[0]) as chat:
             self._counts["visits of programs"] += 1

@@ -14,15 +14,14 @@ import sys
 from time import monotonic
 
 from broadcast.client.address import UNIX
-from broadcast.client.error_text import error_text
 from broadcast.client.protocol.greeting import TLS_HINT, Greeting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any, Final, TypeAlias
 
     from broadcast.client.batch.secure_socket import SecureSocket
+    from broadcast.client.tls import Trust
 
     Socket: TypeAlias = _socket.socket | SecureSocket
     Message = dict[str, Any]
@@ -52,31 +51,25 @@ class Lost(Exception):
 class Connection:
     """A connection to *host*: a name, an IP address, or ``unix:`` and a path. Its methods raise ``Lost``.
 
-    *secure* makes a TLS connection on a socket, which the function that it gets connects.
+    With *trust*, it has TLS. Raise ``CertificateError`` then if the server is not trusted.
     """
 
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        deadline: float,
-        secure: Callable[[Callable[[], _socket.socket]], Socket] | None = None,
-    ) -> None:
+    def __init__(self, host: str, port: int, deadline: float, trust: Trust | None = None) -> None:
         self.answers: list[Message] = []
-        """The answers to requests that have arrived."""
         self.heard = monotonic()
-        """The time of the latest input."""
         self._goodbye: Message | None = None
         self._greeting: Greeting | None = Greeting()
         self._rest = b""
         self._unsent = bytearray()
-        self._hint = TLS_HINT if secure is None and not host.startswith(UNIX) else ""
+        self._hint = TLS_HINT if trust is None and not host.startswith(UNIX) else ""
         self._socket: Socket
-        if secure is None:
+        if trust is None:
             self._socket = _connect(host, port, deadline)
         else:
+            from broadcast.client.batch.secure_socket import secure  # noqa: PLC0415 -- only TLS needs it
+
             try:
-                self._socket = secure(lambda: _connect(host, port, deadline))
+                self._socket = secure(lambda: _connect(host, port, deadline), trust, deadline)
             except OSError as error:
                 raise Lost(error.strerror or str(error)) from None
         self._socket.setblocking(False)
@@ -108,7 +101,7 @@ class Connection:
         except BlockingIOError:
             return
         except OSError as error:
-            raise self._lost(error_text(error.errno or 0)) from None
+            raise self._lost(error.strerror or str(error)) from None
         if not data:
             raise self._lost(f"the server closed the connection{self._hint}")
         self.heard = monotonic()
@@ -164,7 +157,7 @@ def _connect(host: str, port: int, deadline: float) -> _socket.socket:
         except TimeoutError:
             reason = "it does not answer"
         except OSError as error:
-            reason = error_text(error.errno) if error.errno else str(error)
+            reason = error.strerror or str(error)
         else:
             return connection
         connection.close()

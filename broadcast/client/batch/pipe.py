@@ -15,11 +15,13 @@ import sys
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from broadcast import standard_streams
+from broadcast.client import exit_status
 from broadcast.client.address import UNIX
 from broadcast.client.batch.line_protocol import EMPTY_LINE_ENDS, PASSWORD, EchoFilter, Kind, Reader
 from broadcast.client.certificates import CertificateError
@@ -27,19 +29,6 @@ from broadcast.client.known_hosts import known_keys, refusal
 from broadcast.client.nicknames import propose_nicknames
 from broadcast.client.password_file import PASSWORD_HINT, read_password
 from broadcast.client.protocol.greeting import BAN, TLS_HINT
-from broadcast.client.status import (
-    CLOSED_OUTPUT,
-    DONE,
-    INTERRUPTED,
-    LOST,
-    NICKNAME_REFUSED,
-    NO_CONNECTION,
-    REFUSED,
-    TERMINATED,
-    UNTRUSTED,
-    explain_read_error,
-    explain_write_error,
-)
 from broadcast.client.streams import describe_failure, open_stream
 from broadcast.client.text import printable
 from broadcast.client.tls import Trust
@@ -50,7 +39,6 @@ if TYPE_CHECKING:
     from broadcast.client.streams import Stream
 
 CHUNK: Final = 65536
-"""The most bytes of one read."""
 PROMPT_SECONDS: Final = 30.0
 """The longest silence of a server, in seconds, before it asks for a nickname and before it accepts or refuses it."""
 KEEPALIVE: Final = (60, 15, 4)
@@ -86,44 +74,34 @@ class State(Enum):
     PROPOSED = "proposed"
     """The client has proposed a nickname."""
     JOINING = "joining"
-    """The client has arrived, and joins its room."""
     READY = "ready"
-    """The client is in its room."""
     LEAVING = "leaving"
     """The server has refused the room."""
 
 
+@dataclass(eq=False)
 class Visit:
-    """The visit to *server*, its name for people, without I/O. *send* sends bytes.
+    """The visit to *server*, its name for people, without I/O. *send_bytes* sends bytes.
 
     The client proposes the *nicks* in order, logs in if there is a *password*, and joins *room*, unless that is empty.
     *hint* is the end of the reason for a failure, as long as the server has sent nothing.
     """
 
-    def __init__(
-        self,
-        server: str,
-        nicks: Iterator[str],
-        room: str,
-        send: Callable[[bytes], object],
-        *,
-        password: str = "",
-        hint: str = "",
-    ) -> None:
-        self.is_over = False
-        """Whether the client waits for nothing more, because the server refuses all nicknames, or the password."""
-        self._server = server
-        self._nicks = nicks
-        self._room = room
-        self._send_bytes = send
-        self._password = password
-        self._hint = hint
-        self._reader = Reader()
-        self._outcome: tuple[int, str] | None = None
-        self._state = State.GREETING
-        self._refusal = self._notice = ""
-        self._has_line_end = True
-        """Whether the input so far ends with a line end."""
+    server: str
+    nicks: Iterator[str]
+    room: str
+    send_bytes: Callable[[bytes], object]
+    password: str = ""
+    hint: str = ""
+    is_over: bool = False
+    """Whether the client waits for nothing more, because the server refuses all nicknames, or the password."""
+    _reader: Reader = field(default_factory=Reader)
+    _outcome: tuple[int, str] | None = None
+    _state: State = State.GREETING
+    _refusal: str = ""
+    _notice: str = ""
+    _has_line_end: bool = True
+    """Whether the input so far ends with a line end."""
 
     @property
     def is_ready(self) -> bool:
@@ -132,28 +110,28 @@ class Visit:
 
     def receive(self, data: bytes) -> None:
         """Take a chunk of the server's output, and send the answers to it."""
-        self._hint = ""
+        self.hint = ""
         for kind, text in self._reader.feed(data):
             match kind:
                 case Kind.PROMPT:
                     self._log_in() if text == PASSWORD else self._propose()
-                case Kind.ARRIVED if self._room:
+                case Kind.ARRIVED if self.room:
                     self._state = State.JOINING
-                    self._send(f"/join {self._room}")
+                    self._send(f"/join {self.room}")
                 case Kind.ARRIVED:
                     self._state = State.READY
                 case Kind.MOVED if self._state is State.JOINING:
                     self._state = State.READY
                 case Kind.ERROR if self._state is State.JOINING:
                     self._state = State.LEAVING
-                    self.finish(REFUSED, f"the room was refused: {text}")
+                    self.finish(exit_status.REFUSED, f"the room was refused: {text}")
                     self._send("quit")
                 case Kind.ERROR:
                     self._refusal = text.removesuffix(EMPTY_LINE_ENDS)
                 case Kind.NOTICE:
                     self._notice = text
                 case Kind.GOODBYE:
-                    self.finish(DONE)  # the server has answered all lines before it
+                    self.finish(exit_status.DONE)  # the server has answered all lines before it
                 case _:
                     pass
 
@@ -161,13 +139,13 @@ class Visit:
         """Answer a prompt with the next nickname."""
         if self._state is not State.GREETING and not self._refusal:
             return  # it is a line of the message of the day that looks like a prompt
-        nick = next(self._nicks, None)
+        nick = next(self.nicks, None)
         if nick is None:
             self.is_over = True  # the refusal is the reason
             return
         self._state = State.PROPOSED
         self._refusal = ""
-        self._send(f"/login {nick}" if self._password else nick)
+        self._send(f"/login {nick}" if self.password else nick)
 
     def _log_in(self) -> None:
         """Answer a prompt for a password. An empty line goes back to the nickname."""
@@ -176,20 +154,20 @@ class Visit:
         if self._refusal:
             self.is_over = True  # the refusal is the reason
             return
-        if not self._password:
+        if not self.password:
             self._refusal = f"it is registered, and needs its password. {PASSWORD_HINT}"
-        self._send(self._password)
+        self._send(self.password)
 
     def _send(self, line: str) -> None:
-        self._send_bytes(line.encode("utf-8", "replace") + b"\r\n")
+        self.send_bytes(line.encode("utf-8", "replace") + b"\r\n")
 
     def send_input(self, data: bytes) -> None:
         """Send a chunk of the input. At its end, leave: the server answers all earlier lines first."""
         if data:
             self._has_line_end = data.endswith((b"\n", b"\r"))
-            self._send_bytes(data)
+            self.send_bytes(data)
         else:
-            self._send_bytes(b"quit\r\n" if self._has_line_end else b"\r\nquit\r\n")
+            self.send_bytes(b"quit\r\n" if self._has_line_end else b"\r\nquit\r\n")
 
     def finish(self, status: int, why: str = "") -> None:
         """Set the exit status and its reason, unless they are set."""
@@ -199,7 +177,7 @@ class Visit:
         """Return the exit status and its reason if the server is silent for too long."""
         was_asked = self._state is not State.GREETING
         problem = "the server does not answer" if was_asked else "nobody asks for a nickname there"
-        self.finish(NO_CONNECTION, f"no connection to {self._server}: {problem}{self._hint}")
+        self.finish(exit_status.NO_CONNECTION, f"no connection to {self.server}: {problem}{self.hint}")
         return self.end("")
 
     def end(self, why: str) -> tuple[int, str]:
@@ -207,11 +185,11 @@ class Visit:
         if self._outcome is not None:
             return self._outcome
         if self._reader.arrived:
-            return LOST, f"the connection to {self._server} was lost: {why}"
+            return exit_status.LOST, f"the connection to {self.server} was lost: {why}"
         if self._refusal:
-            return NICKNAME_REFUSED, f"the nickname was refused: {self._refusal}"
-        status = NICKNAME_REFUSED if self._notice.startswith(BAN) else NO_CONNECTION
-        return status, f"no connection to {self._server}: {self._notice.rstrip('.') or why}{self._hint}"
+            return exit_status.NICKNAME_REFUSED, f"the nickname was refused: {self._refusal}"
+        status = exit_status.NICKNAME_REFUSED if self._notice.startswith(BAN) else exit_status.NO_CONNECTION
+        return status, f"no connection to {self.server}: {self._notice.rstrip('.') or why}{self.hint}"
 
 
 def run(options: Options) -> tuple[int, str]:
@@ -219,7 +197,7 @@ def run(options: Options) -> tuple[int, str]:
 
     A thread may still read the input after that.
     """
-    for number, status in ((signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)):
+    for number, status in ((signal.SIGINT, exit_status.INTERRUPTED), (signal.SIGTERM, exit_status.TERMINATED)):
         # A shell lets a background process of a script ignore SIGINT. It must go on to do so.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, partial(_exit, status))
@@ -237,9 +215,9 @@ async def _run(options: Options, password: str, known: tuple[str, ...]) -> tuple
     try:
         reader, writer = await open_stream(options.host, options.port, trust)
     except CertificateError as error:
-        return UNTRUSTED, " ".join(refusal(error, options))
+        return exit_status.UNTRUSTED, " ".join(refusal(error, options))
     except OSError as error:
-        return NO_CONNECTION, f"no connection to {options.server}: {describe_failure(error)}"
+        return exit_status.NO_CONNECTION, f"no connection to {options.server}: {describe_failure(error)}"
     set_keepalive(writer.get_extra_info("socket"), *KEEPALIVE)
     visit = Visit(
         options.server,
@@ -256,7 +234,7 @@ async def _run(options: Options, password: str, known: tuple[str, ...]) -> tuple
     try:
         return await receiving
     except asyncio.CancelledError:
-        return CLOSED_OUTPUT, ""
+        return exit_status.CLOSED_OUTPUT, ""
     finally:
         writer.transport.abort()
 
@@ -281,7 +259,7 @@ async def _receive(visit: Visit, stream: Stream) -> tuple[int, str]:
         try:
             await asyncio.to_thread(_write, clean(data))
         except OSError as error:
-            return explain_write_error(error)
+            return exit_status.explain_write_error(error)
         visit.receive(data)
         if visit.is_ready and sending is None:
             sending = asyncio.ensure_future(_send_input(visit, writer))
@@ -304,7 +282,7 @@ async def _send_input(visit: Visit, writer: asyncio.StreamWriter) -> None:
         try:
             data = await asyncio.to_thread(_read)
         except OSError as error:
-            visit.finish(*explain_read_error(error))
+            visit.finish(*exit_status.explain_read_error(error))
             data = b""
         visit.send_input(data)
         with suppress(OSError):  # the end of the connection has its own reason

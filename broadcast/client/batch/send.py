@@ -14,23 +14,12 @@ from collections import deque
 from time import monotonic, sleep
 
 from broadcast import __version__, standard_streams
+from broadcast.client import exit_status
 from broadcast.client.batch.exchange import CHUNK, REQUEST_BYTES, Connection, Lost
 from broadcast.client.certificates import CertificateError
 from broadcast.client.nicknames import propose_nicknames
 from broadcast.client.options import STDIN, TIMEOUT_SECONDS
 from broadcast.client.password_file import PASSWORD_HINT, read_password
-from broadcast.client.status import (
-    DONE,
-    LOST,
-    NICKNAME_REFUSED,
-    NO_CONNECTION,
-    REFUSED,
-    TERMINATED,
-    UNTRUSTED,
-    USAGE,
-    explain_read_error,
-    explain_write_error,
-)
 
 TYPE_CHECKING = False  # typing takes long to import
 if TYPE_CHECKING:
@@ -59,20 +48,9 @@ HELLO: Final = 0
 QUIT: Final = -1
 """The ids of these requests. The ids of lines are their numbers."""
 
-# Codes of errors, as in ``broadcast.client.protocol.errors``, whose import takes too long
 INTERNAL_ERROR: Final = -32603
-NOT_STORED: Final = 1001
-NOT_KNOWN: Final = 1014
-NICK_REFUSED: Final = 1003
-ROOM_REFUSED: Final = 1004
-EMPTY: Final = 1009
-OTHER_JOURNAL: Final = 1010
-GOING_DOWN: Final = 1011
-UID_REUSED: Final = 1012
-PASSWORD_NEEDED: Final = 1020
-WRONG_PASSWORD: Final = 1021
-NOT_PERMITTED: Final = 1024
-BANNED: Final = 1026
+TEMPORARY: Final = frozenset({"not-kept", "not-known", "going-down"})
+"""The reasons of errors after which the client says a line again."""
 
 
 class End(Exception):
@@ -93,7 +71,7 @@ def send(options: Options) -> tuple[int, str]:
         Sender(options).run()
     except End as end:
         return end.status, str(end)
-    return DONE, ""
+    return exit_status.DONE, ""
 
 
 def _read_input() -> bytes:
@@ -110,7 +88,7 @@ def _print(data: bytes) -> None:
 
 
 def _terminate(_number: int, _frame: object) -> None:
-    raise End(TERMINATED)
+    raise End(exit_status.TERMINATED)
 
 
 class Input:
@@ -133,7 +111,7 @@ class Input:
         try:
             self.take(_read_input(), limit)
         except OSError as error:
-            self.stop(*explain_read_error(error))
+            self.stop(*exit_status.explain_read_error(error))
 
     def stop(self, status: int, reason: str) -> None:
         """Take no more lines. The first *reason* is the one to end with."""
@@ -151,7 +129,7 @@ class Input:
             self._row += 1
             text = row.rstrip(b"\r\n").decode("utf-8", "replace")
             if len(text.encode()) > limit:
-                self.stop(REFUSED, f"line {self._row} of the input holds more than {limit:,} bytes")
+                self.stop(exit_status.REFUSED, f"line {self._row} of the input holds more than {limit:,} bytes")
                 break
             if text.strip():
                 self.count += 1
@@ -173,12 +151,10 @@ class Sender:
         self._limit = 0
         """The longest line that the server accepts, in bytes; 0 before the first answer to ``hello``."""
         self._window = WINDOW
-        """Maximum number of lines that are unconfirmed."""
         self._uid = os.urandom(16).hex()
         self._unconfirmed: dict[int, str] = {}
         """The lines that were sent, by number."""
         self._stored = 0
-        """The number of lines that are confirmed."""
         self._skipped = 0
         """The number of lines that the server has found empty."""
         self._token = self._journal = ""
@@ -189,7 +165,7 @@ class Sender:
     def run(self) -> None:
         """Say all lines. Raise ``End`` if some of them are not stored."""
         if not self._text.strip():
-            raise End(USAGE, "there is nothing to send")
+            raise End(exit_status.USAGE, "there is nothing to send")
         while not self._is_done:
             try:
                 connection = self._connect()
@@ -207,7 +183,7 @@ class Sender:
             status, reason = self._input.problem
             raise End(status, self._add_count(reason))
         if self._text != STDIN and not self._stored:
-            raise End(USAGE, "there is nothing to send")
+            raise End(exit_status.USAGE, "there is nothing to send")
 
     @property
     def _deadline(self) -> float:
@@ -236,9 +212,10 @@ class Sender:
         pause = lost.after or min(jitter * min(LONGEST_PAUSE, 2.0 ** (self._failures - 1)), left / 2)
         is_late = lost.is_final or left < SHORTEST_ATTEMPT or pause > left
         if not self._limit and (is_late or self._options.timeout is None):
-            raise End(NICKNAME_REFUSED if lost.is_banned else NO_CONNECTION, f"no connection to {server}: {lost}")
+            status = exit_status.NICKNAME_REFUSED if lost.is_banned else exit_status.NO_CONNECTION
+            raise End(status, f"no connection to {server}: {lost}")
         if is_late:
-            raise End(LOST, self._add_count(f"the connection to {server} was lost: {lost}"))
+            raise End(exit_status.LOST, self._add_count(f"the connection to {server} was lost: {lost}"))
         sleep(pause)
         self._input.lines.extendleft(sorted(self._unconfirmed.items(), reverse=True))
         self._unconfirmed.clear()
@@ -247,19 +224,13 @@ class Sender:
         options = self._options
         if not options.tls:
             return Connection(options.host, options.port, self._deadline)
-        from functools import partial  # noqa: PLC0415 -- only TLS needs these
-
-        from broadcast.client.batch.secure_socket import secure  # noqa: PLC0415
-        from broadcast.client.known_hosts import known_keys, refusal  # noqa: PLC0415
+        from broadcast.client.known_hosts import known_keys, refusal  # noqa: PLC0415 -- only TLS needs these
         from broadcast.client.tls import Trust  # noqa: PLC0415
 
-        trust = Trust(options.host, known_keys(options))
         try:
-            return Connection(
-                options.host, options.port, self._deadline, partial(secure, trust=trust, deadline=self._deadline)
-            )
+            return Connection(options.host, options.port, self._deadline, Trust(options.host, known_keys(options)))
         except CertificateError as error:
-            raise End(UNTRUSTED, self._add_count(" ".join(refusal(error, options)))) from None
+            raise End(exit_status.UNTRUSTED, self._add_count(" ".join(refusal(error, options)))) from None
 
     # hello
 
@@ -312,21 +283,22 @@ class Sender:
 
     def _refuse_hello(self, error: Message) -> None:
         """Prepare another hello, or raise the reason why there is none."""
-        code, message = error["code"], error["message"]
-        if code == OTHER_JOURNAL and self._token:
+        message, data = error["message"], error.get("data", {})
+        reason = data.get("reason")
+        if reason == "other-journal" and self._token:
             self._token = ""
-        elif code in {NICK_REFUSED, PASSWORD_NEEDED} and not self._limit:
+        elif reason in {"nick-refused", "password-needed"} and not self._limit:
             nick = next(self._nicks, None)
             if nick is None:
-                hint = f" {PASSWORD_HINT}" if code == PASSWORD_NEEDED else ""
-                raise End(NICKNAME_REFUSED, f"the nickname was refused: {message}{hint}")
+                hint = f" {PASSWORD_HINT}" if reason == "password-needed" else ""
+                raise End(exit_status.NICKNAME_REFUSED, f"the nickname was refused: {message}{hint}")
             self._nick = nick
-        elif code in {PASSWORD_NEEDED, WRONG_PASSWORD, NOT_PERMITTED, BANNED}:
-            raise End(NICKNAME_REFUSED, self._add_count(f"the nickname was refused: {message}"))
-        elif code == ROOM_REFUSED:
-            raise End(REFUSED, f"the room was refused: {message}")
+        elif reason in {"password-needed", "wrong-password", "not-permitted", "banned"}:
+            raise End(exit_status.NICKNAME_REFUSED, self._add_count(f"the nickname was refused: {message}"))
+        elif reason in {"no-such-room", "room-refused"}:
+            raise End(exit_status.REFUSED, f"the room was refused: {message}")
         else:
-            raise Lost(message.rstrip("."), error.get("data", {}).get("retry", 0.0))
+            raise Lost(message.rstrip("."), data.get("retry", 0.0))
 
     # Lines
 
@@ -369,8 +341,9 @@ class Sender:
     def _take(self, answer: Message) -> None:
         """Take the answer about a line."""
         error = answer.get("error", {})
-        code = error.get("code")
-        if code in {INTERNAL_ERROR, NOT_STORED, NOT_KNOWN, GOING_DOWN}:
+        data = error.get("data", {})
+        reason = data.get("reason")
+        if reason in TEMPORARY or error.get("code") == INTERNAL_ERROR:
             # After a pause, the client sends again what is not confirmed.
             raise Lost(error["message"].rstrip("."))
         text = self._unconfirmed.pop(answer["id"], None)
@@ -378,10 +351,10 @@ class Sender:
             return
         if not error:
             self._confirm(answer["result"]["seq"], text)
-        elif code == UID_REUSED and "seq" in error.get("data", ()):
+        elif reason == "uid-reused" and "seq" in data:
             # The line was stored under the nickname of an earlier connection.
-            self._confirm(error["data"]["seq"], text)
-        elif code == EMPTY:
+            self._confirm(data["seq"], text)
+        elif reason == "empty":
             self._skipped += 1
         else:
             self._stop(error["message"])
@@ -394,9 +367,9 @@ class Sender:
             try:
                 _print(json.dumps({"seq": seq, "text": text}, ensure_ascii=False).encode() + b"\n")
             except OSError as error:
-                raise End(*explain_write_error(error)) from None
+                raise End(*exit_status.explain_write_error(error)) from None
 
     def _stop(self, reason: str) -> None:
         """Say no more lines, because the server refuses one."""
-        self._input.stop(REFUSED, reason)
+        self._input.stop(exit_status.REFUSED, reason)
         self._input.lines.clear()

@@ -9,11 +9,11 @@ import sys
 from contextlib import suppress
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
-from unicodedata import east_asian_width
 
 import msgspec
 
 from broadcast import __version__, standard_streams
+from broadcast.client import exit_status
 from broadcast.client.aio import Chat
 from broadcast.client.known_hosts import known_keys, refusal
 from broadcast.client.nicknames import propose_nicknames
@@ -21,30 +21,16 @@ from broadcast.client.options import TIMEOUT_SECONDS
 from broadcast.client.password_file import PASSWORD_HINT, read_password
 from broadcast.client.protocol import errors
 from broadcast.client.protocol.session import Session
-from broadcast.client.status import (
-    DONE,
-    LOST,
-    NICKNAME_REFUSED,
-    NO_CONNECTION,
-    REFUSED,
-    TERMINATED,
-    UNTRUSTED,
-    USAGE,
-    explain_write_error,
-)
-from broadcast.client.text import printable, progress_bar
+from broadcast.client.text import progress_bar
 from broadcast.client.uploading import LocalFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from broadcast.client.aio import Shared
     from broadcast.client.options import Options
+    from broadcast.client.protocol.requests import Progress
 
 RETRY_SECONDS: Final = 1.0
 """The pause between two attempts at the first connection."""
-NAME_COLUMNS: Final = 40
-"""The most columns of the file's name in the row of the progress."""
 
 
 def upload(options: Options) -> tuple[int, str]:
@@ -53,22 +39,21 @@ def upload(options: Options) -> tuple[int, str]:
     try:
         LocalFile(path).close()  # before anybody sees the client come and go
     except errors.UploadFailed as error:
-        return USAGE, str(error)
+        return exit_status.USAGE, str(error)
     password = read_password(options)
-    row = Row(path) if os.isatty(2) else None
+    bar = Bar()
     try:
-        shared = asyncio.run(_share(options, path, password, row.show if row else lambda _sent, _size: None))
+        shared = asyncio.run(_share(options, path, password, bar.show))
     except asyncio.CancelledError:
-        return TERMINATED, ""
+        return exit_status.TERMINATED, ""
     except TimeoutError:
-        return LOST, "the server has confirmed nothing for too long"
+        return exit_status.LOST, "the server has confirmed nothing for too long"
     except errors.ChatError as error:
         return _explain(error, options)
     finally:
-        if row:
-            row.clear()
+        bar.clear()
     if isinstance(shared, errors.Rejected):
-        return REFUSED, str(shared)
+        return exit_status.REFUSED, str(shared)
     return _print_receipt(shared, as_json=options.json)
 
 
@@ -77,39 +62,34 @@ def _print_receipt(shared: Shared, *, as_json: bool) -> tuple[int, str]:
     try:
         standard_streams.write(1, f"{text or ''}\n".encode())
     except OSError as error:
-        return explain_write_error(error)
-    return DONE, ""
+        return exit_status.explain_write_error(error)
+    return exit_status.DONE, ""
 
 
-class Row:
-    """The row of the progress, on the standard error."""
+class Bar:
+    """The progress, on the standard error if that is a terminal."""
 
-    def __init__(self, path: str) -> None:
-        name = printable(os.path.basename(path), sys.stderr.encoding)  # noqa: PTH119 -- a text
-        # Characters of other scripts may have two columns.
-        self._name = name[: NAME_COLUMNS if name.isascii() else NAME_COLUMNS // 2]
+    def __init__(self) -> None:
         self._shown = ""
 
     def show(self, sent: int, size: int) -> None:
         """Show the progress."""
-        text = f"{self._name} {progress_bar(sent, size)}"
-        if text != self._shown:
-            self._write(f"\r{text}")
-            self._shown = text
+        bar = progress_bar(sent, size)
+        if bar != self._shown:
+            self._write(f"\r{bar}")
+            self._shown = bar
 
     def clear(self) -> None:
-        """Remove the row."""
-        columns = sum(2 if east_asian_width(character) in "WF" else 1 for character in self._shown)
-        self._write(f"\r{' ' * columns}\r")
+        """Remove the bar."""
+        self._write(f"\r{' ' * len(self._shown)}\r")
 
     def _write(self, text: str) -> None:
         with suppress(OSError):
-            standard_streams.write(2, text.encode(sys.stderr.encoding, "replace"))
+            if os.isatty(2):
+                standard_streams.write(2, text.encode())
 
 
-async def _share(
-    options: Options, path: str, password: str, show: Callable[[int, int], None]
-) -> Shared | errors.Rejected:
+async def _share(options: Options, path: str, password: str, show: Progress) -> Shared | errors.Rejected:
     """Share the file. Return the event, or the server's refusal.
 
     A time-out without progress raises ``TimeoutError``, and SIGTERM cancels.
@@ -153,13 +133,13 @@ def _explain(error: errors.ChatError, options: Options) -> tuple[int, str]:
     """Return the exit status of an *error* of the session, and the reason."""
     match error:
         case errors.Untrusted():
-            return UNTRUSTED, str(error) if error.place else " ".join(refusal(error, options))
+            return exit_status.UNTRUSTED, str(error) if error.place else " ".join(refusal(error, options))
         case errors.Unreachable():
-            return NO_CONNECTION, str(error)
+            return exit_status.NO_CONNECTION, str(error)
         case errors.RoomRejected():
-            return REFUSED, f"the room was refused: {error}"
+            return exit_status.REFUSED, f"the room was refused: {error}"
         case errors.Rejected():
             hint = f" {PASSWORD_HINT}" if isinstance(error, errors.PasswordNeeded) else ""
-            return NICKNAME_REFUSED, f"the nickname was refused: {error}{hint}"
+            return exit_status.NICKNAME_REFUSED, f"the nickname was refused: {error}{hint}"
         case _:
-            return LOST, str(error)
+            return exit_status.LOST, str(error)

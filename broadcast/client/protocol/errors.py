@@ -7,15 +7,9 @@
     │   └── Untrusted           the certificate of the server is not trusted; nothing was sent on this connection
     ├── Ended                   the session is over, and no attempt to come back follows
     ├── UploadFailed            a file cannot be read, or its bytes did not reach the server
-    ├── Unconfirmed             a lost connection hides whether a request has reached the server, which is not repeated
+    ├── Unconfirmed             a lost connection hides whether a request was executed, which is not repeated
     └── Rejected                the server has answered with an error; nothing has happened
-        ├── NotStored           the journal could not store the line: try again later
-        ├── NickRejected        the nickname cannot be had
-        ├── RoomRejected        there is no such room, or it cannot be entered
-        ├── NotInRoom           a line for a room that the session has not joined
-        ├── NotHere             there is no person with this nickname
-        ├── TooLong             the text has too many bytes
-        └── UidReused           another line has this uid
+        └── ...                 a class for each kind of refusal: see ``_CLASSES``
 """
 
 from __future__ import annotations
@@ -37,7 +31,7 @@ class ChatError(Exception):
 
 
 class Unreachable(ChatError):
-    """The first connection has failed, or its other side does not speak this protocol."""
+    """There is no connection to a server of this protocol."""
 
 
 class Untrusted(Unreachable):
@@ -58,7 +52,7 @@ class Untrusted(Unreachable):
 
 
 class Ended(ChatError):
-    """The session is over, and no attempt to come back follows."""
+    """The session is over."""
 
 
 class UploadFailed(ChatError):

@@ -167,10 +167,6 @@ class LoginEnded(Event, frozen=True):
     error: str | None = None
 
 
-class Ping(Event, frozen=True):
-    """A keepalive of the server."""
-
-
 class Goodbye(Event, frozen=True):
     """The server closes the connection. A client that comes back waits *after* seconds."""
 
@@ -229,7 +225,6 @@ _KINDS: Final[Mapping[str, type[Event]]] = {
     "gap": Gap,
     "login_code": LoginCode,
     "login_ended": LoginEnded,
-    "ping": Ping,
     "goodbye": Goodbye,
 }
 _DECODERS: Final = {method: msgspec.json.Decoder(kind) for method, kind in _KINDS.items()}
@@ -254,7 +249,7 @@ def show_size(size: int) -> str:
 
 
 def decode(method: str, params: bytes | msgspec.Raw) -> Event | None:
-    """Return the event of a notification, or None if this version does not know the *method*."""
+    """Return the event of a notification, or None for an unknown *method*, and for ``ping``."""
     decoder = _DECODERS.get(method)
     return decoder.decode(params) if decoder else None
 

@@ -25,39 +25,27 @@ class LineReader:
     """Cuts received bytes into lines. Everything before the first line that starts with ``{`` is ignored."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._rest = b""
         self._is_started = False
         self.greeting = Greeting()
 
     def explain_end(self, reason: str) -> str:
         """Return why the input has ended before the first message. *reason* holds unless the greeting says more."""
-        self.greeting.add(b"".join(self._pieces))
+        self.greeting.add(self._rest)
         return self.greeting.explain(reason)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield the lines that *data* completes, without their ends."""
-        *complete, rest = data.split(b"\n")
-        for piece in complete:
-            self._append(piece)
-            line = b"".join(self._pieces).removesuffix(b"\r")
-            self._pieces.clear()
-            self._size = 0
-            if self._is_started or line.startswith(b"{"):
-                self._is_started = True
-                if line:
-                    yield line
-            else:
-                self.greeting.add(line)
-        self._append(rest)
-
-    def _append(self, piece: bytes) -> None:
-        if not piece:
-            return
-        self._size += len(piece)
-        if self._size > MAX_RECEIVED_LINE:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if any(len(line) > MAX_RECEIVED_LINE for line in (*lines, self._rest)):
             raise FramingError(f"the server has sent a line of more than {MAX_RECEIVED_LINE} bytes")
-        self._pieces.append(piece)
+        for line in lines:
+            line = line.removesuffix(b"\r")  # noqa: PLW2901
+            self._is_started = self._is_started or line.startswith(b"{")
+            if not self._is_started:
+                self.greeting.add(line)
+            elif line:
+                yield line
 
 
 class Message(msgspec.Struct):
@@ -95,10 +83,6 @@ def encode_request(number: int, method: str, params: msgspec.Struct) -> bytes:
     try:
         return _ENCODER.encode(message) + b"\n"
     except UnicodeEncodeError:
+        # UTF-8 cannot express a lone surrogate, which becomes U+FFFD.
         text = json.dumps(msgspec.to_builtins(message), ensure_ascii=False)
-        return encodable(text).encode() + b"\n"
-
-
-def encodable(text: str) -> str:
-    """Return *text* with U+FFFD for each lone surrogate, which UTF-8 cannot express."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode() + b"\n"

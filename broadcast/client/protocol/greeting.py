@@ -5,23 +5,19 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Final
-
-LINE_PROTOCOL: Final = "this server speaks only the line protocol (broadcast 0.1): use telnet or nc, or update it"
+LINE_PROTOCOL = "this server speaks only the line protocol (broadcast 0.1): use telnet or nc, or update it"
 """The error about a server that has read the first request as a nickname."""
-TLS: Final = "the port speaks TLS: connect with --tls"
+TLS = "the port speaks TLS: connect with --tls"
 """The error about a server that has answered the first request with an alert of TLS."""
-TLS_HINT: Final = "; if it is a TLS port, connect with --tls"
+TLS_HINT = "; if it is a TLS port, connect with --tls"
 """The end of the error about a server that closes a connection without TLS, and has sent nothing."""
-_ALERT: Final = b"\x15\x03"
-_PROMPT: Final = b"Nickname: "
-_ERROR: Final = b"-> Error: "
-_NOTICE: Final = b" * "
-BAN: Final = "You are banned"
+_ALERT = b"\x15\x03"
+_PROMPT = b"Nickname: "
+_ERROR = b"-> Error: "
+_NOTICE = b" * "
+BAN = "You are banned"
 """The start of the notice with which a server rejects a connection from a banned address."""
-_MAX_BYTES: Final = 400
+_MAX_BYTES = 400
 
 
 class Greeting:

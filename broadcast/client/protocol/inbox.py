@@ -64,10 +64,6 @@ class Inbox:
         self._is_postponed = False
         """True while a request for missing lines, or a ``Skipped``, waits until half of the queue is free."""
 
-    def __len__(self) -> int:
-        """Return the number of events in the queue."""
-        return len(self._queue)
-
     @property
     def is_full(self) -> bool:
         """Whether the queue takes no more events."""
@@ -187,7 +183,7 @@ class Inbox:
             stream.is_asking = True
             self._ask(stream)
 
-    def fill(self, stream: RoomStream, page: Lines | None) -> None:
+    def fill(self, stream: RoomStream, page: Lines | None, _error: object = None) -> None:
         """Append missing lines. *page* is None if the server has refused the request."""
         if self.streams.get(stream.name) is not stream:
             return

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from broadcast.client.protocol.errors import ChatError
 from broadcast.client.protocol.events import File, Line, decode_list
 
 R = TypeVar("R")
 T = TypeVar("T", bound="Request[Any]")
 
 VERSION: Final = 1
+
+OnEnd: TypeAlias = Callable[[Any, ChatError | None], None]
+"""Takes the end of a request: its result, or its error."""
+Progress: TypeAlias = Callable[[int, int], None]
+"""Takes the number of bytes of a file that are sent, and the number of all."""
 
 
 class Nothing(msgspec.Struct, frozen=True):

@@ -21,24 +21,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from random import Random
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from broadcast.client.protocol import errors, events, requests
-from broadcast.client.protocol.credentials import Credentials
+from broadcast.client.protocol import errors, events, framing, requests
 from broadcast.client.protocol.events import Event
-from broadcast.client.protocol.framing import (
-    MAX_SENT_LINE,
-    FramingError,
-    LineReader,
-    Message,
-    decode_message,
-    encodable,
-    encode_request,
-)
 from broadcast.client.protocol.inbox import MAX_EVENTS, Inbox, RoomStream
 
 GREETING_SECONDS: Final = 30.0
@@ -55,25 +46,12 @@ class State(Enum):
     ENDED = "ended"
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Delays that double, with full jitter: clients that lost their connection together do not come back together."""
+def backoff(failures: int, longest: float, jitter: float) -> float:
+    """Return the delay after *failures* in a row, in seconds. It doubles each time, up to *longest*.
 
-    first: float = 1.0
-    longest: float = 30.0
-
-    def delay(self, failures: int, jitter: float) -> float:
-        """Return the delay after *failures* in a row, at least one. *jitter* is a random number from 0 to 1."""
-        doublings = min(failures - 1, 30)
-        return float(jitter * min(self.longest, self.first * 2**doublings))
-
-
-class Answer(NamedTuple):
-    """The end of a call: its result, or its error."""
-
-    call: int
-    result: Any
-    error: errors.ChatError | None
+    *jitter* is a random number from 0 to 1: clients that lost their connection together do not come back together.
+    """
+    return jitter * min(longest, 2.0 ** min(failures - 1, 30))
 
 
 @dataclass(slots=True)
@@ -82,8 +60,9 @@ class _Call:
 
     request: requests.Request[Any]
     data: bytes
-    room: RoomStream | None
-    """The room whose missing lines the session asks for by itself."""
+    on_end: requests.OnEnd
+    is_own: bool = False
+    """Whether the session asks by itself for the missing lines of a room."""
     was_sent: bool = False
     is_repeated: bool = False
     """Whether it is sent on another connection once more. It may have taken effect before."""
@@ -105,7 +84,7 @@ class Session:
         private: bool = True,
         client: str = "broadcast.client/1",
         max_events: int = MAX_EVENTS,
-        backoff: Backoff | None = None,
+        longest_pause: float = 30.0,
     ) -> None:
         """Make a session that joins *rooms* as *nick*, or the server's first room for None.
 
@@ -127,14 +106,19 @@ class Session:
         self.retry_after = 0.0
         self.asks_password = False
         """Whether the caller calls ``enter_password`` when there is a ``password_refusal``."""
-        self._credentials = Credentials(password)
+        self.account: str | None = None
+        """The registered nickname of the account to which the session is logged in, or None."""
+        self.password_refusal: errors.Rejected | None = None
+        """The reason why the next attempt to connect needs another password, or None."""
+        self._password = password
+        """The password for the next ``hello``: that of the account, or one that the program has given."""
         self._rooms_to_join: list[str] | UnsetType | None = UNSET if rooms is None else list(rooms)
         self._client = client
         self._grace = grace
         self._private = private
         self._random = random
         self._replay = replay
-        self._backoff = backoff or Backoff()
+        self._longest_pause = longest_pause
         self._uid_prefix = f"{random.getrandbits(128):032x}"
         self._own_sessions: set[str] = set()
         self._began = 0.0
@@ -150,9 +134,8 @@ class Session:
         if resume:
             self._inbox.told = self._inbox.told_taken = resume.told
             self._inbox.streams.update({name: RoomStream(name, seen) for name, seen in resume.rooms.items()})
-        self._answers: list[Answer] = []
         self._out: list[bytes] = []
-        self._lines = LineReader()
+        self._lines = framing.LineReader()
         self._goodbye: events.Goodbye | None = None
         self._failures = 0
         self._close_reason = ""
@@ -162,15 +145,17 @@ class Session:
 
     # For the program
 
-    def call(self, request: requests.Request[Any]) -> int:
-        """Send a request, now or after the next ``hello``, and return the number of the call for its ``Answer``.
+    def call(self, request: requests.Request[Any], on_end: requests.OnEnd) -> int:
+        """Send a request, now or after the next ``hello``. Return the number of the call for ``forget``.
 
         Lines and private messages without a uid get one. Raise the reason if the session is over, and ``TooLong`` if
         the server would not take the request because of its size.
         """
         if self.ended is not None:
             raise self.ended
-        return self._call(self._with_uid(request))
+        if isinstance(request, requests.Say | requests.Emote | requests.Tell) and not request.uid:
+            request = msgspec.structs.replace(request, uid=self.make_uid())
+        return self._call(request, on_end)
 
     def make_uid(self) -> str:
         """Return a new identifier for a line. ``is_own`` knows it."""
@@ -178,31 +163,19 @@ class Session:
         return f"{self._uid_prefix}-{self._last_uid}"
 
     def forget(self, number: int) -> None:
-        """Do not repeat a call, and give no answer to it. A request that was sent may still be executed."""
+        """Do not repeat a call, and do not tell its end. A request that was sent may still be executed."""
         self._calls.pop(number, None)
 
     def next_event(self) -> Event | None:
         """Return the next event for the program, or None if there is none now."""
         return self._inbox.next_event()
 
-    @property
-    def account(self) -> str | None:
-        """The registered nickname of the account to which the session is logged in, or None."""
-        return self._credentials.account
-
-    @property
-    def password_refusal(self) -> errors.Rejected | None:
-        """The reason why the next attempt to connect needs another password, or None."""
-        return self._credentials.refusal
-
-    def enter_password(self, password: str | None) -> list[Answer]:
+    def enter_password(self, password: str | None) -> None:
         """Use *password* for the next attempt to connect, or end the session because of the refusal for None."""
-        credentials = self._credentials
-        refusal, credentials.refusal = credentials.refusal, None
+        refusal, self.password_refusal = self.password_refusal, None
         if password is None and refusal is not None:
-            self._end(refusal)
-        credentials.password = password or ""
-        return self._take_answers()
+            self.end(refusal)
+        self._password = password or ""
 
     @property
     def rooms(self) -> list[str]:
@@ -245,21 +218,20 @@ class Session:
         """Begin a connection."""
         self.state = State.GREETING
         self.must_close = False
-        self._lines = LineReader()
+        self._lines = framing.LineReader()
         self._send_hello()
 
-    def receive(self, data: bytes) -> list[Answer]:
-        """Take bytes from the connection, and return the calls that they answer."""
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the connection."""
         try:
             for line in self._lines.feed(data):
-                self._receive_message(decode_message(line))
+                self._receive_message(framing.decode_message(line))
                 if self.must_close:
                     break
             if self._lines.greeting.is_line_protocol:
-                self._end(errors.Unreachable(self._lines.greeting.explain("")))
-        except (FramingError, msgspec.DecodeError) as error:
+                self.end(errors.Unreachable(self._lines.greeting.explain("")))
+        except (framing.FramingError, msgspec.DecodeError) as error:
             self._close(str(error))
-        return self._take_answers()
 
     def bytes_to_send(self) -> bytes:
         """Return the bytes to send, and remove them from the session."""
@@ -267,13 +239,13 @@ class Session:
         self._out.clear()
         return data
 
-    def connection_lost(self, reason: str) -> list[Answer]:
-        """End a connection, or an attempt to connect. Return the calls that fail if no other attempt follows.
+    def connection_lost(self, reason: str) -> None:
+        """End a connection, or an attempt to connect.
 
         Unless the session is over, the next attempt is due after *retry_after* seconds.
         """
         if self.ended is not None:
-            return self._take_answers()
+            return
         was_online = self.state is State.ONLINE
         self.state = State.OFFLINE
         self._hello = None
@@ -286,48 +258,45 @@ class Session:
         retry_after, self._retry_after = self._retry_after, 0.0
         reason = (goodbye.reason if goodbye else "") or close_reason or reason
         if self.has_quit:
-            self._end(errors.Ended("the session has ended"))
+            self.end(errors.Ended("the session has ended"))
         elif goodbye is not None and not goodbye.reconnect:
-            self._end(errors.Ended(reason))
-        elif self._credentials.refusal is not None:
+            self.end(errors.Ended(reason))
+        elif self.password_refusal is not None:
             self.retry_after = 0.0
         elif self._lines.greeting.is_ban:
-            self._end(errors.Banned(errors.BANNED, self._lines.explain_end(reason), {"reason": "banned"}))
+            self.end(errors.Banned(errors.BANNED, self._lines.explain_end(reason), {"reason": "banned"}))
         elif self.welcome is None:
-            self._end(errors.Unreachable(self._lines.explain_end(reason)))
+            self.end(errors.Unreachable(self._lines.explain_end(reason)))
         else:
             self._failures = 1 if was_online else self._failures + 1
-            jittered = self._backoff.delay(self._failures, self._random.random())
-            self.retry_after = goodbye.after if goodbye and goodbye.after > 0 else retry_after + jittered
+            pause = retry_after + backoff(self._failures, self._longest_pause, self._random.random())
+            self.retry_after = goodbye.after if goodbye and goodbye.after > 0 else pause
             self._inbox.append(events.Disconnected(reason, self.retry_after, nick_refusal))
-        return self._take_answers()
 
-    def fail(self, error: errors.ChatError) -> list[Answer]:
-        """End the session because of *error*, which another attempt cannot repair. Return the calls that fail."""
-        self._end(error)
-        return self._take_answers()
+    def end(self, error: errors.ChatError) -> None:
+        """End the session because of *error*, which another attempt cannot repair. All calls fail with it."""
+        self.state = State.ENDED
+        self.must_close = True
+        self.ended = error
+        self._drop_own_calls()
+        for number in list(self._calls):
+            self._answer(number, None, error)
 
-    def stop(self) -> list[Answer]:
-        """End the session at once. Return the calls that fail because of it."""
+    def stop(self) -> None:
+        """End the session at once."""
         if self.ended is None:
             self.has_quit = True
-            self._end(errors.Ended("the session has ended"))
-        return self._take_answers()
+            self.end(errors.Ended("the session has ended"))
 
     # Calls
 
-    def _with_uid(self, request: requests.Request[Any]) -> requests.Request[Any]:
-        if not isinstance(request, requests.Say | requests.Emote | requests.Tell):
-            return request
-        return msgspec.structs.replace(request, text=encodable(request.text), uid=request.uid or self.make_uid())
-
-    def _call(self, request: requests.Request[Any], room: RoomStream | None = None) -> int:
+    def _call(self, request: requests.Request[Any], on_end: requests.OnEnd, *, is_own: bool = False) -> int:
         self._last_call += 1
-        data = encode_request(self._last_call, request.method, request)
-        if len(data) > MAX_SENT_LINE:
-            message = f"a request holds at most {MAX_SENT_LINE} bytes"
-            raise errors.TooLong(errors.TOO_LONG, message, {"reason": "too-long", "limit": MAX_SENT_LINE})
-        call = _Call(request, data, room)
+        data = framing.encode_request(self._last_call, request.method, request)
+        if len(data) > framing.MAX_SENT_LINE:
+            message = f"a request holds at most {framing.MAX_SENT_LINE} bytes"
+            raise errors.TooLong(errors.TOO_LONG, message, {"reason": "too-long", "limit": framing.MAX_SENT_LINE})
+        call = _Call(request, data, on_end, is_own)
         self._calls[self._last_call] = call
         is_quit = isinstance(request, requests.Quit)
         if self.state is State.ONLINE or (is_quit and self.state is State.GREETING):
@@ -336,31 +305,18 @@ class Session:
         return self._last_call
 
     def _ask(self, stream: RoomStream) -> None:
-        self._call(requests.History(stream.name, after=stream.seen, count=stream.page), stream)
+        request = requests.History(stream.name, after=stream.seen, count=stream.page)
+        self._call(request, partial(self._inbox.fill, stream), is_own=True)
 
     def _send_call(self, call: _Call) -> None:
         self._out.append(call.data)
         call.was_sent = True
 
     def _drop_own_calls(self) -> None:
-        for number in [number for number, call in self._calls.items() if call.room is not None]:
-            del self._calls[number]
+        self._calls = {number: call for number, call in self._calls.items() if not call.is_own}
 
     def _answer(self, number: int, result: Any, error: errors.ChatError | None = None) -> None:  # noqa: ANN401 -- any type
-        self._calls.pop(number, None)
-        self._answers.append(Answer(number, result, error))
-
-    def _take_answers(self) -> list[Answer]:
-        answers = self._answers
-        self._answers = []
-        return answers
-
-    def _end(self, error: errors.ChatError) -> None:
-        self.state = State.ENDED
-        self.must_close = True
-        self.ended = error
-        for number in list(self._calls):
-            self._answer(number, None, error)
+        self._calls.pop(number).on_end(result, error)
 
     def _close(self, reason: str) -> None:
         self.must_close = True
@@ -383,19 +339,19 @@ class Session:
             seen = {name: stream.seen for name, stream in self._inbox.streams.items()}
             resume = requests.Resume(self._token, self._journal, seen, self._inbox.told, self._attempt)
         hello = requests.Hello(
-            nick=self.account if self.account and self._credentials.password else self.nick,
+            nick=self.account if self.account and self._password else self.nick,
             rooms=rooms,
             client=self._client,
             protocol=requests.VERSION,
             replay=msgspec.UNSET if self._replay is None else self._replay,
             resume=msgspec.UNSET if resume is None else resume,
             grace=msgspec.UNSET if self._grace is None else self._grace,
-            password=self._credentials.password,
+            password=self._password,
             private=self._private,
         )
         self._last_call += 1
         self._hello = self._last_call
-        self._out.append(encode_request(self._hello, hello.method, hello))
+        self._out.append(framing.encode_request(self._hello, hello.method, hello))
 
     def _refuse_hello(self, error: errors.Rejected) -> None:
         if error.code == errors.OTHER_JOURNAL and self._token:
@@ -406,12 +362,12 @@ class Session:
             self._retry_after = error.retry
             self._close(str(error))
         elif isinstance(error, errors.PASSWORD_ERRORS) and self.asks_password:
-            self._credentials.refusal = error
+            self.password_refusal = error
             self._close(str(error))
         elif isinstance(error, errors.RoomRejected) and self.welcome is not None and self._leave_out(error):
             self._send_hello()
         else:
-            self._end(error)
+            self.end(error)
 
     def _leave_out(self, error: errors.RoomRejected) -> bool:
         """Leave the refused room out of the next ``hello``, and tell the program. Return False if no room is left."""
@@ -443,7 +399,7 @@ class Session:
         self.welcome = welcome
         wanted, self.nick = self.nick, welcome.nick
         is_renamed = self.account is not None and not welcome.resumed and wanted != welcome.nick
-        self._credentials.set_account(welcome.account)
+        self._set_account(welcome.account, self._password)
         self._token = welcome.token
         self._journal = welcome.journal
         self._own_sessions.add(welcome.session)
@@ -455,9 +411,9 @@ class Session:
             self._inbox.append(events.Reconnected(welcome.resumed, same_journal))
         calls = list(self._calls.items())
         if self._away is not None and not welcome.resumed:
-            self._call(requests.Away(self._away))
+            self._call(requests.Away(self._away), lambda *_: None)
         if is_renamed:
-            self._call(requests.Nick(wanted))
+            self._call(requests.Nick(wanted), lambda *_: None)
         for name in set(self._inbox.streams) - set(welcome.rooms):
             self._inbox.leave(name)
         requested = (call.request for _, call in calls if call.was_sent)
@@ -476,9 +432,8 @@ class Session:
             case requests.Topic() as topic if call.was_sent and _is_set(topic, welcome):
                 self._answer(number, requests.Nothing())
             case requests.Topic() | requests.AccountRequest() if call.was_sent:
-                self._answer(
-                    number, None, errors.Unconfirmed("the connection was lost before the server confirmed this")
-                )
+                message = "the connection was lost before the server confirmed this"
+                self._answer(number, None, errors.Unconfirmed(message))
             case requests.Quit() if call.was_sent:
                 pass
             case _:
@@ -487,13 +442,14 @@ class Session:
 
     # Messages from the server
 
-    def _receive_message(self, message: Message) -> None:
+    def _receive_message(self, message: framing.Message) -> None:
         if message.method is not None:
             event = events.decode(message.method, message.params)
             if event is not None:
                 self._take(event)
         elif message.id is None:
-            raise FramingError(message.error.message if message.error else "the server has sent an empty message")
+            reason = message.error.message if message.error else "the server has sent an empty message"
+            raise framing.FramingError(reason)
         elif message.id == self._hello:
             self._hello = None
             if message.error is not None:
@@ -501,30 +457,34 @@ class Session:
             else:
                 self._greet(msgspec.json.decode(message.result, type=requests.Welcome))
         elif (call := self._calls.get(message.id)) is not None:
-            self._receive_response(message.id, call, message)
+            if message.error is not None:
+                self._receive_error(message.id, call, message.error.as_exception())
+            else:
+                self._receive_result(message.id, call, message.result)
 
-    def _receive_response(self, number: int, call: _Call, message: Message) -> None:
-        if call.room is not None:
-            del self._calls[number]
-            page = None if message.error else msgspec.json.decode(message.result, type=requests.Lines)
-            self._inbox.fill(call.room, page)
-            return
-        if message.error is not None:
-            error = message.error.as_exception()
-            is_done = (
-                call.is_repeated and isinstance(call.request, requests.Leave) and isinstance(error, errors.NotInRoom)
-            )
-            self._answer(number, requests.Nothing() if is_done else None, None if is_done else error)
-            return
-        result = msgspec.json.decode(message.result, type=call.request.result)
-        self._credentials.take(call.request, result)
+    def _receive_error(self, number: int, call: _Call, error: errors.Rejected) -> None:
+        if call.is_repeated and isinstance(call.request, requests.Leave) and isinstance(error, errors.NotInRoom):
+            self._answer(number, requests.Nothing())
+        else:
+            self._answer(number, None, error)
+
+    def _receive_result(self, number: int, call: _Call, raw: msgspec.Raw) -> None:
+        result = msgspec.json.decode(raw, type=call.request.result)
         match call.request:
             case requests.Join() as join:
                 self._inbox.enter(result.room, result, join)
                 result = result.as_room
             case requests.Leave(room=room):
                 self._inbox.leave(room.lower())
-            case requests.Nick() | requests.Register() | requests.Login() | requests.Logout() | requests.Drop():
+            case requests.Register(password=password) | requests.Login(password=password):
+                self.nick = result.nick
+                self._set_account(result.account, password)
+            case requests.Logout() | requests.Drop():
+                self.nick = result.nick
+                self._set_account(result.account, self._password)
+            case requests.SetPassword(new=password):
+                self._password = password
+            case requests.Nick():
                 self.nick = result.nick
             case requests.Away(reason=reason):
                 self._away = reason
@@ -532,19 +492,23 @@ class Session:
                 self._close("")
         self._answer(number, result)
 
+    def _set_account(self, account: str | None, password: str) -> None:
+        """Set the account, and its password. The password of an account that has ended is forgotten."""
+        self.account = account
+        self._password = password if account else ""
+
     def _take(self, event: Event) -> None:
         """Take an event from the server."""
         own = self.welcome.session if self.welcome else None
         match event:
-            case events.Ping():
-                return
             case events.Left(room=room, session=session) if session == own:
                 self._inbox.leave(room)
             case events.Renamed(nick=nick, session=session) if session == own:
                 self.nick = nick
             case events.LoginEnded(nick=nick, account=account):
                 self.nick = nick
-                self._credentials.take_login(account)
+                if account != self.account:
+                    self._set_account(account, "")
             case events.Goodbye():
                 self._goodbye = event
         self._inbox.take(event)
@@ -558,8 +522,6 @@ def _is_set(topic: requests.Topic, welcome: requests.Welcome) -> bool:
 
 def _is_temporary(error: errors.Rejected) -> bool:
     """Return whether ``hello`` may succeed later. The lost session may still hold the nickname."""
-    match error:
-        case errors.NickRejected(why="taken" | "looks-like"):
-            return True
-        case _:
-            return isinstance(error, errors.TooManyTries | errors.Busy) or error.code == errors.GOING_DOWN
+    if isinstance(error, errors.NickRejected):
+        return error.why in {"taken", "looks-like"}
+    return isinstance(error, errors.TooManyTries | errors.Busy) or error.code == errors.GOING_DOWN

@@ -7,29 +7,18 @@ from enum import Enum
 from functools import partial
 from typing import Any, Final
 
+from broadcast.client.exit_status import LOST
 from broadcast.client.protocol import errors, events, requests
 from broadcast.client.protocol.errors import ChatError
-from broadcast.client.session import commands, received
+from broadcast.client.session import commands, questions, received
 from broadcast.client.session.entries import Entry, Notice, Problem, Refused, Typed
 from broadcast.client.session.interfaces import Choices, Server
 from broadcast.client.session.outbox import Command, Item, Outbox, UsageError
-from broadcast.client.session.questions import (
-    COMMAND,
-    END_HINT,
-    NICKNAME_HINT,
-    NOT_ENCRYPTED,
-    PASSWORD,
-    TLS_ONLY,
-    Dialogue,
-    Question,
-    may_hold_password,
-)
+from broadcast.client.session.questions import Dialogue, Question
 from broadcast.client.session.talk import Talk
 from broadcast.client.session.views import View
-from broadcast.client.status import LOST
 
 MAX_UNANSWERED: Final = 64
-"""The most lines that are sent and not answered."""
 OLDER_LINES: Final = 200
 FIRST_ROOM: Final = "lobby"
 """The name of the first room, until the server says another one."""
@@ -127,7 +116,8 @@ class Conversation(Talk):
 
     def must_hide(self, line: str) -> bool:
         """Return whether a typed line may show a password. It is neither sent nor stored."""
-        return may_hold_password(line) or (bool(self._last_password) and line.strip() == self._last_password.strip())
+        password = self._last_password.strip()
+        return questions.may_hold_password(line) or (password != "" and line.strip() == password)
 
     def fetch_older(self, view: View, seq: int, show: Callable[[Sequence[Entry]], None]) -> None:
         """Ask for older lines of a room than line *seq*, and call *show* with them, the oldest first."""
@@ -178,10 +168,10 @@ class Conversation(Talk):
         if self._has_left():
             return
         why = Notice if isinstance(refusal, errors.PasswordNeeded) else Problem
-        self.add(self.current, why(f"{_sentence(refusal)} {NICKNAME_HINT}"))
+        self.add(self.current, why(f"{_sentence(refusal)} {questions.NICKNAME_HINT}"))
         self.retry_at = None
         self._set_state(State.ASKING)
-        self._ask_passwords((PASSWORD,), lambda answers: answer(answers[0] if answers else ""))
+        self._ask_passwords((questions.PASSWORD,), lambda answers: answer(answers[0] if answers else ""))
 
     def ask_trust(self, introduction: Sequence[str], answer: Callable[[bool], None]) -> None:
         """Ask the user whether to trust the key of the server, and call *answer* with the decision."""
@@ -332,9 +322,9 @@ class Conversation(Talk):
     def _run_secretly(self, command: Command, argument: str, line: str) -> None:
         """Ask for the passwords that *command* needs, and execute it then."""
         if self._passwords == "refused":
-            raise UsageError(TLS_ONLY)
+            raise UsageError(questions.TLS_ONLY)
         if self._passwords == "readable":
-            self.add(self.current, Notice(NOT_ENCRYPTED))
+            self.add(self.current, Notice(questions.NOT_ENCRYPTED))
 
         def done(passwords: Sequence[str]) -> None:
             if passwords:
@@ -350,10 +340,10 @@ class Conversation(Talk):
 
     def _take_password(self, dialogue: Dialogue, done: Callable[[Sequence[str]], None], answer: str) -> None:
         problem = dialogue.take(answer)
-        if answer and problem != COMMAND:
+        if answer and problem != questions.COMMAND:
             self._last_password = answer
         if problem:
-            hint = NICKNAME_HINT if self.state is State.ASKING else END_HINT
+            hint = questions.NICKNAME_HINT if self.state is State.ASKING else questions.END_HINT
             self.add(self.current, Problem(f"{problem} {hint}"))
         self.question = dialogue.question
         if self.question is None:
@@ -395,7 +385,7 @@ class Conversation(Talk):
             why = _sentence(item.error)
             refused = Refused(item.text, why, is_certain=not isinstance(item.error, errors.Unconfirmed))
             asks = bool(item.command.prompts) and isinstance(item.error, errors.PASSWORD_ERRORS) and not self.question
-            hint = f" {END_HINT}" if asks else ""
+            hint = f" {questions.END_HINT}" if asks else ""
             self.add(view, *command, refused if item.command.is_text else Problem(why + hint))
             if asks:
                 self._run_secretly(item.command, item.argument, item.text)

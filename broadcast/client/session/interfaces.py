@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, MutableMapping
 from typing import Any, Protocol, TypeAlias
 
-from broadcast.client.protocol.errors import ChatError
 from broadcast.client.protocol.events import Line
-from broadcast.client.protocol.requests import Request
+from broadcast.client.protocol.requests import OnEnd, Progress, Request
 from broadcast.client.session.entries import Entry
 from broadcast.client.session.views import View
 
@@ -43,21 +42,11 @@ class Front(Protocol):
 class Server(Protocol):
     """The session on the server."""
 
-    def request(self, request: Request[Any], on_end: Callable[[Any, ChatError | None], None]) -> None:
-        """Send a request, over as many connections as it takes. *on_end* is called with its result, or its error."""
+    def request(self, request: Request[Any], on_end: OnEnd) -> None:
+        """Send a request, over as many connections as it takes."""
 
-    def upload(
-        self,
-        room: str,
-        path: str,
-        on_progress: Callable[[int, int], None],
-        on_end: Callable[[Any, ChatError | None], None],
-    ) -> Callable[[], object]:
-        """Share the file at *path* in a room. Return a function that cancels it.
-
-        *on_progress* is called with the number of bytes that are sent, and that of all. *on_end* is called as for a
-        request, but not after a cancellation.
-        """
+    def upload(self, room: str, path: str, on_progress: Progress, on_end: OnEnd) -> Callable[[], object]:
+        """Share the file at *path* in a room. Return a function that cancels it: *on_end* is not called then."""
 
     def is_own(self, event: Line) -> bool:
         """Return whether the user has said a line."""

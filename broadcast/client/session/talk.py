@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from broadcast.client.protocol import requests
@@ -13,18 +14,17 @@ from broadcast.client.session.interfaces import Choices, Front, Server
 from broadcast.client.session.views import View
 
 
+@dataclass(eq=False)
 class Upload:
     """A file on its way to a room."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.sent = 0
-        self.size = 0
-        self.cancel: Callable[[], object] = lambda: None
+    name: str
+    sent: int = 0
+    size: int = 0
+    cancel: Callable[[], object] = lambda: None
 
 
 LISTED_MEMBERS: Final = 1000
-"""The most people of a room that the client asks for."""
 
 
 class Talk:

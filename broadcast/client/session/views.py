@@ -10,7 +10,6 @@ from broadcast.client.protocol.requests import Person
 from broadcast.client.session.entries import Entry
 
 ENTRIES: Final = 2_000
-"""The number of newest entries that a view keeps."""
 NAMED: Final = 20
 """The most people that the line of an arrival names."""
 

@@ -21,6 +21,7 @@ from prompt_toolkit.input import create_input
 from prompt_toolkit.output import create_output
 from prompt_toolkit.utils import is_dumb_terminal
 
+from broadcast.client import exit_status
 from broadcast.client.known_hosts import KnownHosts, introduction, known_keys, refusal
 from broadcast.client.nicknames import LONGEST, fit, numbered, propose_nicknames
 from broadcast.client.options import SettingsError
@@ -31,7 +32,6 @@ from broadcast.client.session.entries import Notice, Problem
 from broadcast.client.session.interfaces import Front
 from broadcast.client.session.questions import Question
 from broadcast.client.settings import Choices, state_folder
-from broadcast.client.status import LOST, NICKNAME_REFUSED, NO_CONNECTION, REFUSED, TERMINATED, UNTRUSTED
 from broadcast.client.terminal import links
 from broadcast.client.terminal.bottom import reflows
 from broadcast.client.terminal.completion import ConversationCompleter
@@ -52,7 +52,6 @@ IDLE_SECONDS: Final = 15.0
 SLOW_SECONDS: Final = 1.0
 """The round-trip time after which the client checks the connection more often, as the status line shows the time."""
 TICK_SECONDS: Final = 1.0
-"""The time between two looks at the clock, for the status line."""
 NICK_TRIES: Final = 3
 """The number of refusals after which the client takes a similar nickname. Its lost session may hold the old one."""
 LEAVE_SECONDS: Final = 12.0
@@ -150,26 +149,20 @@ class App:
 
     # The server of the conversation
 
-    def request(self, request: requests.Request[Any], on_end: Callable[[Any, errors.ChatError | None], None]) -> None:
+    def request(self, request: requests.Request[Any], on_end: requests.OnEnd) -> None:
         """Send a request, over as many connections as it takes."""
         assert self._chat is not None
         self._call(self._chat.call(request), on_end)
 
     def upload(
-        self,
-        room: str,
-        path: str,
-        on_progress: Callable[[int, int], None],
-        on_end: Callable[[Any, errors.ChatError | None], None],
+        self, room: str, path: str, on_progress: requests.Progress, on_end: requests.OnEnd
     ) -> Callable[[], object]:
         """Share the file at *path* in a room, over as many connections as it takes. ``~`` is the home folder."""
         assert self._chat is not None
         local = os.path.expanduser(path)  # noqa: PTH111 -- Path has an error for ~ and an unknown user
         return self._call(self._chat.upload(local, room, progress=on_progress), on_end).cancel
 
-    def _call(
-        self, result: Coroutine[Any, Any, Any], on_end: Callable[[Any, errors.ChatError | None], None]
-    ) -> asyncio.Task[None]:
+    def _call(self, result: Coroutine[Any, Any, Any], on_end: requests.OnEnd) -> asyncio.Task[None]:
         async def call() -> None:
             outcome: Any = None
             error = None
@@ -224,11 +217,12 @@ class App:
                 rooms, resume = session.rooms or rooms, session.resume
                 nick = await self._ask_nick(Question("", similar(nick)), "")
             except errors.Ended as error:
-                self._talk.ended(error, LOST)
+                self._talk.ended(error, exit_status.LOST)
             except (errors.Banned, errors.NotPermitted) as error:
-                self._talk.ended(error, NICKNAME_REFUSED)
+                self._talk.ended(error, exit_status.NICKNAME_REFUSED)
             except errors.ChatError as error:
-                self._talk.ended(error, REFUSED if isinstance(error, errors.RoomRejected) else NO_CONNECTION)
+                is_room = isinstance(error, errors.RoomRejected)
+                self._talk.ended(error, exit_status.REFUSED if is_room else exit_status.NO_CONNECTION)
 
     async def _decide(self, error: errors.Untrusted) -> None:
         """Let the user decide about the key of a new server. End the conversation if another key is expected."""
@@ -236,11 +230,11 @@ class App:
         if self._chat is not None or error.known or not error.fingerprint:
             first, *others = refusal(error, options)
             talk.add(talk.current, Problem(first[:1].upper() + first[1:]), *map(Notice, others))
-            talk.ended(None, UNTRUSTED)
+            talk.ended(None, exit_status.UNTRUSTED)
             return
         if not await _answered(partial(talk.ask_trust, introduction(error, options))):
             talk.add(talk.current, Notice("The key is not trusted. Nothing was sent."))
-            talk.ended(None, UNTRUSTED)
+            talk.ended(None, exit_status.UNTRUSTED)
             return
         self._known_keys = (error.fingerprint,)
         try:
@@ -295,7 +289,7 @@ class App:
         """Leave properly at SIGTERM, a second time at once; and at SIGHUP, which comes if the terminal is gone."""
 
         def terminate() -> None:
-            self._status_of_signal = TERMINATED
+            self._status_of_signal = exit_status.TERMINATED
             self._talk.leave()
 
         if sys.platform != "win32":

@@ -32,8 +32,8 @@ from prompt_toolkit.renderer import print_formatted_text
 
 from broadcast.client.terminal.lines import Lines
 
-PAUSE: Final = 0.05
-"""The time from a change to its drawing, in seconds. Typing stays smooth even if many entries come."""
+REDRAW_SECONDS: Final = 0.05
+"""The least time between two redraws. Typing stays smooth even if many entries come."""
 RESIZE_PAUSE: Final = 0.3
 """The time after a resize without output, in seconds. tmux notifies programs of the last of several resizes late."""
 MAX_ROWS: Final = 300
@@ -63,6 +63,7 @@ class Bottom(Application[None]):
             # tmux moves the whole screen into its scrollback if a program erases it from its first column.
             output.erase_down = lambda: output.write_raw("\x1b[C\x1b[J\r\x1b[K")  # type: ignore[method-assign]
         super().__init__(output=output, erase_when_done=True, max_render_postpone_time=None, **options)
+        self.min_redraw_interval = REDRAW_SECONDS
         self._is_reflowing = is_reflowing
         self._unprinted: deque[StyleAndTextTuples] = deque(maxlen=MAX_UNPRINTED)
         self._left_out = 0
@@ -70,9 +71,7 @@ class Bottom(Application[None]):
         self._printed: deque[StyleAndTextTuples] = deque(maxlen=MAX_ROWS)
         self._rows_since_resize = 0
         """The number of printed rows that the terminal has not moved."""
-        self._drawing: asyncio.TimerHandle | None = None
         self._last_size = self.size
-        """The size of the terminal when it was looked at last."""
         self._resizing: asyncio.TimerHandle | None = None
         """The timer that is running while the size may change again."""
 
@@ -86,15 +85,6 @@ class Bottom(Application[None]):
         for row in rows:
             self._left_out += len(self._unprinted) == MAX_UNPRINTED
             self._unprinted.append(row)
-        self.draw_soon()
-
-    def draw_soon(self) -> None:
-        """Draw once after ``PAUSE``."""
-        if self._drawing is None and self.loop is not None:
-            self._drawing = self.loop.call_later(PAUSE, self._draw)
-
-    def _draw(self) -> None:
-        self._drawing = None
         self.invalidate()
 
     def print(self) -> None:

@@ -17,7 +17,7 @@ from prompt_toolkit.formatted_text.utils import fragment_list_to_text
 from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
 from prompt_toolkit.layout.utils import explode_text_fragments
 from prompt_toolkit.output import Output
-from wcwidth import iter_graphemes, wcstwidth
+from wcwidth import clip, grapheme_boundary_before, iter_graphemes, wcstwidth
 
 _FIRST: Final = {1: 0x10F000, 2: 0x3F000}
 """The first stand-in for each width: private code points, and unassigned ones of a plane of wide ideographs."""
@@ -34,12 +34,10 @@ _graphemes: Final[dict[str, tuple[str, int]]] = {}
 
 def boundary(text: str, at: int, *, after: bool) -> int:
     """Return *at* if it is a boundary between graphemes of *text*, otherwise the one before it, or the one *after*."""
-    start = end = text.rfind("\n", 0, at) + 1
-    for grapheme in iter_graphemes(text, end):
-        if end >= at:
-            break
-        start, end = end, end + len(grapheme)
-    return end if after or end == at else start
+    if at == len(text):
+        return at
+    start = grapheme_boundary_before(text, at + 1)
+    return start + len(next(iter_graphemes(text, start))) if after and start < at else start
 
 
 def cell(grapheme: str) -> str:
@@ -66,6 +64,11 @@ def cells(text: str) -> str:
 def width(text: str) -> int:
     """Return the number of columns of *text*, which contains no control character, on this terminal."""
     return max(0, wcstwidth(text, term_program=_TERMINAL))
+
+
+def beginning(text: str, columns: int) -> str:
+    """Return the beginning of *text* that has at most *columns* columns."""
+    return clip(text, 0, max(0, columns), fillchar="", term_program=_TERMINAL)
 
 
 def write_graphemes(output: Output) -> None:

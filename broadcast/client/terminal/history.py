@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from prompt_toolkit.history import History
+
+from broadcast.client.options import SettingsError
+from broadcast.client.settings import replace_file
 
 ENTRIES: Final = 1000
 """The most drafts in the file. A longer file is shortened when it is read."""
@@ -39,25 +42,17 @@ class DraftHistory(History):
                 lines = [line.rstrip("\n") for line in file]
             if len(lines) > self._entries:
                 lines = lines[-self._entries :]
-                self._write(self.path.with_name(f"{self.path.name}.new"), lines, os.O_TRUNC).replace(self.path)
-        except OSError:
+                replace_file(str(self.path), "".join(f"{line}\n" for line in lines))
+        except (OSError, SettingsError):
             return ()
         return (line.replace(_BREAK, "\n") for line in reversed(lines))
 
     def store_string(self, string: str) -> None:
         """Append *string* to the file."""
-        try:
+        line = string.replace("\n", _BREAK).encode(errors="replace")
+        with suppress(OSError):  # an unwritable home does not end the conversation
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._write(self.path, [string.replace("\n", _BREAK)], os.O_APPEND)
-        except OSError:
-            pass  # an unwritable home does not end the conversation
-
-    @staticmethod
-    def _write(path: Path, lines: Iterable[str], how: int) -> Path:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600)
-        # One write, so that the drafts of two clients at once do not mix.
-        with open(descriptor, "wb", buffering=-1) as file:  # noqa: PTH123 -- a descriptor has no path
-            if hasattr(os, "fchmod"):
-                os.fchmod(descriptor, 0o600)
-            file.write("".join(f"{line}\n" for line in lines).encode(errors="replace"))
-        return path
+            self.path.touch(0o600)
+            self.path.chmod(0o600)
+            with self.path.open("ab") as file:
+                file.write(line + b"\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from broadcast.client.session.entries import Entry, Line, PrivateLine
@@ -16,32 +17,26 @@ PAUSE: Final = 1.0
 _LENGTH: Final = 200
 
 
+@dataclass
 class Alerts:
     """Makes the sequences that tell the user of a mention or a private line.
 
     The choices *bell* and *notify* say which ones. *now* is a monotonic clock, in seconds.
     """
 
-    def __init__(
-        self,
-        choices: Choices,
-        now: Callable[[], float],
-        encoding: str = "utf-8",
-        environment: Mapping[str, str] = os.environ,
-    ) -> None:
-        self._choices = choices
-        self._now = now
-        self._encoding = encoding
-        self._environment = environment
-        self._last: float | None = None
+    choices: Choices
+    now: Callable[[], float]
+    encoding: str = "utf-8"
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    _last: float | None = None
 
     def sequence(self, view: View, entry: Entry) -> str:
         """Return the sequence to write for *entry* in *view*. It is empty if the user does not want any."""
-        if self._last is not None and self._now() < self._last + PAUSE:
+        if self._last is not None and self.now() < self._last + PAUSE:
             return ""
-        self._last = self._now()
-        bell = "\a" if self._choices["bell"] else ""
-        return notification(view, entry, self._encoding, self._environment) + bell if self._choices["notify"] else bell
+        self._last = self.now()
+        bell = "\a" if self.choices["bell"] else ""
+        return notification(view, entry, self.encoding, self.environment) + bell if self.choices["notify"] else bell
 
 
 def notification(view: View, entry: Entry, encoding: str, environment: Mapping[str, str]) -> str:

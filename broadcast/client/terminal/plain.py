@@ -54,7 +54,6 @@ class PlainScreen:
         self._decode = codecs.getincrementaldecoder(input_encoding)("replace").decode
         self._typed = ""
         self._prompt = ""
-        """The prompt that the user has not answered yet."""
         self._hides = False
         self._modes: list[Any] | None = None
         """The modes of the terminal from before that, or None."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Final
 
@@ -34,6 +35,7 @@ STYLES: Final[Mapping[str, str]] = {
 }
 
 
+@dataclass(kw_only=True)
 class Renderer:
     """Makes rows of entries. A row with the date comes before the first line of another day.
 
@@ -41,20 +43,12 @@ class Renderer:
     ``printable``. Pieces with the style ``[ZeroWidthEscape]`` are sequences that open or close a link.
     """
 
-    def __init__(
-        self,
-        *,
-        has_times: Callable[[], bool] = lambda: True,
-        has_links: bool = False,
-        encoding: str = "utf-8",
-        day: date | None = None,
-    ) -> None:
-        self.has_links = has_links
-        """Whether the terminal understands links. If only parts of rows are drawn, there must be none."""
-        self.day = day
-        """The day of the last line, or today if there is none yet. None: the first line has its date."""
-        self._has_times = has_times
-        self.encoding = encoding
+    has_times: Callable[[], bool] = lambda: True
+    has_links: bool = False
+    """Whether the terminal understands links. If only parts of rows are drawn, there must be none."""
+    encoding: str = "utf-8"
+    day: date | None = None
+    """The day of the last line, or today if there is none yet. None: the first line has its date."""
 
     def rows(self, entries: Iterable[Entry], unread: int = 0) -> Iterator[StyleAndTextTuples]:
         """Yield the rows of *entries*. A marker comes before the last *unread* ones."""
@@ -103,7 +97,7 @@ class Renderer:
         return [("class:heading", printable(f"=== {view.title}{facts and f' ({facts})'} ===", self.encoding))]
 
     def _time(self, entry: Line | PrivateLine) -> StyleAndTextTuples:
-        at = _local(entry) if self._has_times() else None
+        at = _local(entry) if self.has_times() else None
         return [] if at is None else [("class:time", f"{at:%H:%M} ")]
 
     def _name(self, name: str, nick: str, entry: Line | PrivateLine, style: str) -> tuple[str, str]:

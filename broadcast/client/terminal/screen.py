@@ -46,7 +46,6 @@ BOTTOM_ROWS: Final = 4
 ROWS: Final = 6
 """The least height for a status line. A lower terminal shows only the typed line."""
 WAITING_SHOWN: Final = 3
-"""The most own lines that are shown before they are stored."""
 
 STYLE: Final = Style.from_dict(
     {
@@ -101,7 +100,6 @@ class Screen:
         self._encoding = renderer.encoding
         self._alerts = Alerts(conversation.choices, time.monotonic, renderer.encoding)
         self._leaves_until = 0.0
-        """The time until which another Ctrl-C leaves."""
         self.editor = Editor(conversation, completer, history, self._search, self._prompt)
         self.app = Bottom(
             output,
@@ -189,7 +187,7 @@ class Screen:
     def update(self) -> None:
         """Draw the bottom of the screen again."""
         self.editor.follow_question()
-        self.app.draw_soon()
+        self.app.invalidate()
 
     def alert(self, view: View, entry: Entry) -> None:
         """Ring the terminal's bell, or show a notification, as the user has chosen."""

@@ -78,7 +78,7 @@ class Pager:
         self._app.renderer.full_screen = True
         self._app.layout = Layout(Window())
         self._move_up(lines, lines.page_rows)
-        self._app.draw_soon()
+        self._app.invalidate()
         return lines
 
     def close(self) -> None:
@@ -91,7 +91,7 @@ class Pager:
         self._app.layout = self._layout
         if not self._has_alternate_screen:
             self._app.print_again(MAX_ROWS, self._bottom_rows)
-        self._app.draw_soon()
+        self._app.invalidate()
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Add new entries at the end. The lines on the screen stay."""
@@ -125,7 +125,7 @@ class Pager:
                 lines.add_older(self._rows())
                 if lines.searches_left:
                     self._find(lines, left=lines.searches_left - 1)
-                self._app.draw_soon()
+                self._app.invalidate()
 
         self._conversation.fetch_older(view, oldest, show)
 

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
-from wcwidth import iter_graphemes
 
 from broadcast.client.session.conversation import Conversation, State
 from broadcast.client.session.views import View
-from broadcast.client.terminal.graphemes import width
+from broadcast.client.terminal.graphemes import beginning, width
 from broadcast.client.text import printable, progress_bar, sign
 
 SLOW_SECONDS: Final = 1.0
@@ -27,13 +26,7 @@ def shorten(text: str, columns: int, end: str = "…") -> str:
     """Return *text*, cut to at most *columns* columns. *end* then ends it."""
     if width(text) <= columns:
         return text
-    room, length = columns - width(end), 0
-    for grapheme in iter_graphemes(text):
-        room -= width(grapheme)
-        if room < 0:
-            break
-        length += len(grapheme)
-    return (text[:length] + end)[: max(0, columns)]
+    return (beginning(text, columns - width(end)) + end)[: max(0, columns)]
 
 
 def state_of(conversation: Conversation, now: float) -> str:

@@ -126,7 +126,7 @@ METHODS: Final[Mapping[str, Method]] = {
         JoinParams,
         JoinResult,
         "Join a room, and receive a snapshot and then its notifications.",
-        ("no-such-room", "room-refused", "ahead", "muted"),
+        ("no-such-room", "room-refused", "ahead", "busy", "muted"),
     ),
     "leave": Method(LeaveParams, Empty, "Leave a room.", ("not-in-room", "too-long")),
     "say": Method(

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from broadcast.core.directory import FoundSession
-from broadcast.core.errors import Busy, PasswordNeeded, RejectedError, WrongPassword
+from broadcast.core.errors import PasswordNeeded, RejectedError, WrongPassword
 from broadcast.core.nicknames import reject_controls
 from broadcast.core.oidc_login import IdentityLogin
 from broadcast.core.rooms import fold_room_name
@@ -26,7 +26,7 @@ from broadcast.doors.jsonrpc.accounts import (
     password_safety,
     session_gone,
 )
-from broadcast.doors.jsonrpc.claiming import CATCH_UP_SECONDS, LOOK_SECONDS, SessionClaim
+from broadcast.doors.jsonrpc.claiming import SessionClaim
 from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
 from broadcast.doors.jsonrpc.messages import (
     MAX_ROOMS,
@@ -37,12 +37,11 @@ from broadcast.doors.jsonrpc.messages import (
     Resume,
     ServerLimits,
 )
-from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, bytes_per_snapshot, check_after
+from broadcast.doors.jsonrpc.snapshots import CatchUp, SnapshotTaker, bytes_per_snapshot, check_after
 
 if TYPE_CHECKING:
     from broadcast.core.accounts import Account
     from broadcast.core.errors import JournalError
-    from broadcast.core.events import Stored
     from broadcast.core.records import PrivateLine
     from broadcast.core.room import Room
     from broadcast.doors.jsonrpc.session import Connection, ProgramSession
@@ -86,10 +85,7 @@ class Hello:
         """Functions that release the streams of the rooms."""
         self._after: Mapping[str, int] = {}
         """Number of the last line that the client has seen in each room, if it asks to resume."""
-        self._wait_end: float | None = None
-        """End of the time for this node to read what others have stored, in seconds of the clock."""
-        self._is_ahead = False
-        """Whether the journal does not have the lines that the client says it has seen."""
+        self._catch_up = CatchUp(connection, self._refuse)
         self.sends_token = False
         """Whether the client receives the result, and with it the token of the session."""
         self._is_published = True
@@ -156,38 +152,6 @@ class Hello:
         elif not session.wait_for_checks(self._begin_or_refuse):  # their result says which account the session has
             self._resume(session, resume)
 
-    def _must_wait(self, rooms: Iterable[Room], again: Callable[[], None]) -> bool:
-        """Return whether this node has still to read lines of *rooms* that the client has read on another node.
-
-        If so, *again* is called later, or the client is refused with *busy*. Once the journal has said that it does not
-        have the lines, the result is False, and ``_check_numbers`` rejects the numbers.
-        """
-        behind = [room for room in rooms if room.last_seq < self._after.get(room.name, 0)]
-        if self._sessions.shared is None or not behind or self._is_ahead:
-            return False
-        clock = self._sessions.clock
-        if self._wait_end is None:
-            self._wait_end = clock.seconds() + CATCH_UP_SECONDS
-        if clock.seconds() < self._wait_end:
-            clock.callLater(LOOK_SECONDS, again)
-        else:
-            behind[0].read_journal(self._after[behind[0].name], partial(self._on_last_line, again))
-        return True
-
-    def _on_last_line(self, again: Callable[[], None], found: Sequence[Stored] | JournalError) -> None:
-        """Go on with *found*, the last line that the client has seen, as the journal has it.
-
-        A client whose numbers are rejected reads lines again that it has read before. So a node that is only behind,
-        for example because the database was restarted, must not reject them.
-        """
-        if not self._connection.is_open:
-            return
-        if found:  # it may also be an error, which says nothing about the line
-            self._refuse(explain_rejection(Busy()))
-        else:
-            self._is_ahead = True
-            again()
-
     def _check_numbers(self, rooms: Iterable[Room]) -> None:
         for room in rooms:
             check_after(room, self._after.get(room.name, 0))
@@ -244,7 +208,7 @@ class Hello:
         try:
             if isinstance(rooms, RejectedError):
                 raise explain_rejection(rooms)
-            if not self._must_wait(rooms, self._open_rooms):
+            if not self._catch_up.must_wait(rooms, self._after, self._open_rooms):
                 self._open_session(rooms)
         except RpcError as error:
             self._refuse(error)
@@ -293,7 +257,7 @@ class Hello:
         except RejectedError as error:
             raise explain_rejection(error) from error
         rooms = list(self._hub.rooms_of(session.member))
-        if self._must_wait(rooms, self._begin_or_refuse):
+        if self._catch_up.must_wait(rooms, self._after, self._begin_or_refuse):
             return
         self._check_numbers(rooms)
         session.attempt = resume.attempt

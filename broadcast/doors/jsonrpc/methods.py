@@ -24,7 +24,7 @@ from broadcast.doors.jsonrpc.errors import RpcError, explain_rejection, refusal
 from broadcast.doors.jsonrpc.private_messages import FirstTell
 from broadcast.doors.jsonrpc.reading import list_members, list_rooms, read_history, read_inbox, search
 from broadcast.doors.jsonrpc.session import MAX_TELL_UIDS
-from broadcast.doors.jsonrpc.snapshots import SnapshotTaker, bytes_per_snapshot, check_after
+from broadcast.doors.jsonrpc.snapshots import CatchUp, SnapshotTaker, bytes_per_snapshot, check_after
 from broadcast.doors.jsonrpc.uploads import open_upload
 
 if TYPE_CHECKING:
@@ -129,40 +129,52 @@ def _unknown(error: JournalError) -> RpcError:
 
 
 def _join(connection: Connection, call: Call, params: messages.JoinParams) -> None:
-    session = connection.session
-    if fold_room_name(params.room) in session.member.memberships:
-        room = session.find_room(params.room)
-        check_after(room, params.after)
-        connection.pause()
-        connection.peer.unsubscribe(room.publisher)  # the stream begins anew, after the new snapshot
-        _take_snapshot(connection, call, params, room)
-    elif len(session.member.memberships) >= messages.MAX_ROOMS:
-        raise refusal("room-refused", f"A session can be in {messages.MAX_ROOMS} rooms.")
-    else:
-        sessions = connection.sessions
-        sessions.hub.check_joining(session.member, fold_room_name(params.room), sessions.wall_clock())
-        connection.pause()
-        connection.sessions.hub.rooms.open_all([params.room], partial(_on_room, connection, call, params, session))
+    sessions, session, name = connection.sessions, connection.session, fold_room_name(params.room)
+    _check_joining(connection, name)
+    connection.pause()
 
-
-def _on_room(
-    connection: Connection,
-    call: Call,
-    params: messages.JoinParams,
-    session: ProgramSession,
-    rooms: Sequence[Room] | RejectedError,
-) -> None:
-    try:
-        if isinstance(rooms, RejectedError):
-            raise explain_rejection(rooms)
-        if session.connection is not connection:
-            raise session_gone()
-        check_after(rooms[0], params.after)
-    except RpcError as error:
+    def refuse(error: RpcError) -> None:
         call.fail(error)
         connection.resume()
+
+    def open_room() -> None:
+        sessions.hub.rooms.open_all([name], on_room)
+
+    def on_room(rooms: Sequence[Room] | RejectedError) -> None:
+        try:
+            if isinstance(rooms, RejectedError):
+                raise explain_rejection(rooms)
+            if session.connection is not connection:
+                raise session_gone()
+            if isinstance(params.after, int) and catch_up.must_wait(rooms, {name: params.after}, open_room):
+                return
+            check_after(rooms[0], params.after)
+        except RpcError as error:
+            refuse(error)
+        else:
+            _enter(connection, call, params, rooms[0])
+
+    catch_up = CatchUp(connection, refuse)
+    open_room()
+
+
+def _check_joining(connection: Connection, name: str) -> None:
+    """Raise ``RpcError`` or ``Muted`` if the session must not join the room *name*. It may be in it already."""
+    sessions, member = connection.sessions, connection.session.member
+    if name not in member.memberships:
+        if len(member.memberships) >= messages.MAX_ROOMS:
+            raise refusal("room-refused", f"A session can be in {messages.MAX_ROOMS} rooms.")
+        sessions.hub.check_joining(member, name, sessions.wall_clock())
+
+
+def _enter(connection: Connection, call: Call, params: messages.JoinParams, room: Room) -> None:
+    """Join *room*, or begin its stream anew, after a new snapshot, if the session is in it already."""
+    take_snapshot = partial(_take_snapshot, connection, call, params, room)
+    if room.name in connection.session.member.memberships:
+        connection.peer.unsubscribe(room.publisher)
+        take_snapshot()
     else:
-        session.join(rooms[0], partial(_take_snapshot, connection, call, params, rooms[0]))
+        connection.session.join(room, take_snapshot)
 
 
 def _take_snapshot(connection: Connection, call: Call, params: messages.JoinParams, room: Room) -> None:

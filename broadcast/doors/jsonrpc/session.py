@@ -396,7 +396,7 @@ class ProgramSession:
         self._sessions.give_away(self, SERVER_STOPPED if self._is_stopping else RESUMED_ELSEWHERE)
         for message in self.private.take_held():  # those that have come since ``save``
             self.member.listener.receive_private(message)
-        if connection is not None:
+        if connection is not None and not self._is_stopping:  # the server closes it, with the reason
             connection.session_taken(RESUMED_ELSEWHERE)
 
     def stop(self) -> None:

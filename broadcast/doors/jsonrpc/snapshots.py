@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw, UnsetType
 
-from broadcast.core.errors import JournalError
-from broadcast.doors.jsonrpc.errors import refusal
+from broadcast.core.errors import Busy, JournalError
+from broadcast.doors.jsonrpc.claiming import CATCH_UP_SECONDS, LOOK_SECONDS
+from broadcast.doors.jsonrpc.errors import RpcError, explain_rejection, refusal
 from broadcast.doors.jsonrpc.line_reader import ENVELOPE_BYTES, Lines, read_lines
 from broadcast.doors.jsonrpc.messages import MAX_EVENTS, MAX_MESSAGE_BYTES, SNAPSHOT_MEMBERS, JoinResult
 
 if TYPE_CHECKING:
+    from broadcast.core.events import Stored
     from broadcast.core.room import Room
     from broadcast.doors.jsonrpc.session import Connection
 
@@ -24,6 +27,54 @@ def check_after(room: Room, after: int | UnsetType) -> None:
     """Raise ``RpcError`` if *after* is above the number of the last line of *room*."""
     if not isinstance(after, UnsetType) and after > room.last_seq:
         raise refusal("ahead", f"The last line of {room.name} has the number {room.last_seq}.")
+
+
+class CatchUp:
+    """The wait until this node has read the lines that the client of *connection* has read on another node.
+
+    If they do not come, *refuse* is called with the error *busy*.
+    """
+
+    def __init__(self, connection: Connection, refuse: Callable[[RpcError], None]) -> None:
+        self._connection = connection
+        self._refuse = refuse
+        self._end: float | None = None
+        """End of the time for this node to read what others have stored, in seconds of the clock."""
+        self._is_ahead = False
+        """Whether the journal does not have the lines that the client says it has seen."""
+
+    def must_wait(self, rooms: Iterable[Room], after: Mapping[str, int], again: Callable[[], None]) -> bool:
+        """Return whether this node has still to read lines of *rooms* up to the numbers *after*, by room.
+
+        If so, *again* is called later, or the client is refused. Once the journal has said that it does not have the
+        lines, the result is False, and ``check_after`` rejects the numbers.
+        """
+        behind = [room for room in rooms if room.last_seq < after.get(room.name, 0)]
+        sessions = self._connection.sessions
+        if sessions.hub.other_nodes.sessions is None or not behind or self._is_ahead:
+            return False
+        clock = sessions.clock
+        if self._end is None:
+            self._end = clock.seconds() + CATCH_UP_SECONDS
+        if clock.seconds() < self._end:
+            clock.callLater(LOOK_SECONDS, again)
+        else:
+            behind[0].read_journal(after[behind[0].name], partial(self._on_last_line, again))
+        return True
+
+    def _on_last_line(self, again: Callable[[], None], found: Sequence[Stored] | JournalError) -> None:
+        """Go on with *found*, the last line that the client has seen, as the journal has it.
+
+        A client whose numbers are rejected reads lines again that it has read before. So a node that is only behind,
+        for example because the database was restarted, must not reject them.
+        """
+        if not self._connection.is_open:
+            return
+        if found:  # it may also be an error, which says nothing about the line
+            self._refuse(explain_rejection(Busy()))
+        else:
+            self._is_ahead = True
+            again()
 
 
 def bytes_per_snapshot(rooms: int, other_bytes: int = 0) -> int:

@@ -38,7 +38,7 @@ from broadcast.core.nicknames import casefold_key, skeleton
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.postgres.database import Connection, Database, describe_error, is_lease_lost
 from broadcast.journals.postgres.decisions import decode_decision
-from broadcast.journals.postgres.leases import LEASE_SECONDS, RENEW_SECONDS, LeaseLost, renew_lease
+from broadcast.journals.postgres.leases import LEASE_SECONDS, RENEW_SECONDS, LeaseLost, end_parked, renew_lease
 from broadcast.journals.postgres.mail import Mail
 from broadcast.journals.postgres.people_copy import PeopleCopy, describe
 from broadcast.journals.postgres.record_feed import RecordFeed, RecordListener
@@ -56,6 +56,7 @@ MAX_WAITING: Final = 20_000
 
 _CHANGE = "SELECT change_people_once(%s, %s, %s, %s::jsonb), (SELECT id FROM last_ids WHERE kind = 'changes')"
 _DECISIONS = "SELECT body FROM decisions"
+_HAS_OTHERS = "SELECT EXISTS (SELECT FROM leases WHERE node <> %s AND until > now())"
 _MUST_BE_MADE: Final = ("release", "end", "park", "publish", "end_slot")
 """The kinds of changes that wait without a time-out until they are made."""
 
@@ -114,6 +115,8 @@ class PostgresDirectory:
         self._epoch = 0
         self.lease_end = 0.0
         """Monotonic time at which the lease runs out."""
+        self.has_others = False
+        """Whether another node had a lease when this one last looked."""
         self._next_renewal = 0.0
         self._news: deque[str] = deque()
         """The notifications that were not handled yet. They can arrive with the answer to any statement."""
@@ -237,10 +240,16 @@ class PostgresDirectory:
                 while self._changes or self._in_flight:
                     self._make_changes(self._db)
                 self._db.execute("SELECT end_lease(%s, %s, %s)", (self._database.node, self._epoch, SERVER_STOPPED))
+        self._fail_changes()
         self._disconnect()
 
     def _handle_lost_lease(self) -> None:
         """Let all changes fail, because other nodes have removed this one."""
+        self._fail_changes()
+        self._on_lost()
+
+    def _fail_changes(self) -> None:
+        """Let all changes fail, now and later, because this node has no lease any more."""
         with self._lock:
             self._is_lost = True
             changes = [*self._in_flight, *self._changes]
@@ -248,7 +257,6 @@ class PostgresDirectory:
         for change in changes:
             self._call_soon(partial(change.on_answer, DatabaseAway()))
         self._call_soon(self._mail.fail_all)
-        self._on_lost()
 
     def _connect(self) -> Connection:
         db = self._database.connect()
@@ -291,6 +299,7 @@ class PostgresDirectory:
             renew_lease(db, self._database.node, self._epoch)
             self._next_renewal = now + RENEW_SECONDS
             self.lease_end = now + LEASE_SECONDS
+            self._look_for_others(db)
             self._call_soon(self._mail.fail_old)
 
     def _make_changes(self, db: Connection) -> None:
@@ -309,6 +318,8 @@ class PostgresDirectory:
             answers, last_record = _row_of(db.execute(_CHANGE, (self._database.node, self._epoch, self._batch, body)))
         except psycopg.DataError as error:  # a second try would fail, too
             answers = [RejectedError(f"the database refuses that: {describe_error(error)}.")] * len(self._in_flight)
+        if any(answer is True for answer in answers):
+            end_parked(db)  # a parked session that was expelled leaves before the answer
         self._handle_news(db)
         if (last_record or 0) > self._feed.read_to:
             self._feed.read(db)
@@ -361,8 +372,12 @@ class PostgresDirectory:
             else:
                 self._people.take(values[0])
 
+    def _look_for_others(self, db: Connection) -> None:
+        (self.has_others,) = _row_of(db.execute(_HAS_OTHERS, (self._database.node,)))
+
     def _catch_up(self, db: Connection) -> None:
-        """Handle everything that may have been missed."""
+        """Handle everything that may have been missed. Another node may have started or ended."""
+        self._look_for_others(db)
         self._people.compare(db)
         self._read_mail(db)
 

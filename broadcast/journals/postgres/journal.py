@@ -20,7 +20,7 @@ from broadcast.journals.postgres.commit_thread import CommitThread
 from broadcast.journals.postgres.database import MINIMUM_VERSION, Connection, Database, from_text, to_text
 from broadcast.journals.postgres.directory import PostgresDirectory
 from broadcast.journals.postgres.leases import Writer, start_lease
-from broadcast.journals.postgres.merging import Merger
+from broadcast.journals.postgres.merging import LineKey, Merger
 from broadcast.journals.postgres.queries import RoomRow, read_room, start_query_thread
 from broadcast.journals.postgres.record_feed import RecordFeed
 from broadcast.journals.postgres.records import PostgresRecords
@@ -71,6 +71,7 @@ class PostgresJournal:
         self._indexer: SearchIndexer | None = None
         self._tail: Tail | None = None
         self._directory: PostgresDirectory | None = None
+        self._retirement: Thread | None = None
         self._is_lost = self._is_closed = self._is_renewing_id = False
         self._feed = RecordFeed(database.node)
         self.records = PostgresRecords(self, self._queue, call_soon, database.node, self._feed.start)
@@ -127,6 +128,11 @@ class PostgresJournal:
     def tail_seconds(self) -> float:
         """Time since everything was read that other nodes had stored."""
         return 0.0 if self._tail is None else monotonic() - self._tail.read_at
+
+    @property
+    def has_others(self) -> bool:
+        """Whether another node runs, as far as this one knows."""
+        return self._directory is not None and self._directory.has_others
 
     def restart(
         self,
@@ -205,6 +211,7 @@ class PostgresJournal:
 
     def _opened(self, name: str, room: RoomRow, recent: list[Stored], members: list[Event]) -> OpenedRoom:
         log = PostgresRoomLog(self._queue, self, name, (room.last, room.place))
+        log.stream.last_line = LineKey.of(recent[-1]) if recent else None
         self._merger.start(log, members)
         if self._tail is not None:
             self._tail.open(log)
@@ -232,9 +239,24 @@ class PostgresJournal:
         if self._tail is not None:
             self._tail.forget(log)
 
+    def retire(self, on_retired: Callable[[], None]) -> None:
+        """Store the queued events, then let other nodes have the nicknames and sessions of this one. Does not block.
+
+        Call *on_retired* in a later turn. Nothing is stored after that, but the journal can be read until ``close``.
+        """
+
+        def retire() -> None:
+            self._stop_writing()
+            self._call_soon(on_retired)
+
+        self._retirement = Thread(target=retire, name="journal retirement", daemon=True)
+        self._retirement.start()
+
     def close(self) -> None:
         """Store the queued events, then release everything. May be called at any time, and more than once."""
         self._is_closed = True
+        if self._retirement is not None:
+            self._retirement.join()
         self._committed.stop()
         self.records.close()
         query_thread, self._query_thread = self._query_thread, None

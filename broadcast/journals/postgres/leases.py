@@ -71,8 +71,13 @@ def renew_lease(db: Connection, node: str, epoch: int) -> None:
         # A batch of the dead node may be in flight. Then the next renewal tries again.
         with suppress(errors.LockNotAvailable):
             db.execute("SELECT remove_dead()")
-        with suppress(errors.LockNotAvailable):
-            db.execute("SELECT end_parked()")
+        end_parked(db)
+
+
+def end_parked(db: Connection) -> None:
+    """Let the parked sessions leave whose time is over, unless a batch in flight prevents it until the next call."""
+    with suppress(errors.LockNotAvailable):
+        db.execute("SELECT end_parked()")
 
 
 def _value(db: Connection, query: str, *values: object) -> object:

@@ -14,7 +14,7 @@ import msgspec
 
 from broadcast.core.decisions import Announcement, Decision
 from broadcast.core.directory import Expulsion, Handover, NodeListener, NodeMessage, OnDirectory, Return
-from broadcast.core.errors import DatabaseAway, NotHere, RecipientNotReading, RejectedError
+from broadcast.core.errors import DatabaseAway, NoAnswer, NotHere, RecipientNotReading, RejectedError
 from broadcast.core.events import PrivateMessage
 from broadcast.core.time_slice import CallSoon
 from broadcast.journals.postgres.database import Connection
@@ -89,7 +89,7 @@ class Mail:
         now = monotonic()
         for number, (_, until) in list(self._sent.items()):
             if until < now:
-                self._end(number, NotHere("the server of the recipient does not answer."))
+                self._end(number, NoAnswer())
 
     def _end(self, number: int, error: RejectedError | None) -> None:
         on_taken, _ = self._sent.pop(number, (ignore_answer, 0.0))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from threading import Lock
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from broadcast.core.events import Event
+from broadcast.core.events import STORED, Event, Stored
 from broadcast.journals.commit_queue import CommittedQueue, Receiver
 
 Position: TypeAlias = tuple[int, int]
@@ -21,6 +21,19 @@ Position: TypeAlias = tuple[int, int]
 def is_behind(found: Position, delivered: Position) -> bool:
     """Return whether the database, which has come to *found*, lacks events that it had when they were *delivered*."""
     return found[0] < delivered[0] or found[1] < delivered[1]
+
+
+class LineKey(NamedTuple):
+    """The values by which a line is told from another one with the same number."""
+
+    seq: int
+    session: int
+    at: float
+
+    @classmethod
+    def of(cls, line: Stored) -> LineKey:
+        """Return the key of *line*."""
+        return cls(line.seq, line.session, line.at)
 
 
 class Segment(NamedTuple):
@@ -47,6 +60,8 @@ class MergedStream:
         """The position up to which all events were delivered."""
         self.read_to = position
         """The position up to which events were read. It is never behind ``position``."""
+        self.last_line: LineKey | None = None
+        """The last line that was delivered; None if there is none."""
         self.segments: deque[Segment] = deque()
         self.read_events: deque[ReadEvent] = deque()
         """Events that were read from the database. Some of them may be those of a segment."""
@@ -88,6 +103,8 @@ class MergedStream:
                 while self.read_events and self.read_events[0].position <= segment.end:
                     self.read_events.popleft()
             else:
+                lines = (LineKey.of(event) for event in reversed(ready) if isinstance(event, STORED))
+                self.last_line = next(lines, self.last_line)
                 return ready
 
 

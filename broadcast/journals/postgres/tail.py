@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import psycopg
 from psycopg import sql
 
-from broadcast.journals.postgres.database import Connection, Database, to_text
+from broadcast.journals.postgres.database import Connection, Database, from_text, to_text
 from broadcast.journals.postgres.merging import Merger, Position, ReadEvent, is_behind
 from broadcast.journals.postgres.queries import from_row
 from broadcast.journals.postgres.room_log import PostgresRoomLog
@@ -53,6 +53,14 @@ LEFT JOIN LATERAL (
 WHERE (coalesce(rooms.last, 0), coalesce(rooms.place, 0)) <> (wanted.seq, wanted.place)
 ORDER BY index, event.seq, event.place
 """  # noqa: S608 - constant numbers
+REPLACED = """
+SELECT wanted.name
+FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::float8[]) AS wanted (name, seq, session, at)
+LEFT JOIN rooms ON rooms.name = wanted.name COLLATE "C"
+LEFT JOIN lines ON lines.room = rooms.id AND lines.seq = wanted.seq
+WHERE (lines.session, lines.at) IS DISTINCT FROM (wanted.session, wanted.at)
+LIMIT 1
+"""
 _Row: TypeAlias = tuple[Any, ...]
 """Index of the room, epoch of this node, last number and place of the room; then seq, place, node, event, and the
 columns of a line."""
@@ -126,11 +134,13 @@ class Tail:
 
     def _run(self) -> None:
         next_poll = next_clean = 0.0
+        is_verified = False
         while not self._closing:
             try:
                 if self._db is None:
                     self._db = self._listen()
                     next_poll = 0.0
+                    is_verified = False
                 now = monotonic()
                 if now >= next_poll:
                     next_poll = now + POLL_SECONDS
@@ -139,9 +149,9 @@ class Tail:
                 if now >= next_clean:
                     next_clean = now + CLEAN_SECONDS
                     self._db.execute(_CLEAN)
-                while logs := self._take():
-                    self._read(self._db, logs)
-                self.read_at = monotonic()
+                is_verified = is_verified or self._verify(self._db)
+                if is_verified:
+                    self._read_wanted(self._db)
                 self._wait(self._db, max(next_poll - monotonic(), 0.0))
             except Exception:  # noqa: BLE001 - the commit thread reports that the database is away
                 self._disconnect()
@@ -158,6 +168,22 @@ class Tail:
         db.execute("SELECT pg_try_advisory_lock_shared(%s + hashtext(%s))", (SERVER_LOCK, self._database.schema))
         db.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._database.schema)))
         return db
+
+    def _verify(self, db: Connection) -> bool:
+        """Return whether the database still has the last line that was delivered in each room.
+
+        It may be another one since the last connection: a standby that lacks lines. If another node has already given
+        their numbers to new lines, the numbers do not show that.
+        """
+        with self._lock:
+            logs = [*self._logs.values()]
+        lines = [(to_text(log.name), *line) for log in logs if (line := log.stream.last_line) is not None]
+        if not lines:
+            return True
+        replaced = db.execute(REPLACED.encode(), [*map(list, zip(*lines, strict=True))]).fetchone()
+        if replaced is not None:
+            self._on_lost(from_text(replaced[0]))
+        return replaced is None
 
     def _wait(self, db: Connection, seconds: float) -> None:
         """Wait for a notification or a wake-up, and note the rooms to read."""
@@ -176,6 +202,11 @@ class Tail:
     def _clear_wakes(self) -> None:
         with suppress(BlockingIOError):
             self._wake_reader.recv(4096)
+
+    def _read_wanted(self, db: Connection) -> None:
+        while logs := self._take():
+            self._read(db, logs)
+        self.read_at = monotonic()
 
     def _take(self) -> list[PostgresRoomLog]:
         """Remove some rooms to read and return them."""

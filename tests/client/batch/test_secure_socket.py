@@ -8,7 +8,6 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
@@ -178,12 +177,7 @@ def test_a_failed_handshake_is_a_lost_connection(listener: socket.socket, answer
     thread = Thread(target=serve, daemon=True)
     thread.start()
     with pytest.raises(Lost) as lost:
-        Connection(
-            "127.0.0.1",
-            listener.getsockname()[1],
-            monotonic() + PATIENCE,
-            partial(secure, trust=Trust("127.0.0.1"), deadline=deadline),
-        )
+        Connection("127.0.0.1", listener.getsockname()[1], deadline, Trust("127.0.0.1"))
     assert str(lost.value) == reason
     thread.join(PATIENCE)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from hypothesis import strategies as st
 
-from broadcast.client.protocol import events, requests
-from broadcast.client.protocol.session import Answer, Session
+from broadcast.client.protocol import errors, events, requests
+from broadcast.client.protocol.session import Session
 from tests.client.protocol.fake_server import FakeServer
 
 
@@ -57,6 +57,13 @@ class Server(Protocol):
         """Close all connections, and forget the sessions."""
 
 
+class Answer(NamedTuple):
+    """The end of a call."""
+
+    result: Any
+    error: errors.ChatError | None
+
+
 class Link:
     """A session, the server, and the connection between them."""
 
@@ -90,12 +97,7 @@ class Link:
         if self.connection:
             data = bytes(self.connection.output[:size])
             del self.connection.output[: len(data)]
-            self.take(self.session.receive(data))
-
-    def take(self, answers: list[Answer]) -> None:
-        for answer in answers:
-            assert answer.call not in self.answers
-            self.answers[answer.call] = answer
+            self.session.receive(data)
 
     def lose(self, *, noticed: bool = True) -> None:
         """Lose the connection with all that is under way."""
@@ -103,7 +105,7 @@ class Link:
             self.connection.close()
         self.connection = None
         self.to_server.clear()
-        self.take(self.session.connection_lost("the connection broke"))
+        self.session.connection_lost("the connection broke")
 
     def pump(self) -> None:
         """Move bytes until there are none."""
@@ -126,7 +128,12 @@ class Link:
         self.pump()
 
     def call(self, request: requests.Request[Any]) -> int:
-        return self.session.call(request)
+        def end(result: Any, error: errors.ChatError | None) -> None:  # noqa: ANN401 -- any result
+            assert number not in self.answers
+            self.answers[number] = Answer(result, error)
+
+        number = self.session.call(request, end)
+        return number
 
     def answered(self, request: requests.Request[Any]) -> Any:  # noqa: ANN401 -- the type of its result
         number = self.call(request)

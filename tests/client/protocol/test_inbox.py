@@ -127,7 +127,7 @@ def test_memory_is_bounded_and_no_line_is_lost() -> None:
         link.server.tell("bot", "psst")
     link.pump()
     assert (before, link.session.wants_input) == (True, False)
-    assert len(link.session._inbox) <= 210
+    assert len(link.session._inbox._queue) <= 210
     taken = link.events()
     texts = [event.text for event in taken if isinstance(event, events.Said)]
     skipped = [event for event in taken if isinstance(event, events.Skipped)]

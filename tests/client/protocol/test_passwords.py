@@ -43,6 +43,14 @@ def test_the_session_logs_in_again_after_a_restart(server: type) -> None:
     assert [type(event) for event in link.events()][-2:] == [events.Disconnected, events.Reconnected]
 
 
+def test_login_without_a_password_forgets_that_of_another_account() -> None:
+    link = owner(FakeServer())
+    link.session._take(events.LoginEnded("bot", "bot"))
+    assert link.session._password == SECRET
+    link.session._take(events.LoginEnded("bob", "bob"))
+    assert (link.session.account, link.session._password) == ("bob", "")
+
+
 @pytest.mark.parametrize("server", [FakeServer, RealServer])
 def test_the_session_takes_its_other_nickname_again(server: type) -> None:
     link = owner(server())
@@ -97,7 +105,7 @@ def test_a_user_without_a_password_ends_the_session_with_the_refusal() -> None:
 def test_a_password_that_was_changed_meanwhile_is_asked_for_again() -> None:
     link = owner(FakeServer())
     link.session.asks_password = True
-    call = link.session.call(requests.Say("lobby", "still said"))
+    call = link.call(requests.Say("lobby", "still said"))
     link.server.passwords["bot"] = OTHER
     link.server.lose_sessions()
     link.lose()
@@ -133,7 +141,7 @@ def test_a_new_session_is_told_that_the_server_is_busy() -> None:
 )
 def test_a_request_about_the_account_is_unconfirmed_if_the_connection_is_lost(request_: requests.Request[Any]) -> None:
     link = owner(FakeServer())
-    call = link.session.call(request_)
+    call = link.call(request_)
     link.send()
     link.lose()
     link.start()
@@ -142,7 +150,7 @@ def test_a_request_about_the_account_is_unconfirmed_if_the_connection_is_lost(re
 
 def test_an_account_that_ended_unconfirmed_is_known_to_have_ended() -> None:
     link = owner(FakeServer())
-    link.session.call(requests.Logout())
+    link.call(requests.Logout())
     link.send()
     link.lose()
     link.start()

@@ -88,4 +88,4 @@ class Moving(RuleBasedStateMachine):
 
 
 TestMoving = Moving.TestCase
-TestMoving.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestMoving.settings = settings(stateful_step_count=30)

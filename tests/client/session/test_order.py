@@ -163,4 +163,4 @@ class Typing(RuleBasedStateMachine):
 
 
 TestTyping = Typing.TestCase
-TestTyping.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestTyping.settings = settings(stateful_step_count=40)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from broadcast.client.exit_status import LOST
 from broadcast.client.protocol import errors, events
 from broadcast.client.session.commands import unquoted
 from broadcast.client.session.conversation import State
-from broadcast.client.status import LOST
 from tests.client.session.fakes import NOW, Talk, welcome
 
 REPORT = events.File("report.pdf", 1_234_567, "k3x", "http://h/files/k3x/report.pdf")

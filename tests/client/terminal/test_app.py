@@ -92,7 +92,7 @@ def silence(port: Port) -> None:
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "TICK_SECONDS", 0.01)
-    monkeypatch.setattr(session.Backoff, "delay", lambda _backoff, _failures, _jitter: 0.01)
+    monkeypatch.setattr(session, "backoff", lambda *_: 0.01)
 
 
 @with_port

@@ -21,6 +21,7 @@ from broadcast.journals.postgres import directory
 from broadcast.journals.postgres.database import Connection, Database
 from broadcast.journals.postgres.directory import PostgresDirectory
 from broadcast.journals.postgres.leases import LeaseLost, renew_lease, start_lease
+from tests.postgres import wait_for
 
 PATIENCE = 20.0
 """Maximum time that an answer may take, in seconds."""
@@ -112,6 +113,15 @@ def test_nickname_that_one_server_has_taken_is_refused_by_the_other(nodes: tuple
     one.directory.release(ANN.session, "ann")
     two.until(lambda: not two.people)
     assert two.take(Person(2 << 32, "ANN")) is None
+
+
+def test_server_knows_whether_others_run(nodes: tuple[Node, Node]) -> None:
+    one, two = nodes
+    for node in nodes:
+        wait_for(lambda node=node: node.directory.has_others, "the other server is not known")  # type: ignore[misc]
+    two.directory.close()
+    wait_for(lambda: not one.directory.has_others, "the end of the other server is not known")
+    assert isinstance(two.look_up("ann"), DatabaseAway), "nothing waits for a server that has ended"
 
 
 def test_session_may_take_its_nickname_again_and_another_one(nodes: tuple[Node, Node]) -> None:

@@ -21,6 +21,8 @@ from tests.postgres import wait_for
 
 TIMES = 10**6
 LOST = "this server has lost its lease"
+END_CONNECTIONS = """SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+    WHERE application_name IN ('broadcast one', 'broadcast two')"""
 REMOVE = "SELECT expel(node, epoch), forget_people(node) FROM writers WHERE node = 'one'"
 
 
@@ -166,6 +168,28 @@ def test_database_that_has_lost_lines_gets_another_id_once(
     rooms = [server.restart() for server in (one, two)]
     assert one.journal.id == two.journal.id != before
     assert {room.last_seq for room in rooms} == {1 + (not is_noticed_by_tail)}
+
+
+def test_lost_lines_are_noticed_although_others_have_filled_their_numbers(db: Connection, one: Server) -> None:
+    before = one.journal.id
+    one.run.append(*map(message, "abc"))
+    with db.transaction():
+        db.execute("UPDATE lines SET session = 99, text = 'new' WHERE seq = 3")
+        db.execute("UPDATE rooms SET last = 4")
+        db.execute("INSERT INTO lines SELECT room, 4, at, kind, session, nick, text FROM lines WHERE seq = 3")
+    db.execute(END_CONNECTIONS)
+    assert one.wait() == LINES_LOST.format("lobby")
+    assert one.restart().last_seq == 4
+    assert one.journal.id != before
+
+
+def test_lost_connection_alone_ends_no_visit(db: Connection, one: Server, two: Server) -> None:
+    one.run.append(Joined(1, "ann"), *map(message, "abc"), Left(1, "ann"))
+    db.execute(END_CONNECTIONS)
+    two.run.append(message("d"))
+    for server in (one, two):
+        server.run.calls.run_until(lambda server=server: server.run.delivered[-1:] == [message("d", 4)])  # type: ignore[misc]
+        assert server.lost == []
 
 
 def test_lease_is_renewed_by_its_epoch_only(database: Database, db: Connection) -> None:

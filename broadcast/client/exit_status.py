@@ -5,27 +5,20 @@ from __future__ import annotations
 import errno
 import sys
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Final
+DONE = 0
+USAGE = 1
+NO_CONNECTION = 2
+NICKNAME_REFUSED = 3
+LOST = 4
+REFUSED = 5
+STREAM = 6
+UNTRUSTED = 7
+# 128 and the number of SIGINT, SIGPIPE or SIGTERM, as a shell shows the ends of other programs
+INTERRUPTED = 130
+CLOSED_OUTPUT = 141
+TERMINATED = 143
 
-DONE: Final = 0
-USAGE: Final = 1
-NO_CONNECTION: Final = 2
-NICKNAME_REFUSED: Final = 3
-LOST: Final = 4
-REFUSED: Final = 5
-STREAM: Final = 6
-"""The standard output cannot be written, because the disk is full for example, or the standard input not read."""
-UNTRUSTED: Final = 7
-INTERRUPTED: Final = 130
-"""Ctrl-C: 128 and the number of SIGINT, as a shell shows it."""
-CLOSED_OUTPUT: Final = 141
-"""Nobody reads the standard output any more: 128 and the number of SIGPIPE, as a shell shows it of other filters."""
-TERMINATED: Final = 143
-"""SIGTERM: 128 and its number, likewise."""
-
-STATUSES: Final = {
+STATUSES = {
     DONE: "success; with --send or --upload, everything is stored",
     USAGE: "wrong usage, or client.toml or the file of an option cannot be used",
     NO_CONNECTION: "no connection, or no server that this client can talk to",

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from broadcast.client.status import explain_read_error, explain_write_error
+from broadcast.client.exit_status import explain_read_error, explain_write_error
 
 FULL = "the standard output cannot be written: " + os.strerror(errno.ENOSPC)
 
