@@ -78,12 +78,6 @@ class Snapshot(Room, frozen=True):
     """A room together with the events that the server replays."""
 
     events: tuple[msgspec.Raw, ...] = ()
-    more: bool = False
-
-    @property
-    def as_room(self) -> Room:
-        """The room without the events."""
-        return Room(self.room, self.last, self.topic, self.count, self.members)
 
 
 class Lines(msgspec.Struct, frozen=True):
@@ -163,7 +157,7 @@ class Request(msgspec.Struct, Generic[R], frozen=True, omit_defaults=True):
 
     method: ClassVar[str]
     result: ClassVar[Any]
-    """The type of the server's message, from which the session makes an *R*."""
+    """The type of the server's message, which is an *R*."""
 
 
 def _request(method: str, result: Any) -> Callable[[type[T]], type[T]]:  # noqa: ANN401 -- any type

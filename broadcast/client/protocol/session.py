@@ -473,7 +473,6 @@ class Session:
         match call.request:
             case requests.Join() as join:
                 self._inbox.enter(result.room, result, join)
-                result = result.as_room
             case requests.Leave(room=room):
                 self._inbox.leave(room.lower())
             case requests.Register(password=password) | requests.Login(password=password):
