@@ -100,7 +100,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def _measure_core(config: pytest.Config, *, on: bool) -> None:
     """Measure the coverage from now on, or stop that, if only the core is measured. It slows everything down."""
     if config.getoption("cov_source", None) == ["broadcast.core"]:
-        controller: Any = config.pluginmanager.get_plugin("_cov").cov_controller
+        plugin: Any = config.pluginmanager.get_plugin("_cov")
+        controller = plugin.cov_controller
         if controller is not None and controller.started != on:
             (controller.resume if on else controller.pause)()
         if not on and (unused := Coverage.current()) is not None:

@@ -10,7 +10,7 @@ from random import Random
 
 
 class Relay:
-    """A port that connects its clients to the server, whose own port changes with each start.
+    """A port that connects its clients to the server.
 
     While ``cuts_connections`` is true, connections end after *mean_bytes* on average.
     """
@@ -22,6 +22,8 @@ class Relay:
         """Whether each connection ends after a random number of bytes in one of the directions."""
         self.cuts = 0
         """Number of connections that were cut."""
+        self.delay = 0.0
+        """Seconds for which each piece of up to 4 KiB waits. It spares the processor with clients that never pause."""
         self._random = random
         self._mean_bytes = mean_bytes
         self._tasks: dict[asyncio.Task[None], int] = {}
@@ -86,6 +88,8 @@ class Relay:
                         make_reset(writer)
                     return
                 budget -= len(data)
+                if self.delay:
+                    await asyncio.sleep(self.delay)
                 writer.write(data)
                 await writer.drain()
 

@@ -89,12 +89,14 @@ class Server:
         return not self.pid
 
 
-def wait_until(is_true: Callable[[], bool], problem: Callable[[], str] = lambda: "it did not happen") -> None:
-    """Wait until *is_true*, for ``PATIENCE`` at most."""
+def wait_until(
+    is_true: Callable[[], bool], problem: Callable[[], str] = lambda: "it did not happen", pause: float = 0.01
+) -> None:
+    """Wait until *is_true*, for ``PATIENCE`` at most. Ask again after each *pause*, in seconds."""
     end = time.monotonic() + PATIENCE
     while not is_true():
         assert time.monotonic() < end, problem()
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 class Relay:

@@ -17,8 +17,8 @@ from tests.real.programs import Programs
 from tests.real.test_kill import check_stored
 
 MOMENTS = 20 if os.environ.get("BROADCAST_LONG") else 2
-PEOPLE = 50
-LINES = 150
+PEOPLE = 40
+LINES = 120
 """All lines together are fewer than the replay buffer holds, so that nobody misses any."""
 DOWN = " * The server is going down."
 

@@ -53,7 +53,7 @@ class Node(Server):
             assert not self.has_ended(), self.output()
             return self.health() == "200 ok"
 
-        wait_until(is_healthy, self.health)
+        wait_until(is_healthy, self.health, pause=0.05)
 
     def signal(self, number: int) -> None:
         """Send a signal to the process."""

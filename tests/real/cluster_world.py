@@ -46,7 +46,7 @@ class Servers:
         self, folder: Path, balancer: Balancer, postgres: PostgresServer, names: str, *options: str, url: str = ""
     ) -> None:
         self.postgres = postgres
-        self._balancer = balancer
+        self.balancer = balancer
         self.cluster = Cluster(folder, url or postgres.url(), names.split(), *options)
 
     @property
@@ -62,11 +62,11 @@ class Servers:
     async def start(self) -> None:
         """Start all servers."""
         await asyncio.to_thread(self.cluster.start)
-        self._balancer.targets = [node.port for node in self.nodes]
+        self.balancer.targets = [node.port for node in self.nodes]
 
     async def end(self, number: signal.Signals) -> None:
         """End all servers that run with a signal."""
-        self._balancer.targets = []
+        self.balancer.targets = []
         await asyncio.gather(*(asyncio.to_thread(node.stop, number) for node in self.nodes))
 
     def stored(self) -> dict[str, dict[int, Line]]:
@@ -77,23 +77,23 @@ class Servers:
 
     async def restart(self, node: Node, number: signal.Signals, pause: float = 0.0) -> None:
         """End *node* with a signal, and start it again after *pause*."""
-        self._balancer.targets.remove(node.port)
+        self.balancer.targets.remove(node.port)
         await asyncio.to_thread(node.stop, number)
         await asyncio.sleep(pause)
         await asyncio.to_thread(node.start)
-        self._balancer.targets.append(node.port)
+        self.balancer.targets.append(node.port)
 
     async def suspend(self, node: Node, seconds: float) -> None:
         """Stop the process of *node* for a while. Its clients notice, and go to another server."""
-        self._balancer.targets.remove(node.port)
+        self.balancer.targets.remove(node.port)
         node.signal(signal.SIGSTOP)
         try:
             await asyncio.sleep(seconds / 2)
-            self._balancer.cut(node.port)
+            self.balancer.cut(node.port)
             await asyncio.sleep(seconds / 2)
         finally:
             node.signal(signal.SIGCONT)
-        self._balancer.targets.append(node.port)
+        self.balancer.targets.append(node.port)
 
     async def suspend_backend(self, node: Node, random: Random, seconds: float) -> None:
         """Stop one of the processes of PostgreSQL that work for *node*."""

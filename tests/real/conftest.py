@@ -11,7 +11,6 @@ from pytest_twisted import async_fixture, async_yield_fixture
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IReactorTCP
 
-from tests.postgres import PostgresServer
 from tests.real.cluster import Cluster
 from tests.real.networks import Networks, why_not
 from tests.real.programs import Programs, Talker, found
@@ -45,17 +44,15 @@ async def listen(programs: Programs) -> AsyncIterator[Callable[[Any], int]]:
 
 
 @pytest.fixture
-def cluster(postgres: PostgresServer, tmp_path: Path) -> Iterator[Cluster]:
-    """Two servers with a database of their own."""
-    name = postgres.create_database()
-    cluster = Cluster(tmp_path, postgres.url(name), ("one", "two"), "--grace", "60")
+def cluster(postgres_url: str, tmp_path: Path) -> Iterator[Cluster]:
+    """Two servers with a database that is empty at first."""
+    cluster = Cluster(tmp_path, postgres_url, ("one", "two"), "--grace", "60")
     try:
         cluster.start()
         yield cluster
         assert cluster.problems() == []
     finally:
         cluster.stop()
-        postgres.drop_database(name)
 
 
 @async_fixture

@@ -1,7 +1,7 @@
 """Clients that lose their connections and the server again and again, and what each of them has said and read.
 
-The server is the installed one. Between it and its clients is a ``Relay``, so that they find it at one address however
-often it is started. All of this runs in one loop of asyncio.
+Between the server and its clients is a ``Relay``, which can cut their connections. All of this runs in one loop of
+asyncio, the server in a process of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import re
 import signal
 import sqlite3
-from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
@@ -22,8 +21,8 @@ from broadcast.client.aio import Chat, Emoted, Gap, Reconnected, Said
 from broadcast.client.protocol.errors import Rejected
 from broadcast.client.protocol.session import Session
 from broadcast.journals.sqlite.room_record import MAX_SEQ, SEQ_BITS
+from tests.browser.people import Server as Process
 from tests.postgres import SHARED, PostgresServer
-from tests.real.programs import TWISTD
 from tests.relay import Relay
 
 ROOMS = "lobby", "kitchen"
@@ -67,12 +66,16 @@ class Server:
     """The installed server with its journal in *folder* or *postgres*. It is started and ended many times."""
 
     def __init__(self, folder: Path, relay: Relay, postgres: PostgresServer | None = None) -> None:
-        self.output = b""
-        """The output of all processes."""
+        options = () if postgres is None else ("--journal", postgres.url(), "--node", "one")
+        self._process = Process(folder, "--limits", "off", *options)
         self._postgres = postgres
         self._folder = folder
-        self._relay = relay
-        self._process: Process | None = None
+        relay.target = self._process.port
+
+    @property
+    def output(self) -> bytes:
+        """The output of all processes."""
+        return self._process.output().encode()
 
     @property
     def may_refuse(self) -> bool:
@@ -81,31 +84,11 @@ class Server:
 
     async def start(self) -> None:
         """Start the server, and wait until it listens."""
-        options = ["--port", "0", "--data", "data", "--limits", "off"]
-        if self._postgres is not None:
-            options += ["--journal", self._postgres.url(), "--node", "one"]
-        command = TWISTD, "-n", "--pidfile=", "broadcast", *options
-        self._process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT, cwd=self._folder)
-        assert self._process.stdout is not None
-        listening = None
-        while listening is None:
-            line = await self._process.stdout.readline()
-            self.output += line
-            assert line, self.output.decode()
-            listening = re.search(rb"Listening on 127\.0\.0\.1 port (\d+)", line)
-        self._relay.target = int(listening[1])
-        self._reading = asyncio.ensure_future(self._read(self._process.stdout))
-
-    async def _read(self, output: asyncio.StreamReader) -> None:
-        while data := await output.read(65536):
-            self.output += data
+        await asyncio.to_thread(self._process.start)
 
     async def end(self, number: signal.Signals) -> None:
         """End the process with a signal."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(number)
-            await self._process.wait()
-            await self._reading
+        await asyncio.to_thread(self._process.stop, number)
 
     def stored(self) -> dict[str, dict[int, Line]]:
         """Return all lines of the journal by room and number."""

@@ -310,12 +310,15 @@ class Programs:
     ) -> Program:
         """Start the installed server; *command* runs twistd. See ``run`` for *environment* and *descriptors*.
 
-        Without these three, the server comes from the zygote, if the system is Linux.
+        Without *command*, *descriptors* and variables of Python, the server comes from the zygote, if this is Linux.
         """
         arguments = ("-n", "--pidfile=", "broadcast", "--port", str(port), *options)
-        if sys.platform == "linux" and command == (TWISTD,) and not environment and not descriptors:
+        changed = {**(environment or {})}
+        is_usual = command == (TWISTD,) and not descriptors and not any(name.startswith("PYTHON") for name in changed)
+        if sys.platform == "linux" and is_usual:
             program = Program(TWISTD, self.clock)
-            ForkedProcess(self.reactor, TWISTD, (TWISTD, *arguments), self._environment(), str(self.folder), program)  # type: ignore[no-untyped-call]
+            environment = {**self._environment(), **changed}
+            ForkedProcess(self.reactor, TWISTD, (TWISTD, *arguments), environment, str(self.folder), program)  # type: ignore[no-untyped-call]
             self._all.append(program)
             return program
         return self.run(*command, *arguments, environment=environment, descriptors=descriptors)

@@ -57,7 +57,9 @@ async def end_backends(servers: Servers, random: Random) -> None:
 
 
 async def suspend_server(servers: Servers, random: Random) -> None:
+    servers.balancer.delay = 0.05
     await servers.suspend(random.choice(servers.nodes), LEASE_SECONDS + 4)
+    servers.balancer.delay = 0.0
 
 
 async def suspend_server_shortly(servers: Servers, random: Random) -> None:

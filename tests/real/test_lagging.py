@@ -16,8 +16,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from tests.real.programs import Programs, Talker
 
-PEOPLE = 300 if os.environ.get("BROADCAST_LONG") else 80
-STOPPING = 50 if os.environ.get("BROADCAST_LONG") else 30
+PEOPLE = 300 if os.environ.get("BROADCAST_LONG") else 50
+STOPPING = 50 if os.environ.get("BROADCAST_LONG") else 20
 WRITERS = 20
 LINES = 20_000
 """Twice as many as the replay buffer holds."""

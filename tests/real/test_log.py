@@ -16,6 +16,8 @@ from time import monotonic, sleep
 
 import pytest
 
+from tests.real.zygote import start_server
+
 LONG = bool(os.environ.get("BROADCAST_LONG"))
 TIMEOUT = 60
 """Seconds after which a test gives up waiting for another process."""
@@ -88,25 +90,50 @@ def room() -> Room:
     return Room()
 
 
-Start = Callable[..., "subprocess.Popen[bytes]"]
+class Process:
+    """A server."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self.status: int | None = None
+        """Its exit status, or minus the number of the signal that has ended it."""
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self._pid, number)
+
+    def has_ended(self) -> bool:
+        if self.status is None:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            self.status = os.waitstatus_to_exitcode(status) if pid else None
+        return self.status is not None
+
+    def wait(self) -> int | None:
+        wait_until(self.has_ended)
+        return self.status
+
+
+Start = Callable[..., Process]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Start processes, which end with the test."""
-    processes: list[subprocess.Popen[bytes]] = []
+    """Start servers, which end with the test."""
+    processes: list[Process] = []
 
-    def start(command: list[str], stdout: int, **options: object) -> subprocess.Popen[bytes]:
-        processes.append(
-            subprocess.Popen(command, stdout=stdout, stderr=subprocess.STDOUT, **options)  # type: ignore[call-overload]  # noqa: S603 -- the test's own text
-        )
+    def start(command: list[str], output: int, **options: object) -> Process:
+        if options:
+            popen = subprocess.Popen(command, stdout=output, stderr=output, **options)  # type: ignore[call-overload]  # noqa: S603 -- the test's own text
+            popen.returncode = 0  # so that it does not warn about a process that still runs
+            processes.append(Process(popen.pid))
+        else:
+            processes.append(Process(start_server(command, os.environ, str(Path.cwd()), output)))
         return processes[-1]
 
     yield start
     for process in processes:
-        if process.poll() is None:
-            process.kill()
-        process.wait(TIMEOUT)
+        if not process.has_ended():
+            process.send_signal(signal.SIGKILL)
+        process.wait()
 
 
 # Nobody reads the log
@@ -154,7 +181,7 @@ def test_log_that_nobody_reads_delays_neither_the_room_nor_the_end(
         read_until(bob, b"ann: still here\r\n")
         server.send_signal(signal.SIGTERM)
         read_until(bob, DOWN)
-    assert server.wait(TIMEOUT) == -signal.SIGTERM
+    assert server.wait() == -signal.SIGTERM
 
 
 def test_line_that_the_encoding_lacks_is_logged_with_escapes(room: Room, start: Start) -> None:
@@ -165,7 +192,7 @@ def test_line_that_the_encoding_lacks_is_logged_with_escapes(room: Room, start: 
         person.sendall("zoë\n/quit müde\n".encode())
         read_until(person, "Goodbye, zoë.\r\n".encode())
     server.send_signal(signal.SIGTERM)
-    assert server.wait(TIMEOUT) == -signal.SIGTERM
+    assert server.wait() == -signal.SIGTERM
     log = Path("out").read_bytes()
     assert rb"] zo\xeb joined from a local socket" in log
     assert rb"] zo\xeb left: m\xfcde (a local socket)" in log
