@@ -27,6 +27,7 @@ from broadcast.journals.postgres.database import (
     Connection,
     Database,
     describe_error,
+    is_deadlock,
     is_fatal,
     is_lease_lost,
     is_stale,
@@ -241,6 +242,8 @@ class CommitThread:
                 answer = self._execute(statement, *values, at_once=in_doubt)
             except Exception as error:
                 reason = describe_error(error)
+                if is_deadlock(error) and not in_doubt and monotonic() < end:
+                    continue  # the others can go on now
                 self._stats.record_failure(reason, 0)
                 if is_lease_lost(error):
                     self._on_lost("")

@@ -151,6 +151,11 @@ def is_timeout(error: Exception) -> bool:
     return isinstance(error, errors.QueryCanceled | errors.LockNotAvailable)
 
 
+def is_deadlock(error: Exception) -> bool:
+    """Return whether *error* says that a call had no effect, because it and other calls waited for each other."""
+    return isinstance(error, errors.DeadlockDetected)
+
+
 def _one_line(error: Exception) -> str:
     primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     text = " ".join(str(primary or error).split())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from threading import Thread
 
@@ -102,6 +103,30 @@ def test_batch_is_sent_again_after_a_lost_connection(
     assert run.append_texts("d") == [message("d", 4)]
     assert stored(postgres) == [(1, "a"), (2, "b"), (3, "c"), (4, "d")]
     assert run.journal.commit_stats.last_error == ""
+
+
+def test_batch_that_loses_a_deadlock_is_sent_again(run: NodeHarness, postgres: PostgresServer) -> None:
+    run.append_texts("a")
+    writer = backend_of(run)
+    with psycopg.connect(postgres.url(), autocommit=True) as other, psycopg.connect(postgres.url()) as watch:
+        other.execute("SET search_path TO broadcast")
+
+        def lock_the_other_way_round() -> None:
+            while watch.execute("SELECT FROM pg_locks WHERE pid = %s AND NOT granted", (writer,)).fetchone() is None:
+                watch.rollback()
+                time.sleep(0.01)
+            with suppress(psycopg.errors.DeadlockDetected):  # on a very slow machine, this one loses
+                other.execute("SELECT FROM writers FOR UPDATE")
+            other.execute("ROLLBACK")
+
+        other.execute("BEGIN")
+        other.execute("SELECT FROM rooms FOR UPDATE")
+        thread = Thread(target=lock_the_other_way_round)
+        thread.start()
+        assert run.append_texts("b") == [message("b", 2)]
+        thread.join()
+    assert stored(postgres) == [(1, "a"), (2, "b")]
+    assert run.journal.commit_stats.failed_commits == 0
 
 
 def test_batch_in_doubt_is_neither_confirmed_nor_refused_and_others_do_not_wait(
