@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from twisted.internet.address import IPv4Address
@@ -13,8 +14,9 @@ from broadcast.core.events import AwayChanged, Event, Joined, Left, Renamed
 from broadcast.core.records import AccountRecord, SaveAccount
 from broadcast.core.session import MAX_REJECTED_NICKS
 from broadcast.core.settings import Settings
+from broadcast.doors.jsonrpc import recent_lines
 from broadcast.server.fresh_start import LAST_LINE
-from tests.cluster.nodes import Cluster, Node, register
+from tests.cluster.nodes import Cluster, Node, NodeLog, register
 from tests.harness import PASSWORD, Person
 
 # One order
@@ -704,6 +706,31 @@ def test_uid_that_another_server_has_stored_is_answered_once_by_a_server_that_st
     answers = [each for each in program.read() if each.get("id") == id_]
     assert [answer["error"]["code"] for answer in answers] == [1012]
     assert here.program("again").call("say", room="lobby", text="hello")["seq"] == 3
+
+
+def test_snapshot_that_is_read_while_a_server_starts_anew_goes_nowhere(
+    cluster: Cluster, here: Node, ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recent_lines, "MOST_LINES", 2)
+    ann.say(*"abcd")
+    joining, coming = here.program("joining"), here.open_program()
+    slow: list[Callable[[], None]] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(NodeLog, "read", lambda *arguments: slow.append(partial(arguments[-1], [])))
+        joining.put("join", {"room": "lobby", "replay": 10})
+        coming.put("hello", {"protocol": 1, "nick": "coming", "replay": 10})
+        cluster.settle()
+    cluster.kill(here)
+    cluster.bury(here)
+    cluster.start_anew(here)
+    assert slow
+    for answer in slow:
+        answer()
+    cluster.settle()
+    for program in (joining, coming):
+        methods = [message.get("method") for message in program.read()]
+        assert methods[-1] == "goodbye"
+        assert None not in methods  # neither a result nor an error
 
 
 def test_server_that_others_have_removed_starts_anew_without_residue(
