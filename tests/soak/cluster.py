@@ -6,7 +6,7 @@ import asyncio
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
@@ -21,8 +21,9 @@ from tests.soak.people import World
 from tests.soak.programs import GRACE, MEAN_BYTES, Crew, Row
 from tests.soak.run import PATIENCE, SoakError, percentile
 
-FAULT_SECONDS = 15.0
-"""Time from one fault to the next one."""
+MIN_FAULT_SECONDS = 15.0
+FAULT_SECONDS_PER_PROGRAM = 0.03
+"""Part of the time from one fault to the next one. In this time, all programs come back."""
 SETTLED_SECONDS = 60.0
 """Time after which all servers must show the same people, once nobody comes or goes."""
 _ROWS = """
@@ -40,6 +41,7 @@ class ClusterSoak:
         if installed is None:
             raise SoakError("PostgreSQL is not installed")
         self._seconds = seconds
+        self._fault_seconds = max(MIN_FAULT_SECONDS, programs * FAULT_SECONDS_PER_PROGRAM)
         self._random = Random(seed)  # noqa: S311 -- their choices are no secret
         self._postgres = PostgresServer(installed)
         self._balancer = Balancer(self._random, MEAN_BYTES)
@@ -65,7 +67,7 @@ class ClusterSoak:
             await self._fail_in_turn()
             self._progress("winding down")
             crew.begin_to_leave()
-            await self._wait(lambda: crew.at_rest, "some programs have not read everything")
+            await self._wait(lambda: crew.at_rest, crew.explain_unrest)
             await self._compare_people()
             await crew.leave()
             await self._servers.end(signal.SIGTERM)
@@ -99,8 +101,8 @@ class ClusterSoak:
         end = loop.time() + self._seconds
         restarts = [end - 2 * self._seconds / 3, end - self._seconds / 3]
         number = 0
-        while loop.time() < end - FAULT_SECONDS / 2:
-            await self._pause(min(FAULT_SECONDS, self._seconds / 4))
+        while loop.time() < end - self._fault_seconds / 2:
+            await self._pause(min(self._fault_seconds, self._seconds / 4))
             node = servers.nodes[number % len(servers.nodes)]
             if restarts and loop.time() >= restarts[0]:
                 restarts.pop(0)
@@ -117,7 +119,7 @@ class ClusterSoak:
             else:
                 await self._measure("a server that stands still", servers.suspend(node, LEASE_SECONDS + 4))
                 number += 1
-        await self._pause(max(end - loop.time(), FAULT_SECONDS))
+        await self._pause(max(end - loop.time(), MIN_FAULT_SECONDS))
 
     async def _measure(self, kind: str, fault: Any) -> None:  # noqa: ANN401 -- a coroutine
         """Wait for *fault*, and note for how long no line was confirmed."""
@@ -157,13 +159,13 @@ class ClusterSoak:
         end = self._world.loop.time() + seconds
         await self._wait(lambda: self._world.loop.time() >= end)
 
-    async def _wait(self, done: Any, problem: str = "") -> None:  # noqa: ANN401 -- a function
-        """Wait until *done*; if there is a *problem* to raise instead, at most for ``PATIENCE``."""
+    async def _wait(self, done: Callable[[], bool], explain: Callable[[], str] | None = None) -> None:
+        """Wait until *done*; if there is a function to *explain* why not, at most for ``PATIENCE``."""
         end = self._world.loop.time() + PATIENCE
         while not done():
             self._check()
-            if problem and self._world.loop.time() > end:
-                raise SoakError(problem)
+            if explain is not None and self._world.loop.time() > end:
+                raise SoakError(explain())
             await asyncio.sleep(0.05)
 
     def _check(self) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import count
 from random import Random
 from threading import Thread
-from time import sleep, time
+from time import monotonic, sleep, time
 from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
@@ -202,6 +202,13 @@ class Crew:
     def at_rest(self) -> bool:
         """Whether all programs have checked everything."""
         return all(each.is_checked for each in self.programs)
+
+    def explain_unrest(self) -> str:
+        """Return who has not checked everything, and what the first one of them still has to read."""
+        waiting = [each for each in self.programs if not each.is_checked]
+        scripts = sum(not each.is_quiet for each in self.scripts)
+        behind = waiting[0].behind if waiting else {}
+        return f"{len(waiting)} programs and {scripts} scripts are not at rest; the first has yet to read {behind}"
 
     def excuses(self, error: Rejected) -> bool:
         """Return whether *error* only says that the database is away. If not, it is a fault."""
@@ -573,6 +580,16 @@ class Program:
 
     # Leaving
 
+    @property
+    def behind(self) -> dict[str, tuple[int, int]]:
+        """The number of the last line that it has read, and that of the last line, in rooms where they differ."""
+        last = self._ledger.last
+        return {
+            room: (view.seen, last[room])
+            for room, view in self._views.items()
+            if view.seen is not None and view.seen < last[room]
+        }
+
     async def _rest(self, chat: Chat, reading: asyncio.Future[None]) -> asyncio.Future[None]:
         """Read everything and compare the people. Return when everybody leaves, with the task that reads."""
         crew, views = self._crew, self._views
@@ -580,7 +597,7 @@ class Program:
         def has_everything() -> bool:
             if reading.done():
                 reading.result()
-            return all(view.seen is None or view.seen >= self._ledger.last[room] for room, view in views.items())
+            return not self.behind
 
         crew.note_quiet(self)
         await crew.until(crew.quiet.is_set, "some programs do not come to rest")
@@ -682,6 +699,8 @@ class Script:
                         break
             if lines[-1].seq != seq or [line.seq for line in chat.history(first=seq, to=seq)] != [seq]:
                 raise Unexplained(f"a script received {lines[-1]} as #{seq}")
+            end = monotonic() + self._random.expovariate(1 / self._crew.interval)
+            while monotonic() < end and not self._crew.closing.is_set():
+                sleep(0.1)
             if self._crew.closing.is_set():
                 break
-            sleep(self._random.expovariate(1 / self._crew.interval))
