@@ -65,7 +65,10 @@ class FoundSession:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """The request to park the session *to*, because its client has come back to another node with *attempt*."""
+    """The request to park the session *to*, because its client has come back to another node.
+
+    *attempt* is the number of that attempt; see ``KeptSession``.
+    """
 
     to: int
     attempt: int
@@ -154,7 +157,7 @@ class SharedSessions(Protocol):
         """Find the session with the hash *token* that another node has, or that is parked.
 
         With *force*, park the session if another node has it, because that node does not answer. If *attempt* is not
-        higher than those so far, the client has come back again meanwhile, and nothing is parked.
+        higher than all attempts so far, the client has come back again meanwhile, and nothing is parked.
         """
 
     def claim(self, found: FoundSession, attempt: int, address: str | None, on_claimed: OnClaimed) -> None:

@@ -8,7 +8,7 @@
     │   ├── NicknameRejected        ... because of the nickname
     │   ├── RoomRejected            ... because of the room's name, or of the number of rooms
     │   ├── NotHere                 ... because the person is not here
-    │   │   └── NoAnswer            ... or because the server of the person does not answer
+    │   │   └── NoAnswer            ... or perhaps is not here: the other server does not answer
     │   ├── RecipientNotReading     ... because the recipient does not read
     │   ├── UidReused               ... because another line has the same uid
     │   ├── PasswordNeeded          ... because the nickname is registered
@@ -89,7 +89,7 @@ class NotHere(RejectedError):
 
 
 class NoAnswer(NotHere):
-    """The server of the member does not answer."""
+    """The node of the member does not answer, so the member may be here or not."""
 
     def __init__(self) -> None:
         super().__init__("the server of the recipient does not answer.")

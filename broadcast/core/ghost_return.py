@@ -1,4 +1,7 @@
-"""The return of a user to another node than that of a *ghost*, an earlier session whose connection or node is dead."""
+"""The wait for the nickname of a *ghost*: an earlier session of the same user, whose connection or node is dead.
+
+A ghost on the node to which the user comes back is not handled here: see ``Link.has_replaced``.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,19 @@ from broadcast.core.membership import Member
 from broadcast.core.other_nodes import OtherNodes
 
 NOTICE_SECONDS: Final = 0.7
-"""Time without an answer after which the user reads why the nickname takes so long."""
+"""Time without an answer, in seconds, after which the user reads why the nickname takes so long."""
 MAX_TRIES: Final = 3
-"""Number of messages to the node of the ghost. Together, they wait longer than the lease of a dead node lasts."""
+"""Maximum number of messages to the node of the ghost.
+
+Each waits 5 seconds for its answer. Together, they wait longer than the 10 seconds of the lease of a dead node.
+"""
 
 
 def may_be_ghost(owner: Member, newcomer: Member) -> bool:
-    """Return whether *owner* of a nickname may be the ghost of the user of *newcomer*: both have one address."""
+    """Return whether *owner* of a nickname may be a ghost of the user of *newcomer*, who has the same IP address.
+
+    Programs have no link: they come back to their session with a token.
+    """
     address = newcomer.source.address
     return owner.is_remote and newcomer.link is not None and address is not None and owner.source.address == address
 
@@ -25,8 +34,8 @@ def may_be_ghost(owner: Member, newcomer: Member) -> bool:
 class GhostReturn:
     """The wait of *member* for the nickname of *ghost*, which is on another node.
 
-    If the connection of the ghost is dead, its node ends it. If that node is dead, the others remove it together with
-    the ghost. Then, or if the ghost keeps the nickname, *on_end* is called once.
+    If the connection of the ghost is dead, its node ends the ghost. If that node is dead, the other nodes remove it
+    together with the ghost. After that, or if the ghost keeps the nickname, *on_end* is called once.
     """
 
     def __init__(
@@ -42,7 +51,7 @@ class GhostReturn:
 
     def run(self) -> None:
         """Ask the node of the ghost to end it."""
-        self._others.watch_leave(self._ghost.id, self._end)
+        self._others.call_after_leave(self._ghost.id, self._end)
         self._ask()
         if self._call_later is not None:
             self._call_later(NOTICE_SECONDS, self._notify)
@@ -71,5 +80,5 @@ class GhostReturn:
     def _end(self) -> None:
         if not self._has_ended:
             self._has_ended = True
-            self._others.end_watch(self._ghost.id, self._end)
+            self._others.cancel_call_after_leave(self._ghost.id, self._end)
             self._on_end()

@@ -33,7 +33,7 @@ from broadcast.core.uploads import Uploads
 GOING_DOWN = "The server is going down."
 """The announcement of the shutdown in each room, and the reason that clients without a nickname receive."""
 GO_ELSEWHERE: Final = f"{GOING_DOWN} Connect again to reach another one."
-"""The same while other servers of the cluster run."""
+"""The same text while other servers of the cluster run."""
 TAKEN_OVER: Final = "taken over by another connection"
 """The leave reason of a session whose nickname another session of its owner has taken over."""
 OnAdmitted: TypeAlias = Callable[[Member | RejectedError], None]
@@ -46,8 +46,9 @@ class Hub:
     """The parts of the chat, and the counters of sessions and rejections.
 
     *make_publisher* makes the publisher of one room. *authenticator* has the accounts, which ``open`` loads. *started*
-    is the start of the server, in seconds since the epoch. *call_later* is for rooms and waits. Session ids begin after
-    *first_session*. *directory* has the people of the other nodes, if the server is one of a cluster.
+    is the start of the server, in seconds since the epoch. *call_later* times the rooms, and the notice to a user who
+    waits for a nickname. Session ids begin after *first_session*. *directory* has the people of the other nodes, if the
+    server is one of a cluster.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts of a server
@@ -187,17 +188,11 @@ class Hub:
         except RejectedError as error:
             owner = self.people.owner_of(name)
             if owner is not None and may_be_ghost(owner, member):
-                on_end = partial(self._admit_after, member, name, on_admitted)
+                admit = partial(self._admit, member, name, on_admitted)
+                on_end = partial(_call_or_reject, admit, on_admitted)
                 GhostReturn(self.other_nodes, member, owner, self._call_later, on_end).run()
             else:
                 on_admitted(error)
-
-    def _admit_after(self, member: Member, name: str, on_admitted: OnAdmitted) -> None:
-        """Give *member* the nickname *name*, now that the ghost of its user has left, or will not leave."""
-        try:
-            self._admit(member, name, on_admitted)
-        except RejectedError as error:
-            on_admitted(error)
 
     def _admit(self, member: Member, name: str, on_admitted: OnAdmitted) -> None:
         """Give *member* the nickname *name*; see ``admit``."""
@@ -313,12 +308,12 @@ class Hub:
         account: Account,
         member: Member,
         again: Callable[[], object],
-        on_failed: Callable[[RejectedError], object],
+        on_rejected: Callable[[RejectedError], object],
     ) -> bool:
-        """End the session that uses the nickname of *account* in the place of *member*. Return whether it has ended.
+        """End the session that uses the nickname of *account*, unless it is *member*. Return whether that is done.
 
-        If it is on another node, call *again* later, once others can have read that it has left. What that raises goes
-        to *on_failed*.
+        If the session is on another node, call *again* later, once others can have read that it has left, or if its
+        node does not answer. *on_rejected* receives the ``RejectedError`` that *again* raises.
         """
         owner = self.people.owner_of(account.name)
         if owner is None or owner is member:
@@ -333,10 +328,7 @@ class Hub:
         def on_ended(_error: RejectedError | None) -> None:
             self.other_nodes.release(owner, account.name)  # the other node may be dead
             self.other_nodes.person_left(owner.id, account.name)
-            try:
-                again()
-            except RejectedError as error:
-                on_failed(error)
+            _call_or_reject(again, on_rejected)
 
         self.other_nodes.send(Expulsion(owner.id, TAKEN_OVER, notice), on_ended)
         return False
@@ -352,14 +344,8 @@ class Hub:
         try:
             return self._rename(member, name, on_renamed, unasked=unasked)
         except RejectedError as error:
-
-            def again() -> None:
-                try:
-                    self._rename(member, name, on_renamed, unasked=unasked)
-                except RejectedError as rejection:
-                    on_renamed(rejection)
-
-            if not self.other_nodes.look_up_rivals(name, error, again):
+            rename = partial(self._rename, member, name, on_renamed, unasked=unasked)
+            if not self.other_nodes.look_up_rivals(name, error, partial(_call_or_reject, rename, on_renamed)):
                 raise
             return False
 
@@ -526,3 +512,11 @@ class Hub:
         if self.uploads is None:
             raise FileRejected("this server takes no files.", "no-files")
         return self.uploads
+
+
+def _call_or_reject(call: Callable[[], object], on_rejected: Callable[[RejectedError], object]) -> None:
+    """Call *call*. If it raises a ``RejectedError``, call *on_rejected* with that."""
+    try:
+        call()
+    except RejectedError as error:
+        on_rejected(error)

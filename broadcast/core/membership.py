@@ -54,9 +54,10 @@ class Resumable(Protocol):
     """A session that can go on with another connection, also on another node."""
 
     def hand_over(self, attempt: int, on_parked: Callable[[RejectedError | None], None]) -> None:
-        """Give the session up for *attempt* of its client to come back to another node, if that is the last attempt.
+        """Give the session up, because its client has come back to another node with the number *attempt*.
 
-        Call *on_parked* once that node can claim it, or with the reason why not.
+        Call *on_parked* once that node can claim the session, or with the reason why it cannot: the client may have
+        come back to this node with a later attempt meanwhile.
         """
 
     def lose(self) -> None:

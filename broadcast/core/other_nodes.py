@@ -69,8 +69,8 @@ class OtherNodes:
         self._records = SharedRecords(hub)
         self._releasing: dict[str, list[Callback]] = {}
         """The calls of ``take`` that wait until a nickname is free, by its key. A member has just given it up."""
-        self._watched: dict[int, list[Callback]] = {}
-        """The calls of ``watch_leave``, by session."""
+        self._calls_after_leave: dict[int, list[Callback]] = {}
+        """The functions to call when a session has left, by session; see ``call_after_leave``."""
         self._remote: WeakValueDictionary[int, Member] = WeakValueDictionary()
         """The members on other nodes by session id, as long as the directory or the stream of a room has them."""
 
@@ -83,7 +83,7 @@ class OtherNodes:
         """Forget all people. ``watch`` receives them again."""
         self.remote_count = 0
         self._releasing.clear()
-        self._watched.clear()
+        self._calls_after_leave.clear()
         self._remote.clear()
 
     # Calls to the other nodes
@@ -142,16 +142,17 @@ class OtherNodes:
         """Send *message* to the other node on which its recipient is; see ``Directory.send``."""
         self._existing_directory.send(message, on_taken)
 
-    def watch_leave(self, session: int, call: Callback) -> None:
-        """Call *call* when *session* of another node has left, until ``end_watch``."""
-        self._watched.setdefault(session, []).append(call)
+    def call_after_leave(self, session: int, call: Callback) -> None:
+        """Call *call* when *session*, which is on another node, has left."""
+        self._calls_after_leave.setdefault(session, []).append(call)
 
-    def end_watch(self, session: int, call: Callback) -> None:
-        """Undo ``watch_leave``, if *session* has not left."""
-        if call in self._watched.get(session, ()):
-            self._watched[session].remove(call)
-            if not self._watched[session]:
-                del self._watched[session]
+    def cancel_call_after_leave(self, session: int, call: Callback) -> None:
+        """Do not call *call* when *session* leaves. Has no effect if *session* has left already."""
+        calls = self._calls_after_leave.get(session, [])
+        if call in calls:
+            calls.remove(call)
+            if not calls:
+                del self._calls_after_leave[session]
 
     def is_certain(self, name: str) -> bool:
         """Return whether the owner of *name* in the copy of the people is the one that users of this node have read of.
@@ -314,7 +315,7 @@ class OtherNodes:
             self.remote_count -= 1
             self._hub.moderation.forget(member)
             self._hub.end_uploads(session)
-            for call in self._watched.pop(session, ()):
+            for call in self._calls_after_leave.pop(session, ()):
                 call()
 
     def receive(self, message: NodeMessage, on_taken: OnDirectory) -> None:
@@ -331,7 +332,7 @@ class OtherNodes:
                 self._receive_request(message, member, on_taken)
                 return
             case Expulsion():
-                rooms = self._rooms_of(member)
+                rooms = self._rooms_of(member)  # before it leaves them
                 member.removed_by = message.by
                 member.listener.disconnect(message.reason, message.notice)
                 call_after_barriers(rooms, partial(on_taken, None))  # the nickname is free by then

@@ -12,7 +12,7 @@ from broadcast.core.records import PrivateLine
 
 
 class RemoteListener:
-    """The listener of a member that is on another node. It passes the calls on to that node."""
+    """The listener of a member that is on another node. It passes private messages on to that node."""
 
     congested = False
     """Always false, because the other node checks that before it accepts a private message."""
@@ -38,7 +38,7 @@ class RemoteListener:
         """Do nothing: each node notifies its own members."""
 
     def disconnect(self, reason: str, notice: str) -> None:
-        """Do nothing: the hub asks the other node; see ``Expulsion``."""
+        """Do nothing: the hub asks the other node with an ``Expulsion``, and waits for its answer."""
 
 
 def ignore_outcome(_error: RejectedError | None) -> None:
