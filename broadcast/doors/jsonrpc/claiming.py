@@ -28,9 +28,9 @@ FORCE_SECONDS: Final = 2.0
 GIVE_UP_SECONDS: Final = 15.0
 """Time after which the client is refused, and tries again."""
 LOOK_SECONDS: Final = 0.1
-"""Time between two looks, at a session that its node has not handed over, or at rooms that are behind."""
+"""Time between two looks at a session that its node has not handed over, or at rooms that are behind."""
 CATCH_UP_SECONDS: Final = 3.0
-"""Time for the rooms of this node to come to the join of the session. After that, the session may have left them."""
+"""Time for this node to read events that other nodes have stored: the joins of a session, or lines of ``CatchUp``."""
 
 
 class SessionClaim:
@@ -108,7 +108,7 @@ class SessionClaim:
         if member is None or member.memberships.keys() != set(found.rooms):
             if self._sessions.clock.seconds() < until:
                 self._sessions.clock.callLater(LOOK_SECONDS, self._claim, found, rooms, until)
-            else:
+            else:  # the session may have left these rooms meanwhile
                 self._on_claimed(found, rooms, None)
             return
         source = self._connection.source

@@ -159,7 +159,10 @@ def _join(connection: Connection, call: Call, params: messages.JoinParams) -> No
 
 
 def _check_joining(connection: Connection, name: str) -> None:
-    """Raise ``RpcError`` or ``Muted`` if the session must not join the room *name*. It may be in it already."""
+    """Raise ``RpcError`` or ``Muted`` if the session must not join the room *name*.
+
+    A session that is in the room may join it again.
+    """
     sessions, member = connection.sessions, connection.session.member
     if name not in member.memberships:
         if len(member.memberships) >= messages.MAX_ROOMS:
@@ -168,7 +171,7 @@ def _check_joining(connection: Connection, name: str) -> None:
 
 
 def _enter(connection: Connection, call: Call, params: messages.JoinParams, room: Room) -> None:
-    """Join *room*, or begin its stream anew, after a new snapshot, if the session is in it already."""
+    """Join *room*. If the session is in it already, begin its stream anew after a new snapshot."""
     take_snapshot = partial(_take_snapshot, connection, call, params, room)
     if room.name in connection.session.member.memberships:
         connection.peer.unsubscribe(room.publisher)

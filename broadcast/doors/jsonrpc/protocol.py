@@ -371,9 +371,9 @@ class ProgramConnection(StreamConnection):
 
     def close(self) -> None:
         """Close the connection once everything is delivered. The rooms receive no notice of it."""
-        session, self._session = self._session, None  # so that it does not leave its rooms
+        session, self._session = self._session, None  # so that the session does not leave its rooms
         if session is not None:
-            session.connection = None  # what is still read for the client must not continue on this connection
+            session.connection = None  # a request that still waits for lines must not continue on this connection
         self._end(self._take_shutdown_notice())
 
 

@@ -373,8 +373,8 @@ class ProgramSession:
 
         The connection closes. What it had sent, and what the session is appending, comes first.
         """
-        if attempt <= self.attempt:  # the client has come back again meanwhile, here
-            on_parked(NotHere("the session is not to be moved now."))
+        if attempt <= self.attempt:  # the client has come back to this node meanwhile
+            on_parked(_cannot_move())
             return
         connection, self.connection = self.connection, None
         if connection is not None and not self.ending:
@@ -385,7 +385,7 @@ class ProgramSession:
 
     def _park(self, on_parked: OnDirectory) -> None:
         if self.ending or self.connection is not None or self._on_joined or self._rooms_to_leave:
-            on_parked(NotHere("the session is not to be moved now."))
+            on_parked(_cannot_move())
         else:
             self._sessions.park(self, on_parked)
 
@@ -396,7 +396,8 @@ class ProgramSession:
         self._sessions.give_away(self, SERVER_STOPPED if self._is_stopping else RESUMED_ELSEWHERE)
         for message in self.private.take_held():  # those that have come since ``save``
             self.member.listener.receive_private(message)
-        if connection is not None and not self._is_stopping:  # the server closes it, with the reason
+        # A server that stops closes all connections itself, and tells the reason.
+        if connection is not None and not self._is_stopping:
             connection.session_taken(RESUMED_ELSEWHERE)
 
     def stop(self) -> None:
@@ -442,3 +443,7 @@ class ProgramSession:
             self.on_end()
         if self.connection is not None:
             self.connection.session_ended()
+
+
+def _cannot_move() -> NotHere:
+    return NotHere("the session is not to be moved now.")

@@ -1,4 +1,4 @@
-"""Snapshots of rooms: the state of a room when a program's stream of it begins."""
+"""Snapshots of rooms: the state of a room when a program's stream of it begins, and the wait for missing lines."""
 
 from __future__ import annotations
 
@@ -39,15 +39,16 @@ class CatchUp:
         self._connection = connection
         self._refuse = refuse
         self._end: float | None = None
-        """End of the time for this node to read what others have stored, in seconds of the clock."""
+        """Time of the clock until which this node may read the lines; None before the first wait."""
         self._is_ahead = False
-        """Whether the journal does not have the lines that the client says it has seen."""
+        """Whether the client says that it has seen lines that the journal does not have."""
 
     def must_wait(self, rooms: Iterable[Room], after: Mapping[str, int], again: Callable[[], None]) -> bool:
-        """Return whether this node has still to read lines of *rooms* up to the numbers *after*, by room.
+        """Return whether the client must wait until this node has read lines of *rooms*.
 
-        If so, *again* is called later, or the client is refused. Once the journal has said that it does not have the
-        lines, the result is False, and ``check_after`` rejects the numbers.
+        *after* has the number of the last line that the client has seen in each room, by its name. If the client must
+        wait, *again* is called later, or the client is refused. If the journal does not have the lines, the result is
+        False, and ``check_after`` rejects the numbers.
         """
         behind = [room for room in rooms if room.last_seq < after.get(room.name, 0)]
         sessions = self._connection.sessions
@@ -63,14 +64,14 @@ class CatchUp:
         return True
 
     def _on_last_line(self, again: Callable[[], None], found: Sequence[Stored] | JournalError) -> None:
-        """Go on with *found*, the last line that the client has seen, as the journal has it.
+        """Go on with *found*: the last line that the client has seen, if the journal has it.
 
         A client whose numbers are rejected reads lines again that it has read before. So a node that is only behind,
         for example because the database was restarted, must not reject them.
         """
         if not self._connection.is_open:
             return
-        if found:  # it may also be an error, which says nothing about the line
+        if found:  # the line, or an error, after which the journal may still have it
             self._refuse(explain_rejection(Busy()))
         else:
             self._is_ahead = True
