@@ -117,11 +117,11 @@ class SharedJournal(Protocol):
     """A journal that other servers can also use."""
 
     @property
-    def has_others(self) -> bool:
-        """Whether another server uses it now."""
+    def has_other_nodes(self) -> bool:
+        """Whether another server uses it now, as far as this one knows."""
 
     def retire(self, on_retired: Callable[[], None]) -> None:
-        """Store all queued events, then let the other servers have the nicknames and sessions of this one.
+        """Store all queued events, then give the nicknames and sessions of this server to the others.
 
         Does not block. Call *on_retired* in a later turn. Nothing is stored after that.
         """
@@ -296,7 +296,7 @@ class Server(Service):
         if self._fresh_start is not None:
             await self._fresh_start.stop()
         shared = self._shared
-        text = GO_ELSEWHERE if shared is not None and shared.has_others else GOING_DOWN
+        text = GO_ELSEWHERE if shared is not None and shared.has_other_nodes else GOING_DOWN
         await self._visits.end_all(deadline - JOURNAL_SECONDS, text, None if shared is None else shared.retire)
         if self._files is not None:
             self._files.close()

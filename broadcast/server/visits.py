@@ -21,11 +21,11 @@ LINGER_SECONDS: Final = 1.0
 """Time for the clients to close their side after the notice. Nearly all of them do so at once."""
 ABORT_SECONDS: Final = 0.5
 """Maximum time until aborted connections are gone."""
-RELEASE_SECONDS: Final = 2.0
-"""Maximum time for the other servers to get the nicknames, before the connections close all the same."""
+RETIRE_SECONDS: Final = 2.0
+"""Maximum time to give the nicknames to the other servers. After that, the connections close without it."""
 
-Release: TypeAlias = Callable[[Callable[[], None]], None]
-"""Lets the other servers have the nicknames and sessions of this one, then calls its argument."""
+Retire: TypeAlias = Callable[[Callable[[], None]], None]
+"""Gives the nicknames and sessions of this server to the others, then calls its argument; see ``SharedJournal``."""
 
 
 class Visits:
@@ -38,10 +38,10 @@ class Visits:
         self._connections = connections
         self._clock = clock
 
-    async def end_all(self, deadline: float, text: str, release: Release | None = None) -> None:
+    async def end_all(self, deadline: float, text: str, retire: Retire | None = None) -> None:
         """Handle all input received, announce *text*, and close all connections once everything is delivered.
 
-        Before they close, call *release*, so that a client that connects again can have its nickname at once. Abort the
+        Before they close, call *retire*, so that a client that connects again can have its nickname at once. Abort the
         connections that are still open at *deadline*.
         """
         await with_timeout(self._clock, DRAIN_SECONDS, self._connections.drain(text))
@@ -49,10 +49,10 @@ class Visits:
         self._hub.close(partial(delivered.callback, None), text)
         end = deadline - LINGER_SECONDS
         if await self._wait_until(end, delivered):
-            if release is not None:
-                released: Deferred[None] = Deferred()
-                release(partial(released.callback, None))
-                await self._wait_until(min(end, self._clock.seconds() + RELEASE_SECONDS), released)
+            if retire is not None:
+                retired: Deferred[None] = Deferred()
+                retire(partial(retired.callback, None))
+                await self._wait_until(min(end, self._clock.seconds() + RETIRE_SECONDS), retired)
         else:
             # The journal is stuck, so the notice in the stream of the room does not arrive.
             for connection in self._connections:

@@ -34,7 +34,7 @@ from broadcast.server.lifecycle import (
 from broadcast.server.log_writer import LogWriter
 from broadcast.server.logging import ProcessLog
 from broadcast.server.sd_notify import SdNotifier
-from broadcast.server.visits import LINGER_SECONDS, RELEASE_SECONDS
+from broadcast.server.visits import LINGER_SECONDS, RETIRE_SECONDS
 from tests.harness import World
 
 TIMEOUT = 60
@@ -128,8 +128,8 @@ class TestedJournal(MemoryJournal):
 class FakeSharedJournal:
     """A journal that other servers can also use. It retires when the test says so."""
 
-    def __init__(self, *, has_others: bool = True) -> None:
-        self.has_others = has_others
+    def __init__(self, *, has_other_nodes: bool = True) -> None:
+        self.has_other_nodes = has_other_nodes
         self.retiring: list[Callable[[], None]] = []
 
     def retire(self, on_retired: Callable[[], None]) -> None:
@@ -395,11 +395,11 @@ def test_stop_delivers_earlier_messages_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("has_others", "line"),
+    ("has_other_nodes", "line"),
     [(False, DOWN), (True, " * The server is going down. Connect again to reach another one.")],
 )
-def test_stop_of_one_of_several_servers_asks_to_connect_again(has_others: bool, line: str) -> None:
-    shared = FakeSharedJournal(has_others=has_others)
+def test_stop_of_one_of_several_servers_asks_to_connect_again(has_other_nodes: bool, line: str) -> None:
+    shared = FakeSharedJournal(has_other_nodes=has_other_nodes)
     running = Running(shared=shared)
     running.start()
     (ann,), newcomer = running.world.join("ann"), running.world.connect()
@@ -413,7 +413,7 @@ def test_stop_of_one_of_several_servers_asks_to_connect_again(has_others: bool, 
 
 @pytest.mark.parametrize("in_time", [True, False])
 def test_connections_close_once_other_servers_can_have_the_nicknames(in_time: bool) -> None:
-    shared = FakeSharedJournal(has_others=False)
+    shared = FakeSharedJournal(has_other_nodes=False)
     running = Running(shared=shared)
     running.start()
     (ann,) = running.world.join("ann")
@@ -424,7 +424,7 @@ def test_connections_close_once_other_servers_can_have_the_nicknames(in_time: bo
         (on_retired,) = shared.retiring
         on_retired()
     else:
-        running.advance(RELEASE_SECONDS)
+        running.advance(RETIRE_SECONDS)
     assert ann.transport.finished
     ann.hang_up()
     running.settle()

@@ -243,7 +243,7 @@ class CommitThread:
             except Exception as error:
                 reason = describe_error(error)
                 if is_deadlock(error) and not in_doubt and monotonic() < end:
-                    continue  # the others can go on now
+                    continue  # the database has undone this call, and has let the others go on
                 self._stats.record_failure(reason, 0)
                 if is_lease_lost(error):
                     self._on_lost("")

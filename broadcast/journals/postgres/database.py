@@ -152,7 +152,7 @@ def is_timeout(error: Exception) -> bool:
 
 
 def is_deadlock(error: Exception) -> bool:
-    """Return whether *error* says that a call had no effect, because it and other calls waited for each other."""
+    """Return whether *error* says that the database has undone a call, because it and another waited for each other."""
     return isinstance(error, errors.DeadlockDetected)
 
 

@@ -56,7 +56,7 @@ MAX_WAITING: Final = 20_000
 
 _CHANGE = "SELECT change_people_once(%s, %s, %s, %s::jsonb), (SELECT id FROM last_ids WHERE kind = 'changes')"
 _DECISIONS = "SELECT body FROM decisions"
-_HAS_OTHERS = "SELECT EXISTS (SELECT FROM leases WHERE node <> %s AND until > now())"
+_HAS_OTHER_NODES = "SELECT EXISTS (SELECT FROM leases WHERE node <> %s AND until > now())"
 _MUST_BE_MADE: Final = ("release", "end", "park", "publish", "end_slot")
 """The kinds of changes that wait without a time-out until they are made."""
 
@@ -115,7 +115,7 @@ class PostgresDirectory:
         self._epoch = 0
         self.lease_end = 0.0
         """Monotonic time at which the lease runs out."""
-        self.has_others = False
+        self.has_other_nodes = False
         """Whether another node had a lease when this one last looked."""
         self._next_renewal = 0.0
         self._news: deque[str] = deque()
@@ -244,12 +244,12 @@ class PostgresDirectory:
         self._disconnect()
 
     def _handle_lost_lease(self) -> None:
-        """Let all changes fail, because other nodes have removed this one."""
+        """Handle the removal of this node by other nodes."""
         self._fail_changes()
         self._on_lost()
 
     def _fail_changes(self) -> None:
-        """Let all changes fail, now and later, because this node has no lease any more."""
+        """Let all changes fail, those that wait and later ones, because this node has no lease any more."""
         with self._lock:
             self._is_lost = True
             changes = [*self._in_flight, *self._changes]
@@ -299,7 +299,7 @@ class PostgresDirectory:
             renew_lease(db, self._database.node, self._epoch)
             self._next_renewal = now + RENEW_SECONDS
             self.lease_end = now + LEASE_SECONDS
-            self._look_for_others(db)
+            self._look_for_other_nodes(db)
             self._call_soon(self._mail.fail_old)
 
     def _make_changes(self, db: Connection) -> None:
@@ -318,8 +318,10 @@ class PostgresDirectory:
             answers, last_record = _row_of(db.execute(_CHANGE, (self._database.node, self._epoch, self._batch, body)))
         except psycopg.DataError as error:  # a second try would fail, too
             answers = [RejectedError(f"the database refuses that: {describe_error(error)}.")] * len(self._in_flight)
+        # A message to a parked session has the answer True. If it is an expulsion, the session leaves before its sender
+        # gets the answer.
         if any(answer is True for answer in answers):
-            end_parked(db)  # a parked session that was expelled leaves before the answer
+            end_parked(db)
         self._handle_news(db)
         if (last_record or 0) > self._feed.read_to:
             self._feed.read(db)
@@ -372,12 +374,12 @@ class PostgresDirectory:
             else:
                 self._people.take(values[0])
 
-    def _look_for_others(self, db: Connection) -> None:
-        (self.has_others,) = _row_of(db.execute(_HAS_OTHERS, (self._database.node,)))
+    def _look_for_other_nodes(self, db: Connection) -> None:
+        (self.has_other_nodes,) = _row_of(db.execute(_HAS_OTHER_NODES, (self._database.node,)))
 
     def _catch_up(self, db: Connection) -> None:
-        """Handle everything that may have been missed. Another node may have started or ended."""
-        self._look_for_others(db)
+        """Handle everything that may have been missed, also the start or the end of other nodes."""
+        self._look_for_other_nodes(db)
         self._people.compare(db)
         self._read_mail(db)
 

@@ -130,9 +130,9 @@ class PostgresJournal:
         return 0.0 if self._tail is None else monotonic() - self._tail.read_at
 
     @property
-    def has_others(self) -> bool:
+    def has_other_nodes(self) -> bool:
         """Whether another node runs, as far as this one knows."""
-        return self._directory is not None and self._directory.has_others
+        return self._directory is not None and self._directory.has_other_nodes
 
     def restart(
         self,
@@ -240,7 +240,7 @@ class PostgresJournal:
             self._tail.forget(log)
 
     def retire(self, on_retired: Callable[[], None]) -> None:
-        """Store the queued events, then let other nodes have the nicknames and sessions of this one. Does not block.
+        """Store the queued events, then give the nicknames and sessions of this node to the others. Does not block.
 
         Call *on_retired* in a later turn. Nothing is stored after that, but the journal can be read until ``close``.
         """

@@ -75,7 +75,7 @@ def renew_lease(db: Connection, node: str, epoch: int) -> None:
 
 
 def end_parked(db: Connection) -> None:
-    """Let the parked sessions leave whose time is over, unless a batch in flight prevents it until the next call."""
+    """Let the parked sessions leave whose grace is over. A batch in flight may delay that to the next call."""
     with suppress(errors.LockNotAvailable):
         db.execute("SELECT end_parked()")
 

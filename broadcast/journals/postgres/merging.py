@@ -24,11 +24,12 @@ def is_behind(found: Position, delivered: Position) -> bool:
 
 
 class LineKey(NamedTuple):
-    """The values by which a line is told from another one with the same number."""
+    """The values that distinguish a line from another one with the same number."""
 
     seq: int
     session: int
     at: float
+    """The time at which the line was said, in seconds since the epoch."""
 
     @classmethod
     def of(cls, line: Stored) -> LineKey:

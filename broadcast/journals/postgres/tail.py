@@ -53,7 +53,7 @@ LEFT JOIN LATERAL (
 WHERE (coalesce(rooms.last, 0), coalesce(rooms.place, 0)) <> (wanted.seq, wanted.place)
 ORDER BY index, event.seq, event.place
 """  # noqa: S608 - constant numbers
-REPLACED = """
+_REPLACED = """
 SELECT wanted.name
 FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::float8[]) AS wanted (name, seq, session, at)
 LEFT JOIN rooms ON rooms.name = wanted.name COLLATE "C"
@@ -61,6 +61,7 @@ LEFT JOIN lines ON lines.room = rooms.id AND lines.seq = wanted.seq
 WHERE (lines.session, lines.at) IS DISTINCT FROM (wanted.session, wanted.at)
 LIMIT 1
 """
+"""Finds a room in which a line is missing, or another one has its number."""
 _Row: TypeAlias = tuple[Any, ...]
 """Index of the room, epoch of this node, last number and place of the room; then seq, place, node, event, and the
 columns of a line."""
@@ -172,15 +173,15 @@ class Tail:
     def _verify(self, db: Connection) -> bool:
         """Return whether the database still has the last line that was delivered in each room.
 
-        It may be another one since the last connection: a standby that lacks lines. If another node has already given
-        their numbers to new lines, the numbers do not show that.
+        A new connection may lead to a standby that lacks the last lines. If another node has already stored new lines
+        there, these have the numbers of the lost ones. So the session and the time of the lines are compared, too.
         """
         with self._lock:
             logs = [*self._logs.values()]
         lines = [(to_text(log.name), *line) for log in logs if (line := log.stream.last_line) is not None]
         if not lines:
             return True
-        replaced = db.execute(REPLACED.encode(), [*map(list, zip(*lines, strict=True))]).fetchone()
+        replaced = db.execute(_REPLACED.encode(), [*map(list, zip(*lines, strict=True))]).fetchone()
         if replaced is not None:
             self._on_lost(from_text(replaced[0]))
         return replaced is None

@@ -118,9 +118,9 @@ def test_nickname_that_one_server_has_taken_is_refused_by_the_other(nodes: tuple
 def test_server_knows_whether_others_run(nodes: tuple[Node, Node]) -> None:
     one, two = nodes
     for node in nodes:
-        wait_for(lambda node=node: node.directory.has_others, "the other server is not known")  # type: ignore[misc]
+        wait_for(lambda node=node: node.directory.has_other_nodes, "the other server is not known")  # type: ignore[misc]
     two.directory.close()
-    wait_for(lambda: not one.directory.has_others, "the end of the other server is not known")
+    wait_for(lambda: not one.directory.has_other_nodes, "the end of the other server is not known")
     assert isinstance(two.look_up("ann"), DatabaseAway), "nothing waits for a server that has ended"
 
 
