@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-TYPE_CHECKING = False
+TYPE_CHECKING = False  # typing takes longer to import than all modules of the client that --send needs
 if TYPE_CHECKING:
     from typing import Any
 
@@ -36,7 +36,10 @@ def parse_address(text: str, port: str | None = None) -> dict[str, Any]:
 
 
 def _parse_host(text: str, port: str | None) -> dict[str, Any]:
-    """Parse ``HOST[:PORT]`` or ``unix:PATH``. A number alone is a port."""
+    """Return the fields ``host`` and perhaps ``port`` of ``HOST[:PORT]`` or ``unix:PATH``. A number alone is a port.
+
+    An IPv6 address stands in brackets if a port follows it. Raise ``ValueError`` if *text* has another form.
+    """
     if text.startswith(UNIX):
         return {"host": _unix_socket(text, port)}
     if port is None and text.isascii() and text.isdigit() and len(text) <= 5:
@@ -68,7 +71,10 @@ def show_address(host: str, port: int) -> str:
 
 
 def _parse_url(url: str, rest: str, port: str | None) -> dict[str, Any]:
-    """Parse the text *rest* after *url*. As in URLs of PostgreSQL, a host that begins with ``%2F`` is a path."""
+    """Return the fields of a link: *rest* follows *url*. As in URLs of PostgreSQL, a host with ``%2F`` first is a path.
+
+    Raise ``ValueError`` if *rest* has another form than ``HOST[:PORT]/ROOM``.
+    """
     place, _, room = rest.partition("/")
     room = room.removesuffix("/")
     if set(rest) & set("?#@") or "/" in room or place.isdigit():

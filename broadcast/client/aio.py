@@ -364,7 +364,7 @@ class Chat(ChatState):
         def end(result: R, error: ChatError | None) -> None:
             if future.done():
                 return  # it was cancelled
-            if self.is_connected:
+            if self.is_connected:  # otherwise the session is over, and the server has not answered
                 self.round_trip = self.heard_at - self._sent[number]
             if error is None:
                 future.set_result(result)

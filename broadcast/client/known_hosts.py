@@ -31,7 +31,7 @@ class KnownHosts:
         return tuple(fingerprint for name, fingerprint in self._entries() if name == server.lower())
 
     def add(self, server: str, fingerprint: str) -> None:
-        """Store that the key with *fingerprint* is one of *server*."""
+        """Store that the key with *fingerprint* is one of *server*. Raise ``SettingsError`` if that is impossible."""
         text = read_file(self.path)
         line_end = "\n" if text and not text.endswith("\n") else ""
         replace_file(self.path, f"{text}{line_end}{server.lower()} {fingerprint}\n")

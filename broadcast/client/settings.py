@@ -190,15 +190,16 @@ def read_file(path: str) -> str:
 def replace_file(path: str, text: str) -> None:
     """Replace a file at once. A symlink stays, and the permissions of the file, too.
 
-    Raise ``SettingsError`` if it cannot be written. Only the user can read a new file.
+    Only the user can read a new file. Raise ``SettingsError`` if the file cannot be written.
     """
     try:
-        _replace_file(os.path.realpath(path), text)
+        _write_atomically(os.path.realpath(path), text)
     except OSError as error:
         raise SettingsError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
-def _replace_file(path: str, text: str) -> None:
+def _write_atomically(path: str, text: str) -> None:
+    """Write *text* to another file in the same folder, which then gets the name *path*. Raise ``OSError``."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     try:
         with open(path, "r+b") as file:  # an error if the user has made it read-only

@@ -28,7 +28,10 @@ _PROBLEMS: Final = {
     **dict.fromkeys((2, 19, 20, 21, 27), "comes from an authority that this system does not know"),
     **dict.fromkeys((62, 64), "is not for {name}"),
 }
-"""The problems of a certificate by OpenSSL's numbers, as the rest of a sentence that begins with *its certificate*."""
+"""The problems of a certificate, as the rest of a sentence that begins with *its certificate*.
+
+The numbers are those of OpenSSL, ``X509_V_ERR_...``.
+"""
 
 
 class Trust:

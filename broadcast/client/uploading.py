@@ -32,19 +32,23 @@ from broadcast.client.tls import Trust, unchecked_context
 if TYPE_CHECKING:
     from broadcast.client.protocol.requests import Progress, Slot
 
-CHUNK: Final = 65536
+CHUNK_BYTES: Final = 65536
 CONNECT_SECONDS: Final = 30.0
+"""The time limit of an attempt to connect."""
 EXPECT_SECONDS: Final = 1.0
 """The time to wait for ``100 Continue``, or for a refusal, before the bytes are sent."""
 DELETE_SECONDS: Final = 3.0
+"""The time limit of the request that ends a slot."""
 SILENCE_SECONDS: Final = 60.0
 """The time limit of sending a chunk, and of the server's answer behind the last one, which waits for its disk."""
 PATIENCE_SECONDS: Final = 120.0
 """The time after which an upload that makes no progress is given up. The session notices a dead connection before."""
 LONGEST_PAUSE: Final = 8.0
+"""The longest pause between two attempts, in seconds."""
 MAX_HASHED: Final = 256 * 1024 * 1024
 """The largest file whose SHA-256 the client computes. Most servers refuse a larger one."""
 MAX_SENTENCE: Final = 500
+"""Maximum number of characters of the sentence of an answer."""
 RETRIED: Final = frozenset({408, 409, 416, 429, 502, 503, 504})
 """The statuses after which another attempt may succeed."""
 MAX_REFUSALS: Final = 5
@@ -55,7 +59,10 @@ GONE: Final = frozenset({401, 403, 404, 410})
 _in_a_header: Final = re.compile(r"[!-~]+")
 """The characters that have no meaning for the lines of a request."""
 _status_line: Final = re.compile(r"HTTP/1\.[0-9] (([0-9]{3})\b.*)")
+"""The first line of an answer. Its groups are the status with its words, and the number of the status."""
 _number: Final = re.compile(r"[0-9]{1,15}")
+"""A number of bytes. No file has more digits."""
+_NO_HTTP: Final = "its answer is no HTTP"
 
 
 class SlotGone(Exception):
@@ -100,7 +107,7 @@ class LocalFile:
         try:
             with self._lock:  # the thread of a cancelled read may still run
                 self._file.seek(start)
-                return self._file.read(min(CHUNK, self.size - start))
+                return self._file.read(min(CHUNK_BYTES, self.size - start))
         except OSError as error:
             raise self._unreadable(error) from None
 
@@ -139,6 +146,7 @@ class Sender:
         self._file = file
         self._progress = progress
         self._sent = 0
+        """The number of bytes that the server has, or that are sent."""
         self._failures = self._refusals = 0
         self._moved_at: float | None = None
         """The time of the latest progress, or None before the first connection."""
@@ -218,7 +226,10 @@ class Sender:
             writer.transport.abort()
 
     async def _send_all(self, method: str, writer: asyncio.StreamWriter, is_expected: asyncio.Event) -> None:
-        """Send a request. Its body follows when it *is_expected*, or the server has not refused it for a while."""
+        """Send a request. Its body follows when it *is_expected*, or after ``EXPECT_SECONDS`` without an answer.
+
+        The caller cancels this when the server answers.
+        """
         file, start = self._file, self._sent
         head = [f"{method} {self._path} HTTP/1.1", f"Host: {self._netloc}", f"Authorization: Bearer {self._token}"]
         if method == "PUT":
@@ -252,17 +263,17 @@ async def _read_answer(method: str, reader: asyncio.StreamReader, is_expected: a
         while True:
             first, _, fields = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").partition("\r\n")
             if not (found := _status_line.fullmatch(first)):
-                raise OSError("its answer is no HTTP")
+                raise OSError(_NO_HTTP)
             if int(found[2]) >= 200:
                 break
             is_expected.set()
         headers, sentence = message_from_string(fields), ""
         length = headers.get("Content-Length", "")
         if method != "HEAD" and headers.get_content_type() == "text/plain" and _number.fullmatch(length):
-            body = await reader.readexactly(min(int(length), CHUNK))
+            body = await reader.readexactly(min(int(length), CHUNK_BYTES))
             sentence = body.decode("utf-8", "replace").strip().partition("\n")[0]
         return Answer(int(found[2]), headers, sentence[:MAX_SENTENCE] or found[1])
     except asyncio.IncompleteReadError as error:
-        raise OSError("its answer is no HTTP" if error.partial else "the server has closed the connection") from None
-    except asyncio.LimitOverrunError:
-        raise OSError("its answer is no HTTP") from None
+        raise OSError(_NO_HTTP if error.partial else "the server has closed the connection") from None
+    except asyncio.LimitOverrunError:  # the head is longer than 64 KiB
+        raise OSError(_NO_HTTP) from None

@@ -98,7 +98,7 @@ async def test_a_file_is_shared_in_a_room(web: WebPort, path: Path) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("size", [0, 1, uploading.CHUNK])
+@pytest.mark.parametrize("size", [0, 1, uploading.CHUNK_BYTES])
 def test_files_of_any_size_are_shared(size: int, tmp_path: Path) -> None:
     path = tmp_path / "empty"
     path.write_bytes(DATA[:size])

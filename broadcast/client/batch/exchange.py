@@ -31,7 +31,7 @@ NEXT_ADDRESS_SECONDS: Final = 3.0
 """The time limit of an attempt if the host has other addresses."""
 REQUEST_BYTES: Final = 16_384
 """The longest request that a server accepts, in bytes."""
-CHUNK: Final = 65536
+CHUNK_BYTES: Final = 65536
 
 
 class Lost(Exception):
@@ -51,12 +51,14 @@ class Lost(Exception):
 class Connection:
     """A connection to *host*: a name, an IP address, or ``unix:`` and a path. Its methods raise ``Lost``.
 
-    With *trust*, it has TLS. Raise ``CertificateError`` then if the server is not trusted.
+    With *trust*, it is a TLS connection. Its constructor then raises ``CertificateError`` if the server is not trusted.
+    *deadline* is a time on the clock ``time.monotonic``.
     """
 
     def __init__(self, host: str, port: int, deadline: float, trust: Trust | None = None) -> None:
         self.answers: list[Message] = []
-        self.heard = monotonic()
+        self.heard_at = monotonic()
+        """The time of the latest input, on the clock ``time.monotonic``."""
         self._goodbye: Message | None = None
         self._greeting: Greeting | None = Greeting()
         self._rest = b""
@@ -97,14 +99,14 @@ class Connection:
         except OSError:
             self._unsent.clear()  # the reason is in the input, or is the error of the next line
         try:
-            data = self._socket.recv(CHUNK)
+            data = self._socket.recv(CHUNK_BYTES)
         except BlockingIOError:
             return
         except OSError as error:
             raise self._lost(error.strerror or str(error)) from None
         if not data:
             raise self._lost(f"the server closed the connection{self._hint}")
-        self.heard = monotonic()
+        self.heard_at = monotonic()
         self._hint = ""
         self._receive(data)
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from broadcast.client.options import Options
     from broadcast.client.streams import Stream
 
-CHUNK: Final = 65536
+CHUNK_BYTES: Final = 65536
 PROMPT_SECONDS: Final = 30.0
 """The longest silence of a server, in seconds, before it asks for a nickname and before it accepts or refuses it."""
 KEEPALIVE: Final = (60, 15, 4)
@@ -74,7 +74,9 @@ class State(Enum):
     PROPOSED = "proposed"
     """The client has proposed a nickname."""
     JOINING = "joining"
+    """The server has accepted the nickname, and the client joins its room."""
     READY = "ready"
+    """The client is in its room, and may send its input."""
     LEAVING = "leaving"
     """The server has refused the room."""
 
@@ -248,7 +250,7 @@ async def _receive(visit: Visit, stream: Stream) -> tuple[int, str]:
     while not visit.is_over:
         try:
             async with asyncio.timeout(None if sending else PROMPT_SECONDS):
-                data = await reader.read(CHUNK)
+                data = await reader.read(CHUNK_BYTES)
         except TimeoutError:
             return visit.give_up()
         except OSError as error:
@@ -292,6 +294,6 @@ async def _send_input(visit: Visit, writer: asyncio.StreamWriter) -> None:
 def _read() -> bytes:
     while True:
         try:
-            return standard_streams.read(0, CHUNK)
+            return standard_streams.read(0, CHUNK_BYTES)
         except BlockingIOError:
             select.select([0], [], [])

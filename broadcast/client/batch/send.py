@@ -15,7 +15,7 @@ from time import monotonic, sleep
 
 from broadcast import __version__, standard_streams
 from broadcast.client import exit_status
-from broadcast.client.batch.exchange import CHUNK, REQUEST_BYTES, Connection, Lost
+from broadcast.client.batch.exchange import CHUNK_BYTES, REQUEST_BYTES, Connection, Lost
 from broadcast.client.certificates import CertificateError
 from broadcast.client.nicknames import propose_nicknames
 from broadcast.client.options import STDIN, TIMEOUT_SECONDS
@@ -49,6 +49,7 @@ QUIT: Final = -1
 """The ids of these requests. The ids of lines are their numbers."""
 
 INTERNAL_ERROR: Final = -32603
+"""The code of JSON-RPC 2.0 for a fault of the server, which has no reason of this protocol."""
 TEMPORARY: Final = frozenset({"not-kept", "not-known", "going-down"})
 """The reasons of errors after which the client says a line again."""
 
@@ -77,7 +78,7 @@ def send(options: Options) -> tuple[int, str]:
 def _read_input() -> bytes:
     while True:
         try:
-            return standard_streams.read(0, CHUNK)
+            return standard_streams.read(0, CHUNK_BYTES)
         except BlockingIOError:
             sleep(0.1)  # another program may have left the input in non-blocking mode
 
@@ -151,6 +152,7 @@ class Sender:
         self._limit = 0
         """The longest line that the server accepts, in bytes; 0 before the first answer to ``hello``."""
         self._window = WINDOW
+        """Maximum number of lines that are sent and not confirmed."""
         self._uid = os.urandom(16).hex()
         self._unconfirmed: dict[int, str] = {}
         """The lines that were sent, by number."""
@@ -333,7 +335,7 @@ class Sender:
 
     def _wait(self, connection: Connection) -> None:
         """Wait for answers. Raise ``Lost`` if the server is silent for too long."""
-        until = min(max(connection.heard, self._progress) + ANSWER_SECONDS, self._deadline)
+        until = min(max(connection.heard_at, self._progress) + ANSWER_SECONDS, self._deadline)
         if monotonic() >= until:
             raise Lost("it has fallen silent")
         connection.wait(until)

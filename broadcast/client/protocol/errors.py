@@ -7,7 +7,7 @@
     │   └── Untrusted           the certificate of the server is not trusted; nothing was sent on this connection
     ├── Ended                   the session is over, and no attempt to come back follows
     ├── UploadFailed            a file cannot be read, or its bytes did not reach the server
-    ├── Unconfirmed             a lost connection hides whether a request was executed, which is not repeated
+    ├── Unconfirmed             the connection was lost before the answer to a request that must not be sent twice
     └── Rejected                the server has answered with an error; nothing has happened
         └── ...                 a class for each kind of refusal: see ``_CLASSES``
 """

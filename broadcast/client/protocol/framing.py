@@ -40,7 +40,7 @@ class LineReader:
         if any(len(line) > MAX_RECEIVED_LINE for line in (*lines, self._rest)):
             raise FramingError(f"the server has sent a line of more than {MAX_RECEIVED_LINE} bytes")
         for line in lines:
-            line = line.removesuffix(b"\r")  # noqa: PLW2901
+            line = line.removesuffix(b"\r")  # noqa: PLW2901 -- the same line
             self._is_started = self._is_started or line.startswith(b"{")
             if not self._is_started:
                 self.greeting.add(line)

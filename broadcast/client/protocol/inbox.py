@@ -184,7 +184,7 @@ class Inbox:
             self._ask(stream)
 
     def fill(self, stream: RoomStream, page: Lines | None, _error: object = None) -> None:
-        """Append missing lines. *page* is None if the server has refused the request."""
+        """Append missing lines: the end of a request of *ask*. *page* is None if the server has refused it."""
         if self.streams.get(stream.name) is not stream:
             return
         stream.is_asking = False

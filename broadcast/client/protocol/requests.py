@@ -17,9 +17,9 @@ T = TypeVar("T", bound="Request[Any]")
 VERSION: Final = 1
 
 OnEnd: TypeAlias = Callable[[Any, ChatError | None], None]
-"""Takes the end of a request: its result, or its error."""
+"""Is called once at the end of a request, with its result and None, or with None and its error."""
 Progress: TypeAlias = Callable[[int, int], None]
-"""Takes the number of bytes of a file that are sent, and the number of all."""
+"""Is called with the number of bytes of a file that are sent, and the number of all its bytes."""
 
 
 class Nothing(msgspec.Struct, frozen=True):
@@ -157,7 +157,7 @@ class Request(msgspec.Struct, Generic[R], frozen=True, omit_defaults=True):
 
     method: ClassVar[str]
     result: ClassVar[Any]
-    """The type of the server's message, which is an *R*."""
+    """The type *R* of the result, as msgspec needs it to decode the server's answer."""
 
 
 def _request(method: str, result: Any) -> Callable[[type[T]], type[T]]:  # noqa: ANN401 -- any type

@@ -47,9 +47,10 @@ class State(Enum):
 
 
 def backoff(failures: int, longest: float, jitter: float) -> float:
-    """Return the delay after *failures* in a row, in seconds. It doubles each time, up to *longest*.
+    """Return the delay after *failures* in a row, at least one, in seconds.
 
-    *jitter* is a random number from 0 to 1: clients that lost their connection together do not come back together.
+    Its maximum doubles with each failure, from 1 second to *longest*. *jitter*, a random number from 0 to 1, is the
+    part of it that counts. So clients that lost their connection together do not come back together.
     """
     return jitter * min(longest, 2.0 ** min(failures - 1, 30))
 
@@ -61,8 +62,8 @@ class _Call:
     request: requests.Request[Any]
     data: bytes
     on_end: requests.OnEnd
-    is_own: bool = False
-    """Whether the session asks by itself for the missing lines of a room."""
+    reads_missing: bool = False
+    """Whether the session has made the call by itself, to read missing lines of a room."""
     was_sent: bool = False
     is_repeated: bool = False
     """Whether it is sent on another connection once more. It may have taken effect before."""
@@ -146,7 +147,9 @@ class Session:
     # For the program
 
     def call(self, request: requests.Request[Any], on_end: requests.OnEnd) -> int:
-        """Send a request, now or after the next ``hello``. Return the number of the call for ``forget``.
+        """Send a request, now or after the next ``hello``. Return the number of the call, for ``forget``.
+
+        *on_end* is called later, while the session receives the answer, or ends.
 
         Lines and private messages without a uid get one. Raise the reason if the session is over, and ``TooLong`` if
         the server would not take the request because of its size.
@@ -163,7 +166,7 @@ class Session:
         return f"{self._uid_prefix}-{self._last_uid}"
 
     def forget(self, number: int) -> None:
-        """Do not repeat a call, and do not tell its end. A request that was sent may still be executed."""
+        """Do not repeat a call, and do not call its *on_end*. A request that was sent may still be executed."""
         self._calls.pop(number, None)
 
     def next_event(self) -> Event | None:
@@ -222,7 +225,7 @@ class Session:
         self._send_hello()
 
     def receive(self, data: bytes) -> None:
-        """Take bytes from the connection."""
+        """Take bytes from the connection, and end the calls that they answer."""
         try:
             for line in self._lines.feed(data):
                 self._receive_message(framing.decode_message(line))
@@ -242,7 +245,7 @@ class Session:
     def connection_lost(self, reason: str) -> None:
         """End a connection, or an attempt to connect.
 
-        Unless the session is over, the next attempt is due after *retry_after* seconds.
+        Unless the session is over, the next attempt is due after *retry_after* seconds. Calls fail only if it is over.
         """
         if self.ended is not None:
             return
@@ -251,7 +254,7 @@ class Session:
         self._hello = None
         self._out.clear()
         self._inbox.disconnected()
-        self._drop_own_calls()
+        self._drop_reads_of_missing_lines()
         goodbye, self._goodbye = self._goodbye, None
         close_reason, self._close_reason = self._close_reason, ""
         nick_refusal, self._nick_refusal = self._nick_refusal, ""
@@ -278,25 +281,25 @@ class Session:
         self.state = State.ENDED
         self.must_close = True
         self.ended = error
-        self._drop_own_calls()
+        self._drop_reads_of_missing_lines()
         for number in list(self._calls):
             self._answer(number, None, error)
 
     def stop(self) -> None:
-        """End the session at once."""
+        """End the session at once, as the program wants. All calls fail."""
         if self.ended is None:
             self.has_quit = True
             self.end(errors.Ended("the session has ended"))
 
     # Calls
 
-    def _call(self, request: requests.Request[Any], on_end: requests.OnEnd, *, is_own: bool = False) -> int:
+    def _call(self, request: requests.Request[Any], on_end: requests.OnEnd, *, reads_missing: bool = False) -> int:
         self._last_call += 1
         data = framing.encode_request(self._last_call, request.method, request)
         if len(data) > framing.MAX_SENT_LINE:
             message = f"a request holds at most {framing.MAX_SENT_LINE} bytes"
             raise errors.TooLong(errors.TOO_LONG, message, {"reason": "too-long", "limit": framing.MAX_SENT_LINE})
-        call = _Call(request, data, on_end, is_own)
+        call = _Call(request, data, on_end, reads_missing)
         self._calls[self._last_call] = call
         is_quit = isinstance(request, requests.Quit)
         if self.state is State.ONLINE or (is_quit and self.state is State.GREETING):
@@ -306,14 +309,14 @@ class Session:
 
     def _ask(self, stream: RoomStream) -> None:
         request = requests.History(stream.name, after=stream.seen, count=stream.page)
-        self._call(request, partial(self._inbox.fill, stream), is_own=True)
+        self._call(request, partial(self._inbox.fill, stream), reads_missing=True)
 
     def _send_call(self, call: _Call) -> None:
         self._out.append(call.data)
         call.was_sent = True
 
-    def _drop_own_calls(self) -> None:
-        self._calls = {number: call for number, call in self._calls.items() if not call.is_own}
+    def _drop_reads_of_missing_lines(self) -> None:
+        self._calls = {number: call for number, call in self._calls.items() if not call.reads_missing}
 
     def _answer(self, number: int, result: Any, error: errors.ChatError | None = None) -> None:  # noqa: ANN401 -- any type
         self._calls.pop(number).on_end(result, error)

@@ -19,6 +19,7 @@ from broadcast.client.session.talk import Talk
 from broadcast.client.session.views import View
 
 MAX_UNANSWERED: Final = 64
+"""Maximum number of lines that are sent and not answered."""
 OLDER_LINES: Final = 200
 FIRST_ROOM: Final = "lobby"
 """The name of the first room, until the server says another one."""

@@ -70,6 +70,7 @@ class Item:
     """The number of times that the user had chosen a view until then."""
     passwords: Sequence[str] = field(default=(), repr=False)
     destination: View | None = None
+    """The view to which a move has led, or None before."""
     request: Request[Any] | None = None
     entries: Sequence[Entry] | None = None
     """The entries that show its end, or None before."""

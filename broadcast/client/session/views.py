@@ -10,6 +10,7 @@ from broadcast.client.protocol.requests import Person
 from broadcast.client.session.entries import Entry
 
 ENTRIES: Final = 2_000
+"""Maximum number of entries in a view. The oldest ones are dropped."""
 NAMED: Final = 20
 """The most people that the line of an arrival names."""
 

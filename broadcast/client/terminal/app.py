@@ -52,6 +52,7 @@ IDLE_SECONDS: Final = 15.0
 SLOW_SECONDS: Final = 1.0
 """The round-trip time after which the client checks the connection more often, as the status line shows the time."""
 TICK_SECONDS: Final = 1.0
+"""The time between two updates of the status line, which shows durations."""
 NICK_TRIES: Final = 3
 """The number of refusals after which the client takes a similar nickname. Its lost session may hold the old one."""
 LEAVE_SECONDS: Final = 12.0

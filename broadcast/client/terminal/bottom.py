@@ -33,7 +33,7 @@ from prompt_toolkit.renderer import print_formatted_text
 from broadcast.client.terminal.lines import Lines
 
 REDRAW_SECONDS: Final = 0.05
-"""The least time between two redraws. Typing stays smooth even if many entries come."""
+"""The minimum time between two redraws. With it, typing stays smooth even if many entries come."""
 RESIZE_PAUSE: Final = 0.3
 """The time after a resize without output, in seconds. tmux notifies programs of the last of several resizes late."""
 MAX_ROWS: Final = 300

@@ -59,7 +59,11 @@ class ConversationCompleter(Completer):
         for completion in self.get_completions(document, complete_event):
             yield completion
 
-    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:  # noqa: ARG002
+    def get_completions(
+        self,
+        document: Document,
+        complete_event: CompleteEvent,  # noqa: ARG002 -- prompt_toolkit gives it
+    ) -> Iterator[Completion]:
         """Yield the completions from what is known."""
         line = document.current_line_before_cursor
         *before, word = line.split(" ")

@@ -53,6 +53,6 @@ class DraftHistory(History):
         with suppress(OSError):  # an unwritable home does not end the conversation
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path.touch(0o600)
-            self.path.chmod(0o600)
+            self.path.chmod(0o600)  # an old file may have other permissions
             with self.path.open("ab") as file:
-                file.write(line + b"\n")
+                file.write(line + b"\n")  # one write, so that the drafts of two clients do not mix

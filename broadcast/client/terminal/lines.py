@@ -40,6 +40,7 @@ class Lines:
         self.height = height
         self.result = ""
         self.is_missing = False
+        """Whether the last search has found nothing."""
         self.searches_left = 0
         """The number of times that the search may still ask for older rows."""
         self._wanted = ""

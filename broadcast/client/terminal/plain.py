@@ -54,6 +54,7 @@ class PlainScreen:
         self._decode = codecs.getincrementaldecoder(input_encoding)("replace").decode
         self._typed = ""
         self._prompt = ""
+        """The prompt that the user has not answered yet, or an empty text."""
         self._hides = False
         self._modes: list[Any] | None = None
         """The modes of the terminal from before that, or None."""

@@ -46,6 +46,7 @@ BOTTOM_ROWS: Final = 4
 ROWS: Final = 6
 """The least height for a status line. A lower terminal shows only the typed line."""
 WAITING_SHOWN: Final = 3
+"""Maximum number of own lines that are shown before they are stored."""
 
 STYLE: Final = Style.from_dict(
     {
@@ -100,6 +101,7 @@ class Screen:
         self._encoding = renderer.encoding
         self._alerts = Alerts(conversation.choices, time.monotonic, renderer.encoding)
         self._leaves_until = 0.0
+        """The time until which another Ctrl-C leaves, on the clock of the event loop."""
         self.editor = Editor(conversation, completer, history, self._search, self._prompt)
         self.app = Bottom(
             output,
