@@ -40,9 +40,9 @@ COVER_CORE = (
     "tests/scenarios/",
     *(f"tests/doors/jsonrpc/test_{name}.py" for name in ("accounts", "moderation", "remembered_logins")),
 )
-"""The beginnings of the names of the tests that together execute each line and each branch of the core."""
+"""The beginnings of the ids of the tests that together execute each line and each branch of the core."""
 REPEAT_CORE = ("tests/core/test_sanitize.py",)
-"""Those of them that take long and add nothing."""
+"""Tests among them that take long, and execute no line that the others leave out."""
 
 
 def _receive_ignored_signal(_number: int, _frame: FrameType | None) -> None:
@@ -98,7 +98,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def _measure_core(config: pytest.Config, *, on: bool) -> None:
-    """Measure the coverage from now on, or stop that, if only the core is measured. It slows everything down."""
+    """Measure the coverage from now on, or with ``on=False`` no more, because that takes time in each line.
+
+    Has no effect unless pytest-cov measures the core alone.
+    """
     if config.getoption("cov_source", None) == ["broadcast.core"]:
         plugin: Any = config.pluginmanager.get_plugin("_cov")
         controller = plugin.cov_controller
@@ -115,7 +118,8 @@ def pytest_collection(session: pytest.Session) -> None:
     Pytest compiles a test module when it is first imported, which takes long, and stores the bytecode. Without this,
     all workers would compile all modules of a new checkout at the same time.
     """
-    gc.disable()
+    gc.disable()  # until the tests run, because the modules and the tests stay until the end
+    # The modules of the core are imported while the coverage is measured, because an import executes lines, too.
     for module in pkgutil.iter_modules(broadcast.core.__path__, "broadcast.core."):
         import_module(module.name)
     _measure_core(session.config, on=False)

@@ -60,7 +60,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Return a function that starts a server with the given options."""
+    """Return a function that starts a server with the given options. Without a *web_port*, it takes a free one."""
     servers: list[Server] = []
 
     def start(*options: str, web_port: int = 0) -> Server:

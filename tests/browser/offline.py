@@ -30,7 +30,7 @@ TYPES = {".js": "text/javascript", ".webmanifest": "application/manifest+json", 
 
 
 class Site(ThreadingHTTPServer):
-    """Serves the page's files. This takes a third of the CPU time that answers of Playwright take."""
+    """Serves the page's files. Answers of Playwright would take three times as much CPU time."""
 
     daemon_threads = True
 
@@ -64,8 +64,8 @@ class Request(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving() -> Iterator[Site]:
-    """Serve the page's files."""
+def serve_page() -> Iterator[Site]:
+    """Serve the page's files on a free port until the end of the block."""
     with Site() as site:
         thread = Thread(target=site.serve_forever, args=(0.05,))
         thread.start()
@@ -100,7 +100,7 @@ class OfflinePages(Pages):
 @pytest.fixture
 def offline(browser: Browser) -> Iterator[OfflinePages]:
     """Make pages without a chat server. The test fails if one of them has reported an error."""
-    with serving() as site:
+    with serve_page() as site:
         pages = OfflinePages(browser, site)
         yield pages
         pages.close()

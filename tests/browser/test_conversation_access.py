@@ -53,7 +53,7 @@ def violations(page: Page, axe: str) -> list[str]:
     standards = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]
     found = []
     for scheme, rules in (("light", standards), ("dark", ["color-contrast"])):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of both
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of the two literals
         options = {"resultTypes": ["violations"], "runOnly": rules}
         answer: dict[str, Any] = page.evaluate("options => axe.run(document, options)", options)
         found += [f"{scheme}, {rule['id']}: {node['html']}" for rule in answer["violations"] for node in rule["nodes"]]
@@ -122,7 +122,7 @@ CONTRASTS = """() => {
   }
   return all;
 }"""
-"""Returns the contrasts of all colours of nicknames with what is behind them."""
+"""A function of JavaScript that returns the contrast of each colour of nicknames with its background."""
 
 
 def test_each_nickname_colour_can_be_read(offline: OfflinePages) -> None:

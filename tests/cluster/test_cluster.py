@@ -708,7 +708,7 @@ def test_uid_that_another_server_has_stored_is_answered_once_by_a_server_that_st
     assert here.program("again").call("say", room="lobby", text="hello")["seq"] == 3
 
 
-def test_snapshot_that_is_read_while_a_server_starts_anew_goes_nowhere(
+def test_snapshot_that_is_read_while_a_server_starts_anew_is_not_sent(
     cluster: Cluster, here: Node, ann: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recent_lines, "MOST_LINES", 2)

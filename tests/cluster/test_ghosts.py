@@ -67,7 +67,7 @@ def test_nickname_stays_taken_while_the_other_node_does_not_answer(cluster: Clus
     assert "ann is taken." in comes_back(here).read()
 
 
-def test_nickname_is_taken_back_although_the_news_of_the_other_node_are_late(cluster: Cluster) -> None:
+def test_nickname_is_taken_back_although_the_news_of_the_other_node_is_late(cluster: Cluster) -> None:
     here, there = cluster.nodes
     ghost(there)
     here.directory.is_behind = True
@@ -107,7 +107,7 @@ def test_user_of_a_dead_node_reads_why_the_nickname_takes_so_long_and_gets_it(ti
     assert timed.people() == [{"ann", "bob"}]
 
 
-def test_user_is_refused_in_the_end_if_the_node_stays(timed: Cluster) -> None:
+def test_user_is_refused_in_the_end_if_the_silent_node_is_not_removed(timed: Cluster) -> None:
     here, there = timed.nodes
     ghost(there)
     timed.kill(there)
@@ -123,7 +123,7 @@ def test_user_is_refused_in_the_end_if_the_node_stays(timed: Cluster) -> None:
     assert "You are ann." in new.read()
 
 
-def test_nobody_waits_for_a_node_that_answers(timed: Cluster) -> None:
+def test_user_reads_no_notice_if_the_other_node_answers(timed: Cluster) -> None:
     here, there = timed.nodes
     ghost(there)
     new = comes_back(here)

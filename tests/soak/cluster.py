@@ -22,8 +22,9 @@ from tests.soak.programs import GRACE, MEAN_BYTES, Crew, Row
 from tests.soak.run import PATIENCE, SoakError, percentile
 
 MIN_FAULT_SECONDS = 15.0
+"""Minimum time from one fault to the next one."""
 FAULT_SECONDS_PER_PROGRAM = 0.03
-"""Part of the time from one fault to the next one. In this time, all programs come back."""
+"""Time from one fault to the next one, for each program. All programs must come back in this time."""
 SETTLED_SECONDS = 60.0
 """Time after which all servers must show the same people, once nobody comes or goes."""
 _ROWS = """
@@ -160,7 +161,7 @@ class ClusterSoak:
         await self._wait(lambda: self._world.loop.time() >= end)
 
     async def _wait(self, done: Callable[[], bool], explain: Callable[[], str] | None = None) -> None:
-        """Wait until *done*; if there is a function to *explain* why not, at most for ``PATIENCE``."""
+        """Wait until *done*. With *explain*, which returns why it is not, raise ``SoakError`` after ``PATIENCE``."""
         end = self._world.loop.time() + PATIENCE
         while not done():
             self._check()
@@ -183,7 +184,7 @@ class ClusterSoak:
 
 
 def list_people(node: Node, rooms: Sequence[str]) -> dict[str, list[str]]:
-    """Return the nicknames in each of *rooms*, as *node* shows them; nothing if it takes nobody at the moment."""
+    """Return the nicknames in each of *rooms*, as *node* shows them. Without a session there, return no room."""
     people = {}
     with suppress(AssertionError, OSError), closing(Probe(node.port, f"probe-{node.name}", "probes")) as probe:
         for room in rooms:

@@ -56,7 +56,7 @@ T = TypeVar("T")
 LOBBY = "lobby"
 MIN_ROOMS = 12
 PROGRAMS_PER_ROOM = 33
-"""Number of programs for each further room. The work for a room grows with the square of its people."""
+"""Number of programs for each room, beyond ``MIN_ROOMS``. The work for a room grows with the square of its people."""
 ACTIONS = 12.0
 """Number of actions of all programs together in a second."""
 MEAN_BYTES = 100_000
@@ -204,7 +204,7 @@ class Crew:
         return all(each.is_checked for each in self.programs)
 
     def explain_unrest(self) -> str:
-        """Return who has not checked everything, and what the first one of them still has to read."""
+        """Return how many programs have not checked everything, and the lines that the first one still has to read."""
         waiting = [each for each in self.programs if not each.is_checked]
         scripts = sum(not each.is_quiet for each in self.scripts)
         behind = waiting[0].behind if waiting else {}
@@ -582,7 +582,7 @@ class Program:
 
     @property
     def behind(self) -> dict[str, tuple[int, int]]:
-        """The number of the last line that it has read, and that of the last line, in rooms where they differ."""
+        """The rooms with lines that it has not read, with the numbers of its last line and of the room's last line."""
         last = self._ledger.last
         return {
             room: (view.seen, last[room])
