@@ -23,7 +23,7 @@ class Relay:
         self.cuts = 0
         """Number of connections that were cut."""
         self.delay = 0.0
-        """Seconds for which each piece of up to 4 KiB waits. It spares the processor with clients that never pause."""
+        """Seconds for which each piece of up to 4 KiB waits, so that clients that never pause take less CPU time."""
         self._random = random
         self._mean_bytes = mean_bytes
         self._tasks: dict[asyncio.Task[None], int] = {}

@@ -91,7 +91,7 @@ def room() -> Room:
 
 
 class Process:
-    """A server."""
+    """The process of a server, which the test has started."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid

@@ -69,7 +69,7 @@ FOREIGN = [
     *((start, ANSWERS[spoken]) for spoken, starts in STARTS.items() for start in starts if start[0] != CTRL_D),
     (HEADER_V1, PROXY),
 ]
-"""What clients of other protocols send first, and the answers."""
+"""The first input of clients of other protocols, with the answers to it."""
 
 
 def test_client_of_another_protocol_reads_one_line_and_never_joins(world: World, cut: Way) -> None:
