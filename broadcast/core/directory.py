@@ -142,7 +142,10 @@ class SharedSessions(Protocol):
     """
 
     def keep(self, session: KeptSession, on_kept: OnDirectory) -> None:
-        """Store new values of *session*, which is one of this node, or is new. Call *on_kept* once they are stored."""
+        """Store new values of *session*, which is one of this node, or is new. Call *on_kept* once they are stored.
+
+        It receives ``NotHere`` if the session is not one of this node any more.
+        """
 
     def end(self, session: int) -> None:
         """Void the token of *session*, if it is one of this node."""

@@ -43,11 +43,13 @@ class NodeSessions:
             if self._node.shared.is_lost:
                 self._node.soon(lambda: on_kept(DatabaseAway()))
                 return
-            self._node.soon(lambda: on_kept(None))
             stored = self._database.sessions.setdefault(session.session, StoredSession(session, self._node))
-            if stored.node is self._node:
-                stored.kept = session
-                stored.until = self._database.now + session.grace if session.waits else None
+            if stored.node is not self._node:
+                self._node.soon(lambda: on_kept(NotHere("another server has the session.")))
+                return
+            stored.kept = session
+            stored.until = self._database.now + session.grace if session.waits else None
+            self._node.soon(lambda: on_kept(None))
 
         self._node.shared.enqueue(commit)
 

@@ -212,6 +212,21 @@ def test_attempt_that_is_late_on_another_node_does_not_end_the_connection(
     assert back.texts() == ["hi"]
 
 
+def test_client_that_an_earlier_attempt_elsewhere_has_robbed_of_its_session_comes_back(
+    here: Node, there: Node, ann: Program, bob: Program
+) -> None:
+    there.directory.is_behind = True  # it does not learn that another node takes the session
+    bob.vanish()
+    come_back(here, bob, attempt=1).vanish()
+    back = come_back(there, bob, attempt=2)
+    there.directory.catch_up()
+    there.settle()
+    (goodbye,) = [event for event in events_of(back) if event["method"] == "goodbye"]
+    assert (goodbye["reason"], goodbye["reconnect"]) == ("the session has moved to another server", True)
+    assert come_back(there, bob, attempt=3).welcome["resumed"] is True
+    assert events_of(ann) == []
+
+
 def test_of_two_attempts_on_two_nodes_the_higher_one_wins(cluster: Cluster, ann: Program, bob: Program) -> None:
     asked = [ask_back(cluster.nodes[number], bob, attempt=attempt) for number, attempt in ((0, 1), (2, 2))]
     cluster.advance(FORCE_SECONDS + 1)

@@ -318,10 +318,10 @@ class ProgramConnection(StreamConnection):
         """Close, because the session has left its rooms."""
         self._end()
 
-    def session_taken(self, reason: str) -> None:
+    def session_taken(self, reason: str, *, reconnect: bool = False) -> None:
         """Close because of *reason*, without an end of the session. Requests that were not handled are dropped."""
         self._session = None
-        self._end_for(reason)
+        self._end_for(reason, reconnect=reconnect)
 
     def _end_without_hello(self, seconds: float) -> None:
         """End because ``hello`` has not come in *seconds*, unless the server is still handling it."""
@@ -330,8 +330,8 @@ class ProgramConnection(StreamConnection):
         else:
             self._timer = self.sessions.clock.callLater(seconds, self._end_without_hello, seconds)
 
-    def _end_for(self, reason: str) -> None:
-        self._end(_encode_goodbye(reason, reconnect=False))
+    def _end_for(self, reason: str, *, reconnect: bool = False) -> None:
+        self._end(_encode_goodbye(reason, reconnect=reconnect))
 
     def discard_backlog(self) -> None:
         """Discard the input that is still queued behind the rate limit."""

@@ -41,6 +41,9 @@ MAX_TELL_UIDS: Final = 1_000
 RESUMED_ELSEWHERE: Final = "resumed elsewhere"
 """The reason of the ``goodbye`` to a client whose session goes on with another connection."""
 
+MOVED: Final = "the session has moved to another server"
+"""The reason of the ``goodbye`` to a client that has to come back for its session once more."""
+
 
 class Connection(Protocol):
     """The connection of a session, on which its requests arrive."""
@@ -93,7 +96,7 @@ class Connection(Protocol):
     def session_ended(self) -> None:
         """Close, because the session has left its rooms."""
 
-    def session_taken(self, reason: str) -> None:
+    def session_taken(self, reason: str, *, reconnect: bool = False) -> None:
         """Close with a ``goodbye`` because of *reason*: the session goes on without this connection, or has ended."""
 
 
@@ -159,6 +162,8 @@ class ProgramSession:
         self.grace = grace
         self.attempt = 0
         """The highest attempt to resume the session so far."""
+        self.stored_attempt = -1
+        """That of the values that the directory has stored. An older attempt cannot take the session after that."""
         self.connection: Connection | None = None
         self.ending = False
         """Whether the session is leaving its rooms, or has left them."""
@@ -398,7 +403,8 @@ class ProgramSession:
             self.member.listener.receive_private(message)
         # A server that stops closes all connections itself, and tells the reason.
         if connection is not None and not self._is_stopping:
-            connection.session_taken(RESUMED_ELSEWHERE)
+            is_latest = self.attempt > self.stored_attempt  # an earlier attempt of the client has taken the session
+            connection.session_taken(MOVED if is_latest else RESUMED_ELSEWHERE, reconnect=is_latest)
 
     def stop(self) -> None:
         """Let another node take the session over, if a client can resume it; see ``Resumable``."""

@@ -85,6 +85,9 @@ BEGIN
                 ON CONFLICT (session) DO UPDATE
                 SET attempt = excluded.attempt, grace = excluded.grace, until = excluded.until
                 WHERE sessions.node = p_node;
+            IF NOT FOUND THEN
+                answer := 'false';
+            END IF;
         WHEN 'end' THEN
             DELETE FROM sessions WHERE session = item.session AND node = p_node;
         WHEN 'park' THEN

@@ -22,7 +22,11 @@ class PostgresSessions:
 
     def keep(self, session: KeptSession, on_kept: OnDirectory) -> None:
         """Store a session."""
-        self._add(("keep", msgspec.to_builtins(session)), on_kept)
+
+        def answered(answer: Any) -> None:  # noqa: ANN401 - a value of the database
+            on_kept(NotHere("another server has the session.") if answer is False else answer)
+
+        self._add(("keep", msgspec.to_builtins(session)), answered)
 
     def end(self, session: int) -> None:
         """Void a token."""
@@ -31,7 +35,7 @@ class PostgresSessions:
     def park(self, session: int, memory: str, on_parked: OnDirectory) -> None:
         """Park a session."""
 
-        def answered(answer: Any) -> None:  # noqa: ANN401 - a value of the database
+        def answered(answer: Any) -> None:  # noqa: ANN401 - likewise
             on_parked(NotHere("the session is not to be moved now.") if answer is False else answer)
 
         self._add(("park", {"session": session, "memory": memory}), answered)
