@@ -253,6 +253,7 @@ class PostgresDirectory:
         with self._lock:
             self._is_lost = True
             changes = [*self._in_flight, *self._changes]
+            self._in_flight = []
             self._changes.clear()
         for change in changes:
             self._call_soon(partial(change.on_answer, DatabaseAway()))
