@@ -166,9 +166,9 @@ class WebSocketConnection(ProgramConnection):
         close = self._messages.close or self._close
         super()._end(*map(frame_lines, last_lines), frame_close(close))
 
-    def _end_for(self, reason: str) -> None:
-        self._close = Close(CloseCode.POLICY_VIOLATION, reason)
-        super()._end_for(reason)
+    def _end_for(self, reason: str, *, reconnect: bool = False) -> None:
+        self._close = Close(CloseCode.GOING_AWAY if reconnect else CloseCode.POLICY_VIOLATION, reason)
+        super()._end_for(reason, reconnect=reconnect)
 
     def close(self) -> None:
         """Close the connection once everything is delivered, because the server ends all visits."""

@@ -409,17 +409,20 @@ def test_session_moves_between_the_doors(world: WebSockets, to_web: bool, lost: 
 
 
 def test_codes_of_the_close_frame(world: WebSockets) -> None:
-    ann, bob, cy = open_programs(world, "ann", "bob", "cy")
+    ann, bob, cy, dora = open_programs(world, "ann", "bob", "cy", "dora")
     ann.call("quit")
     assert ann.client.closing() == Close(1000, "")
     again = world.open_program()
     again.call("hello", protocol=1, resume=bob.resume)
     assert bob.client.closing() == Close(1008, "resumed elsewhere")
+    dora.connection.session_taken("moved", reconnect=True)
+    world.settle()
+    assert dora.client.closing() == Close(1001, "moved")
     world.connections.disconnect()
     world.settle()
     assert cy.client.closing() == Close(1001, "The server is going down.")
     assert cy.events()[-1]["method"] == "goodbye"
-    for program in (ann, bob, cy, again):
+    for program in (ann, bob, cy, dora, again):
         program.hang_up()
     assert len(world.connections) == 0
 
