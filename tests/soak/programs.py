@@ -207,8 +207,8 @@ class Crew:
         """Return how many programs have not checked everything, and the lines that the first one still has to read."""
         waiting = [each for each in self.programs if not each.is_checked]
         scripts = sum(not each.is_quiet for each in self.scripts)
-        behind = waiting[0].behind if waiting else {}
-        return f"{len(waiting)} programs and {scripts} scripts are not at rest; the first has yet to read {behind}"
+        states = [f"{each.nick} has yet to read {each.behind}, {each.people_problem}" for each in waiting[:3]]
+        return f"{len(waiting)} programs and {scripts} scripts are not at rest: {'; '.join(states)}"
 
     def excuses(self, error: Rejected) -> bool:
         """Return whether *error* only says that the database is away. If not, it is a fault."""
@@ -268,6 +268,8 @@ class Program:
     def __init__(self, crew: Crew, number: int) -> None:
         self.nick = f"prog{number}"
         self.is_quiet = self.is_checked = False
+        self.people_problem = ""
+        """The difference between the people that it knows and those that its server shows, at the end."""
         self._crew = crew
         self._ledger = crew.ledger
         self._counts = crew.world.counts
@@ -609,8 +611,12 @@ class Program:
         for room, view in views.items():
             deadline = crew.world.loop.time() + PATIENCE
             while (people := {each.session: each.nick for each in await chat.members(room)}) != view.people:
+                known = set((view.people or {}).items())
+                self.people_problem = (
+                    f"knows {known - people.items()} in {room}, and does not know {people.items() - known}"
+                )
                 if crew.world.loop.time() > deadline:
-                    raise Unexplained(f"{self.nick} knows {view.people} in {room}, but {people} are there")
+                    raise Unexplained(f"{self.nick} {self.people_problem}")
                 await asyncio.sleep(0.5)
         last = {summary.room: summary.last for summary in await chat.rooms()}
         if any(view.seen not in {None, last[room]} for room, view in views.items() if room != LOBBY):
