@@ -20,7 +20,7 @@ def set_keepalive(connection: socket.socket, idle: int, interval: int, count: in
     with suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         # Windows before 10 always sends 10 probes. The sockets of asyncio have no ioctl.
-        if sys.platform == "win32" and not names and hasattr(connection, "ioctl"):  # pragma: no cover
+        if sys.platform == "win32" and not names and hasattr(connection, "ioctl"):  # pragma: no cover - Windows
             connection.ioctl(socket.SIO_KEEPALIVE_VALS, (1, idle * 1000, interval * 1000))
         for name, value in {**names, "TCP_KEEPINTVL": interval, "TCP_KEEPCNT": count}.items():
             if (option := getattr(socket, name, None)) is not None:

@@ -46,7 +46,7 @@ class MemberListener(Protocol):
     def disconnect(self, reason: str, notice: str) -> None:
         """Send *notice* to the user, leave all rooms because of *reason*, and close. A resumption is not possible.
 
-        The hub has removed the member when this call returns, unless the session is on another node.
+        The hub has removed the member when this call returns. For a session on another node, use an ``Expulsion``.
         """
 
 

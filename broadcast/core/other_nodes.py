@@ -241,7 +241,7 @@ class OtherNodes:
         """
         member = self._remote.get(session)
         if member is None:
-            listener = RemoteListener(self._existing_directory, session)
+            listener = RemoteListener(self._existing_directory)
             member = self._remote[session] = Member(session, nick, listener, receives_own=True, is_remote=True)
             member.last_active = self._hub.authenticator.time_of_day
         return member
@@ -264,7 +264,7 @@ class OtherNodes:
 
     def give_away(self, member: Member) -> None:
         """Note that *member* has moved from this node to another one, or is parked."""
-        member.listener, member.link, member.resumable = RemoteListener(self._existing_directory, member.id), None, None
+        member.listener, member.link, member.resumable = RemoteListener(self._existing_directory), None, None
         self._remote[member.id] = member
         self._move(member, is_remote=True)
 

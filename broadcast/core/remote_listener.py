@@ -17,9 +17,8 @@ class RemoteListener:
     congested = False
     """Always false, because the other node checks that before it accepts a private message."""
 
-    def __init__(self, directory: Directory, session: int) -> None:
+    def __init__(self, directory: Directory) -> None:
         self._directory = directory
-        self._session = session
 
     def joined(self, room: str, replay: Iterator[ReplayLine | Gap]) -> None:
         """Do nothing: the other node does it."""

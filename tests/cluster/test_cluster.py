@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -376,20 +377,27 @@ def test_owner_comes_in_while_a_session_on_another_node_uses_the_nickname(
     assert here.hub.people.find("ann").is_remote
 
 
+@contextmanager
+def delayed_changes(node: Node) -> Iterator[None]:
+    """Let the changes that *node* makes in this block take effect after it."""
+    changes: list[Callable[[], None]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(node.shared, "enqueue", changes.append)
+        yield
+    for change in changes:
+        node.shared.enqueue(change)
+
+
 def test_owner_joins_after_the_session_that_it_takes_over_has_left(
-    cluster: Cluster, here: Node, there: Node, ann: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, here: Node, there: Node, ann: Person, bob: Person
 ) -> None:
     register(ann)
-    slow: list[Callable[[], None]] = []
-    with monkeypatch.context() as patch:
-        patch.setattr(here.shared, "enqueue", slow.append)
+    with delayed_changes(here):
         newcomer = there.connect()
         newcomer.say("ann", PASSWORD)
         cluster.settle()
         assert "ann has logged in on another connection." in ann.read()
         assert "You are ann." not in newcomer.read()
-    for change in slow:
-        here.shared.enqueue(change)
     cluster.settle()
     assert bob.lines() == [" * ann left: taken over by another connection", " * ann joined."]
     assert "You are ann." in newcomer.read()
@@ -399,15 +407,11 @@ def test_owner_who_is_banned_before_the_session_that_it_takes_over_has_left_is_r
     cluster: Cluster, here: Node, there: Node, ann: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register(ann)
-    slow: list[Callable[[], None]] = []
-    with monkeypatch.context() as patch:
-        patch.setattr(here.shared, "enqueue", slow.append)
+    with delayed_changes(here):
         program = there.open_program()
         request = program.put("hello", {"protocol": 1, "client": "x/1", "nick": "ann", "password": PASSWORD})
         cluster.settle()
-    monkeypatch.setattr(there.hub.moderation, "check_address", raise_banned)
-    for change in slow:
-        here.shared.enqueue(change)
+        monkeypatch.setattr(there.hub.moderation, "check_address", raise_banned)
     cluster.settle()
     assert program.response(request)["error"]["data"]["reason"] == "banned"
     assert cluster.people() == [{"bob"}] * 2

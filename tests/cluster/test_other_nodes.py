@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 from twisted.internet.address import IPv4Address
 
 from broadcast.core.directory import Person as Person_
@@ -26,28 +25,6 @@ from broadcast.core.records import (
 from broadcast.core.settings import Settings
 from tests.cluster.nodes import Cluster, Node, register
 from tests.harness import Person
-
-
-@pytest.fixture
-def cluster() -> Cluster:
-    return Cluster()
-
-
-@pytest.fixture
-def here(cluster: Cluster) -> Node:
-    return cluster.nodes[0]
-
-
-@pytest.fixture
-def ann(here: Node, bob: Person) -> Person:
-    (ann,) = here.join("ann")
-    bob.read()
-    return ann
-
-
-@pytest.fixture
-def bob(cluster: Cluster) -> Person:
-    return cluster.nodes[1].join("bob")[0]
 
 
 def test_ban_that_another_node_has_stored_ends_the_sessions_that_it_reaches(cluster: Cluster, here: Node) -> None:
