@@ -20,6 +20,7 @@ import pytest_twisted
 from coverage import Coverage
 
 import broadcast.core
+from broadcast.accounts.hashing import Parameters
 from tests.harness import Person, World
 from tests.postgres import PostgresServer, need_postgres
 from tests.real.programs import Programs
@@ -83,6 +84,14 @@ def _keep_clock() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("broadcast.service.use_monotonic_clock", lambda *_arguments: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _hash_cheaply() -> Iterator[None]:
+    """Let no server in this process measure for a second which password hashes this machine can afford."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("broadcast.accounts.hashing.measure", lambda: Parameters(64, 2, 1))
         yield
 
 

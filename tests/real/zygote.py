@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -131,8 +131,16 @@ def _become(request: bytes, descriptors: Sequence[int]) -> None:
 def main() -> None:
     """Fork a server for each request, until the tests end."""
     # No reactor: its descriptors must belong to one process alone.
+    from twisted.application.service import IServiceMaker  # noqa: PLC0415 -- only the zygote needs it
+    from twisted.plugin import getPlugins  # noqa: PLC0415 -- the same
+
+    from broadcast.accounts import hashing  # noqa: PLC0415 -- the same
+
     for name in IMPORTED:
         import_module(name)
+    list(getPlugins(IServiceMaker))  # twistd imports them when it starts
+    # With its first password, each server would measure for a second which hashes this machine can afford.
+    hashing.measure = partial(hashing.Parameters, 64, 2, 1)
     assert "twisted.internet.reactor" not in sys.modules
     gc.freeze()
     connection = socket.socket(fileno=int(sys.argv[1]))
