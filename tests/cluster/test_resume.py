@@ -337,6 +337,41 @@ def test_node_learns_from_the_stream_that_it_has_lost_a_session(
     assert presence[1].get("kitchen", presence[0]["kitchen"]) == presence[0]["kitchen"]
 
 
+@pytest.mark.parametrize(
+    ("request_", "read"),
+    [
+        (("quit", {}), ["left", "left", "joined", "joined"]),
+        (("leave", {"room": "kitchen"}), ["left", "joined"]),
+        (("join", {"room": "attic"}), ["joined", "left"]),
+        (("away", {"reason": "lunch"}), ["away"] * 4),
+    ],
+)
+def test_change_of_a_session_that_another_node_has_taken_meanwhile_is_undone(
+    here: Node, there: Node, ann: Program, bob: Program, request_: tuple[str, Message], read: list[str]
+) -> None:
+    cluster = here.cluster
+    (eve,) = there.programs("eve")
+    bob.call("join", room="kitchen")
+    eve.call("join", room="kitchen")
+    eve.call("join", room="attic")
+    eve.read()
+    cluster.cut(there)
+    bob.put(*request_)
+    back = come_back(here, bob)
+    cluster.join(there)
+    cluster.settle()
+    assert sorted(event["method"] for event in events_of(eve)) == sorted(read)
+    assert cluster.people() == [{"ann", "bob", "eve"}] * 3
+    presence = cluster.presence()
+    assert presence[1] == presence[0] | {"attic": {"eve"}}
+    ann.read()
+    back.call("quit")
+    cluster.settle()
+    assert [event["method"] for event in events_of(eve)] == ["left"] * 2
+    assert [event["method"] for event in events_of(ann)] == ["left"]
+    assert cluster.people() == [{"ann", "eve"}] * 3
+
+
 def test_session_that_is_renamed_moves_after_that(
     cluster: Cluster, here: Node, there: Node, ann: Program, bob: Program
 ) -> None:
