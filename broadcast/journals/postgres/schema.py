@@ -291,7 +291,7 @@ COMMENT ON FUNCTION is_outdated IS
     'Return whether a server appends an event of a session that another server has, or that has left already.';
 
 CREATE FUNCTION append(p_node text, p_epoch bigint, p_batch bigint, p_rooms text[], p_events jsonb) RETURNS jsonb
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     answer jsonb := begin_batch(p_node, p_epoch, p_batch);
     change record;
