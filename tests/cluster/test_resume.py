@@ -571,6 +571,39 @@ def test_private_message_that_is_sent_again_with_its_uid_is_delivered_once(
     assert [text for _, text in told(ann)] == ["psst"]
 
 
+@pytest.mark.parametrize("at", ["the same node", "another node", "a third node"])
+def test_private_message_that_a_node_handles_after_it_was_sent_again_elsewhere_is_delivered_once(
+    cluster: Cluster, here: Node, there: Node, bob: Program, at: str
+) -> None:
+    nodes = {"the same node": there, "another node": here, "a third node": cluster.nodes[2]}
+    (carol,) = nodes[at].programs("carol")
+    cluster.cut(there)
+    back = come_back(here, bob)
+    again = back.put("tell", {"to": "carol", "text": "psst", "uid": "u1"})
+    bob.put("tell", {"to": "carol", "text": "psst", "uid": "u1"})
+    cluster.join(there)
+    cluster.advance(1)
+    assert "result" in back.response(again)
+    assert [text for _, text in told(carol)] == ["psst"]
+
+
+def test_session_knows_at_its_next_node_which_private_messages_it_has_received(
+    cluster: Cluster, here: Node, there: Node, bob: Program
+) -> None:
+    (carol,) = cluster.nodes[2].programs("carol")
+    cluster.cut(there)
+    back = come_back(here, bob)
+    back.call("tell", to="carol", text="psst", uid="u1")
+    assert [text for _, text in told(carol)] == ["psst"]
+    moved = come_back(here, carol, told=1)
+    bob.put("tell", {"to": "carol", "text": "psst", "uid": "u1"})
+    cluster.join(there)
+    cluster.advance(1)
+    assert told(moved) == []
+    back.call("tell", to="carol", text="again", uid="u2")
+    assert told(moved) == [(2, "again")]
+
+
 def test_line_that_is_sent_again_with_its_uid_is_stored_once(
     cluster: Cluster, here: Node, there: Node, ann: Program, bob: Program
 ) -> None:
