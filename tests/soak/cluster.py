@@ -179,7 +179,11 @@ class ClusterSoak:
 
     def _progress(self, text: str) -> None:
         counts = self._world.counts
-        sys.stderr.write(f"soak: {text}; {counts['lines confirmed to programs']:,} lines are confirmed\n")
+        resumed, anew = (counts[f"sessions that {what}"] for what in ("were resumed", "began anew"))
+        sys.stderr.write(
+            f"soak: {text}; {counts['lines confirmed to programs']:,} lines are confirmed, "
+            f"{resumed:,} sessions were resumed, {anew:,} began anew\n"
+        )
         sys.stderr.flush()
 
 
@@ -198,9 +202,11 @@ def list_people(node: Node, rooms: Sequence[str]) -> dict[str, list[str]]:
 
 
 def explain(shown: Sequence[dict[str, list[str]]], rooms: Sequence[str]) -> str:
-    """Return the first room in which the servers show different people."""
+    """Return the first people who are not on all servers, with room and numbers of the servers that show them."""
+    differences = []
     for room in rooms:
-        lists = [each.get(room) for each in shown]
-        if any(each != lists[0] for each in lists):
-            return f"{room} has {lists}"
-    return "there are none"
+        lists = [set(each.get(room, ())) for each in shown]
+        for nick in sorted(set.union(*lists) - set.intersection(*lists)):
+            servers = [number for number, people in enumerate(lists, 1) if nick in people]
+            differences.append(f"{nick} in {room} on {servers}")
+    return "; ".join(differences[:10]) or "there are none"
