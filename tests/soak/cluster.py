@@ -25,6 +25,10 @@ MIN_FAULT_SECONDS = 15.0
 """Minimum time from one fault to the next one."""
 FAULT_SECONDS_PER_PROGRAM = 0.03
 """Time from one fault to the next one, for each program. All programs must come back in this time."""
+MIN_ARRIVAL_SECONDS = 5.0
+"""Minimum time in which the programs arrive."""
+ARRIVAL_SECONDS_PER_PROGRAM = 0.01
+"""The same, for each program: all of them together would keep this process from answering for seconds."""
 SETTLED_SECONDS = 60.0
 """Time after which all servers must show the same people, once nobody comes or goes."""
 _ROWS = """
@@ -64,7 +68,7 @@ class ClusterSoak:
         try:
             await self._servers.start()
             self._progress(f"{len(self._servers.nodes)} servers run")
-            await crew.arrive(5.0)
+            await crew.arrive(max(MIN_ARRIVAL_SECONDS, len(crew.programs) * ARRIVAL_SECONDS_PER_PROGRAM))
             await self._fail_in_turn()
             self._progress("winding down")
             crew.begin_to_leave()
