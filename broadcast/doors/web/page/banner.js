@@ -26,7 +26,6 @@ export class Banner {
     } else {
       elements.connection.hidden = true;
     }
-    elements.connection.classList.toggle("good", !isLost);
     elements["connection-wait"].hidden = elements.reconnect.hidden = !isLost;
     this.wasLost = isLost;
   }

@@ -40,7 +40,7 @@ function link(href, ...content) {
 }
 
 /** Return a text as nodes, its links clickable. */
-export function linked(text) {
+function linked(text) {
   return splitLinks(text).map((piece) =>
     piece.href ? link(piece.href, piece.text) : document.createTextNode(piece.text),
   );
@@ -119,7 +119,6 @@ function drawSpoken(line, context) {
     row.classList.add("mention");
     text.append(spoken(" (mentions you)"));
   }
-  if (line.isOwn) row.classList.add("own");
   if (line.status === "failed") {
     const retry = button("Retry", () => context.retry(line));
     const discard = button("Discard", () => context.discard(line));
@@ -148,7 +147,7 @@ function drawGap(line, context) {
     await context.fill(line);
     load.disabled = false;
   });
-  return make("div", "row note gap", text, load);
+  return make("div", "row note", text, load);
 }
 
 /**
