@@ -1,5 +1,7 @@
 // The state of the connection above the conversation.
 
+import { setText } from "./drawing.js";
+
 const GOOD_MS = 3000;
 
 export class Banner {
@@ -31,9 +33,8 @@ export class Banner {
   }
 
   say(text) {
-    const { connection, "connection-text": status } = this.elements;
-    connection.hidden = false;
-    if (status.textContent !== text) status.textContent = text;
+    this.elements.connection.hidden = false;
+    setText(this.elements["connection-text"], text);
   }
 
   count() {

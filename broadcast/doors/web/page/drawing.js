@@ -22,8 +22,13 @@ export function make(tag, classes = "", ...content) {
 /** Text that only assistive technology reads. */
 const spoken = (text) => make("span", "hidden-text", text);
 
-/** Make a button that does not send a form. */
-function button(label, onClick) {
+/** Change the text of an element, but only if it differs: screen readers read out each change of a status. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Make a small button that does not send a form. */
+export function button(label, onClick) {
   const element = make("button", "small", label);
   element.type = "button";
   element.addEventListener("click", onClick);
