@@ -119,10 +119,7 @@ def rows(here: Terminal) -> str:
 # On a terminal
 
 
-@pytest.mark.parametrize(
-    ("size", "options"),
-    [((80, 24), ()), ((80, 24), ("--no-color",)), ((20, 6), ()), ((20, 6), ("--no-color",))],
-)
+@pytest.mark.parametrize(("size", "options"), [((80, 24), ()), ((20, 6), ("--no-color",))])
 @ensureDeferred
 async def test_an_unknown_key_is_asked_about_once(
     programs: Programs,
