@@ -212,6 +212,8 @@ def _make_entrances(
         if isinstance(port, Port):  # other packages may have ports of their own
             install_fd_reserve(port, last_words, reactor)
             pacer.install(port)
+        elif hasattr(port, "handleAccept"):
+            pacer.install_iocp(port)
 
     def listen(port: str, option: str) -> Listener:
         return parse_listener(reactor, port, config.interface, option, limiter)
