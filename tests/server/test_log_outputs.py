@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -145,6 +144,7 @@ def test_device_is_not_rotated(path: Path) -> None:
 
 
 def test_stdout_that_accepts_nothing_now_is_tried_again() -> None:
+    fcntl = pytest.importorskip("fcntl", reason="Windows has no streams that do not block")
     receive, send = os.pipe()
     with os.fdopen(receive, "rb") as pipe, os.fdopen(send, "w", encoding="ascii") as stream:
         os.set_blocking(send, False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -239,7 +238,7 @@ def test_a_signal_cancels_the_upload_and_leaves(world: World, number: signal.Sig
 
 def test_the_progress_is_on_a_terminal_only_and_is_removed(world: World) -> None:
     world.start()
-    ours, theirs = pty.openpty()
+    ours, theirs = os.openpty()
     process = subprocess.Popen(  # noqa: S603 -- the test's own command
         world.command, stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "PYTHONIOENCODING": "utf-8"}
     )
