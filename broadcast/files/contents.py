@@ -31,6 +31,7 @@ from broadcast.core.errors import RejectedError
 from broadcast.core.events import FileInfo
 from broadcast.durability import sync_file, sync_folder
 from broadcast.files.images import Image, read_image
+from broadcast.removable_files import open_removable
 
 FOLDER: Final = "files"
 """Name of the folder inside the data folder."""
@@ -280,7 +281,7 @@ class Contents:
     def open(self, file: SharedFile) -> OpenFile:
         """Open the content of *file*. Raises ``OSError`` and ``ContentMissing``."""
         try:
-            descriptor = _open_to_read(self._folder / file.sha256)
+            descriptor = open_removable(self._folder / file.sha256, os.O_RDONLY | _NO_FOLLOW | _BINARY)
         except FileNotFoundError as error:
             if self._folder.is_dir():
                 raise ContentMissing from error
@@ -345,32 +346,6 @@ def replace_record(folder: Path, file: SharedFile) -> None:
         part.replace(folder / record_name(file))
     finally:
         part.unlink(missing_ok=True)
-
-
-if sys.platform == "win32":  # pragma: no cover - coverage is measured on Linux
-    import msvcrt
-
-    import pywintypes
-    import win32con
-    import win32file
-
-    _SHARED: Final = win32con.FILE_SHARE_READ | win32con.FILE_SHARE_WRITE | win32con.FILE_SHARE_DELETE
-
-    def _open_to_read(path: Path) -> int:
-        """Return a descriptor of the file *path*, which can be removed and replaced meanwhile. Raises ``OSError``."""
-        try:
-            file = win32file.CreateFile(
-                str(path), win32con.GENERIC_READ, _SHARED, None, win32con.OPEN_EXISTING, 0, None
-            )
-        except pywintypes.error as error:
-            raise OSError(0, error.strerror, str(path), error.winerror) from None
-        return msvcrt.open_osfhandle(file.Detach(), os.O_RDONLY | _BINARY)
-
-else:
-
-    def _open_to_read(path: Path) -> int:
-        """Return a descriptor of the file *path*. Raises ``OSError``."""
-        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
 
 
 def read_at(descriptor: int, offset: int, size: int) -> bytes:
