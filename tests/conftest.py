@@ -71,7 +71,13 @@ def _forget_surroundings() -> None:
         os.environ.pop(name, None)
 
 
-if os.name != "nt":
+if os.name == "nt":
+    import twisted.internet.default
+
+    from tests import iocpreactor
+
+    twisted.internet.default.install = iocpreactor.install
+else:
     _forget_surroundings()
 
 
@@ -84,6 +90,12 @@ def _keep_clock() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("broadcast.service.use_monotonic_clock", lambda *_arguments: None)
         yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let asyncio of Windows leave a connection to the collector that ends together with its loop."""
+    if os.name == "nt":
+        config.addinivalue_line("filterwarnings", "ignore:unclosed (transport|<socket.socket):ResourceWarning")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

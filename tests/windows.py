@@ -41,7 +41,10 @@ ONLY_ON_WINDOWS: Final = ("colorama", "tzdata")
 """What packages need on Windows only: pip decides by the system on which it runs."""
 USELESS: Final = ("import-linter", "playwright")
 """Packages of the tests that check the source code, or start a browser."""
-SUITE: Final = ("tests/scenarios", "tests/core", "tests/net", "tests/delivery", "tests/doors/line")
+SUITE: Final = tuple(
+    f"tests/{name}"
+    for name in ("admin", "client", "core", "delivery", "doors", "files", "journals", "net", "scenarios", "server")
+)
 SECONDS: Final = 240
 """Maximum time for anything. wine needs more than a minute to start the server on a busy machine."""
 PEOPLE: Final = 600
@@ -359,8 +362,8 @@ def smoke(windows: Windows) -> None:
 def suite(windows: Windows, paths: Sequence[str]) -> int:
     """Run the tests in *paths*, which ends with the tests that are skipped, and why. Return pytest's status."""
     pytest = windows.start(
-        "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=--reactor=default", "-m", "not postgres", "-rs",
-        *paths, folder=ROOT,
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=--reactor=default", "-n2", "-m", "not postgres",
+        "-rs", *paths, folder=ROOT,
     )  # fmt: skip
     assert pytest.stdout is not None
     with suppress(KeyboardInterrupt):

@@ -27,7 +27,7 @@ from broadcast.server.administration import Administration, encode_request
 from tests.harness import MemoryTransport
 from tests.platforms import needs_permissions
 
-ACCESS = AdminAccess(5555)
+ACCESS = AdminAccess(5555, b"c" * 43, b"s" * 43)
 REQUEST = encode_request("add", {"name": "eve", "password": "correct horse"})
 ANSWER = b'{"jsonrpc":"2.0","id":1,"result":"done"}\n'
 
