@@ -27,7 +27,7 @@ if sys.platform == "win32":  # pragma: no cover - coverage is measured on Linux
             file = win32file.CreateFile(str(path), access, share, None, create, 0, None)
         except pywintypes.error as error:
             raise OSError(0, error.strerror, str(path), error.winerror) from None
-        return msvcrt.open_osfhandle(file.Detach(), flags)
+        return msvcrt.open_osfhandle(int(file.Detach()), flags)
 
 else:
 

@@ -13,4 +13,4 @@ __all__ = ["IOCPReactor", "install"]
 
 def install() -> None:
     """Install the reactor."""
-    install_iocp()
+    install_iocp()  # type: ignore[no-untyped-call]

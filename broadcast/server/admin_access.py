@@ -58,7 +58,7 @@ if sys.platform == "win32":  # pragma: no cover - coverage is measured on Linux
         try:
             file = win32file.CreateFile(str(path), win32con.GENERIC_WRITE, 0, attributes, win32con.CREATE_NEW, 0, None)
             try:
-                win32file.WriteFile(file, data)
+                win32file.WriteFile(int(file), data)
             finally:
                 file.Close()
         except pywintypes.error as error:
