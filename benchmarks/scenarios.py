@@ -328,7 +328,7 @@ def _before_and_during(
             load.go_on()
             return load.measured(), result
 
-    before, _ = measure(lambda: sleep(plan.open_seconds / 2))
+    before, _ = measure(lambda: sleep(plan.open_seconds))
     meanwhile, result = measure(work)
     return before, meanwhile, result
 

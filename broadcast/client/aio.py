@@ -364,8 +364,9 @@ class Chat(ChatState):
         def end(result: R, error: ChatError | None) -> None:
             if future.done():
                 return  # it was cancelled
-            if self.is_connected:  # otherwise the session is over, and the server has not answered
-                self.round_trip = self.heard_at - self._sent[number]
+            # Otherwise the session has ended, or it has answered by itself, after a reconnection.
+            if self.is_connected and (seconds := self.heard_at - self._sent[number]):
+                self.round_trip = seconds
             if error is None:
                 future.set_result(result)
             else:

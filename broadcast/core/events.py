@@ -200,6 +200,8 @@ class PrivateMessage:
     """Id of the sender's account; 0 if the sender has none."""
     line: PrivateLine | None = None
     """The stored line; None if the message is not stored."""
+    uid: str = ""
+    """The identifier that the program of the sender has chosen, if any. Its session uses it once."""
 
 
 @dataclass(frozen=True, slots=True)

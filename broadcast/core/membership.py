@@ -15,6 +15,8 @@ from broadcast.core.source import UNKNOWN, Source
 
 GONE: Final = -1
 """The id of no session."""
+MAX_RECEIVED_UIDS: Final = 32
+"""Maximum number of private messages that a member remembers having received. Each may take 150 bytes."""
 
 
 class MemberListener(Protocol):
@@ -112,6 +114,11 @@ class Member:
     """The session that sent the last private message to this member; 0 if none did, ``GONE`` if it has ended."""
     last_private_account: int = 0
     """Id of the account of this sender; 0 if it has none."""
+    received_uids: dict[tuple[int, str], None] = field(default_factory=dict)
+    """The last private messages to it that have a uid, by session of the sender and uid.
+
+    A node that has stood still can handle a message that the sender has meanwhile sent again by way of another node.
+    """
     last_active: float = 0.0
     """Time of the last input, in seconds since the epoch."""
     cancel_login: Callable[[], None] | None = None
@@ -128,6 +135,15 @@ class Member:
     def note_private(self, message: PrivateMessage) -> None:
         """Note that the private *message* is the last one to this member."""
         self.last_private_sender, self.last_private_account = message.session, message.account
+
+    def note_uid(self, session: int, uid: str) -> bool:
+        """Note that the private message *uid* of *session* is received. Return False if it was before."""
+        if (session, uid) in self.received_uids:
+            return False
+        self.received_uids[session, uid] = None
+        if len(self.received_uids) > MAX_RECEIVED_UIDS:
+            del self.received_uids[next(iter(self.received_uids))]
+        return True
 
     def follow_rename(self, old: str, new: str) -> None:
         """Move the entry of the nickname *old* in the ignore list, if there is one, to *new*."""

@@ -71,7 +71,7 @@ class PrivateMessages:
             self.check_reading(to)
             if not (self._exists(recipient) and self._exists(member.account)):
                 number = 0 if member.account is None else member.account.id
-                message = PrivateMessage(member.id, member.nick, to.id, text, at, number)
+                message = PrivateMessage(member.id, member.nick, to.id, text, at, number, uid=uid)
                 if to.is_remote:
                     self._pass_on(message, to, on_sent, partial(self._keep, member, to, text, at, on_sent, uid))
                     return None
@@ -152,8 +152,10 @@ class PrivateMessages:
 
         It travels through the stream of a room of both, or else of the recipient, so that people read it in the order
         of the lines around it. Return this room. To programs, to members without a room, and to those that are moving
-        to another one, it is sent at once.
+        to another one, it is sent at once. A message that *to* has received already goes nowhere.
         """
+        if message.uid and not to.note_uid(message.session, message.uid):
+            return None
         # A recipient whose join of a room is not in delivery yet does not receive the stream of this room.
         names = [name for name, membership in to.memberships.items() if membership.announced_nick]
         if to.receives_own or to.is_moving or not names:

@@ -322,10 +322,9 @@ class Room:
 
         If another node lets it leave, the nodes take this one for dead. It learns that soon, and ends its sessions.
         """
-        membership = self.members.get(session)
-        if membership is None:
-            return any(joining.member.id == session for joining in self._joining)
-        return not membership.member.is_remote
+        joining = (membership for membership in self._joining if membership.member.id == session)
+        membership = self.members.get(session) or next(joining, None)
+        return membership is not None and not membership.member.is_remote
 
     def _count_foreign(self, events: Sequence[Event]) -> None:
         """Count *events* of other nodes as if they had been appended here. Their authors are not idle."""
@@ -368,17 +367,15 @@ class Room:
         self.publisher.publish(batch, steps, self._calls_of_joined(transient))
 
     def _drop_outdated(self, events: Sequence[Event]) -> list[Event]:
-        """Return *events* without those of members who have left already.
+        """Return *events* without those of members who have left already, and without joins of those who are here.
 
         A member can leave here, and then another node continues the session.
         """
         present: dict[int, bool] = {}
         kept: list[Event] = []
         for event in events:
-            if isinstance(event, Joined):
-                present[event.session] = True
-            elif isinstance(event, _OF_MEMBERS):
-                if not present.get(event.session, event.session in self.members):
+            if isinstance(event, _OF_MEMBERS):
+                if present.get(event.session, event.session in self.members) is isinstance(event, Joined):
                     continue
                 present[event.session] = not isinstance(event, Left)
             kept.append(event)

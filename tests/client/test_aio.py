@@ -310,6 +310,14 @@ async def test_the_silence_of_a_server_and_the_round_trip_are_measured(port: Por
         again = asyncio.create_task(chat.call(requests.CheckConnection()))
         await again
         assert chat.unanswered_for == 0
+        round_trip = chat.round_trip
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(PortConnection, "flush", lambda _: None)
+            topic = asyncio.create_task(chat.topic("news"))
+            await until(lambda: port.server.calls[-1][0] == "topic")
+        port.abort()
+        await topic
+        assert chat.round_trip == round_trip
 
 
 # The first connection

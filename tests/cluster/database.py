@@ -29,6 +29,16 @@ from broadcast.core.slots import MemorySlots, UploadClock
 from tests.files import MemoryArchive
 
 CONNECTION_LOST = "connection lost"
+PRESENCE = (Joined, Left, Renamed, AwayChanged)
+"""The events of members."""
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """An outdated event of a node: another one has the session. The node alone reads it, and the *corrections*."""
+
+    event: Joined | Left | Renamed | AwayChanged
+    corrections: list[Event]
 
 
 class ClusterNode(Protocol):
@@ -45,7 +55,7 @@ class SharedRoom:
     def __init__(self, free: Callable[[int, str | None], None]) -> None:
         """Make a room. *free* frees a nickname of a session, or all, after the last event with it."""
         self._free = free
-        self.stream: list[tuple[ClusterNode | None, Event]] = []
+        self.stream: list[tuple[ClusterNode | None, Event | Ignored]] = []
         """The events with the node that has appended each, None for the one that has removed a dead node."""
         self.lines: list[Stored] = []
         self.topic = ""
@@ -66,6 +76,17 @@ class SharedRoom:
         else:
             self._note(node, event)
         self.stream.append((node, event))
+
+    def ignore(self, node: ClusterNode, event: Joined | Left | Renamed | AwayChanged) -> None:
+        """Let *node* alone read its outdated *event*, and what is right."""
+        session, corrections = event.session, list[Event]()
+        if session in self.members:
+            corrections.append(self.members[session][1])
+            if session in self.absent or isinstance(event, AwayChanged):
+                corrections.append(self.absent.get(session, AwayChanged(session, event.nick, away=False)))
+        elif not isinstance(event, Left):
+            corrections.append(Left(session, event.nick))
+        self.stream.append((node, Ignored(event, corrections)))
 
     def _note(self, node: ClusterNode | None, event: Event) -> None:
         match event:

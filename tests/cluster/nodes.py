@@ -18,12 +18,8 @@ from broadcast.core.errors import DatabaseAway, JournalError, NoAnswer, NotHere,
 from broadcast.core.events import (
     STORED,
     Announced,
-    AwayChanged,
     Event,
-    Joined,
-    Left,
     PrivateMessage,
-    Renamed,
     TopicChanged,
 )
 from broadcast.core.interfaces import EventListener, Journal, OpenedRoom, ReadCallback, RoomLog, UidsCallback
@@ -36,7 +32,7 @@ from broadcast.journals.batch_queue import failed
 from broadcast.journals.memory_records import MemoryRecords
 from broadcast.server.fresh_start import END_SECONDS, FreshStart
 from broadcast.server.visits import Visits
-from tests.cluster.database import Database, SharedRoom, copy_line
+from tests.cluster.database import PRESENCE, Database, Ignored, SharedRoom, copy_line
 from tests.cluster.sessions import NodeSessions
 from tests.cluster.slots import NodeSlots
 from tests.doors.jsonrpc.programs import ProgramWorld
@@ -47,7 +43,7 @@ if TYPE_CHECKING:
     from broadcast.core.time_slice import CallSoon
     from tests.harness import Person as User
 
-_SHARED = (Joined, Left, Renamed, AwayChanged, TopicChanged)
+_SHARED = (*PRESENCE, TopicChanged)
 
 ID_STEP = 16
 """Maximum number of nodes."""
@@ -208,7 +204,10 @@ class NodeLog:
         """Commit *event* in a later turn."""
 
         def commit() -> None:
-            if not self._journal.is_lost:
+            session = self._journal.database.sessions.get(getattr(event, "session", 0))
+            if isinstance(event, PRESENCE) and session is not None and session.node is not self._node:
+                self._room.ignore(self._node, event)
+            elif not self._journal.is_lost:
                 self._room.commit(self._node, event)
             elif self._listener is not None:
                 self._listener([failed(event, "the others have removed this server")])
@@ -224,7 +223,11 @@ class NodeLog:
         self._first = []
         stream, self._place = self._room.stream[self._place :], len(self._room.stream)
         for node, event in stream:
-            if node is self._node:
+            if isinstance(event, Ignored):
+                if node is self._node:
+                    foreign += event.corrections
+                    events += [event.event, *event.corrections]
+            elif node is self._node:
                 events.append(event)
             elif isinstance(event, STORED):
                 foreign.append(copy_line(event))

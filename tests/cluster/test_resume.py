@@ -337,6 +337,41 @@ def test_node_learns_from_the_stream_that_it_has_lost_a_session(
     assert presence[1].get("kitchen", presence[0]["kitchen"]) == presence[0]["kitchen"]
 
 
+@pytest.mark.parametrize(
+    ("request_", "read"),
+    [
+        (("quit", {}), ["left", "left", "joined", "joined"]),
+        (("leave", {"room": "kitchen"}), ["left", "joined"]),
+        (("join", {"room": "attic"}), ["joined", "left"]),
+        (("away", {"reason": "lunch"}), ["away"] * 4),
+    ],
+)
+def test_change_of_a_session_that_another_node_has_taken_meanwhile_is_undone(
+    here: Node, there: Node, ann: Program, bob: Program, request_: tuple[str, Message], read: list[str]
+) -> None:
+    cluster = here.cluster
+    (eve,) = there.programs("eve")
+    bob.call("join", room="kitchen")
+    eve.call("join", room="kitchen")
+    eve.call("join", room="attic")
+    eve.read()
+    cluster.cut(there)
+    bob.put(*request_)
+    back = come_back(here, bob)
+    cluster.join(there)
+    cluster.settle()
+    assert sorted(event["method"] for event in events_of(eve)) == sorted(read)
+    assert cluster.people() == [{"ann", "bob", "eve"}] * 3
+    presence = cluster.presence()
+    assert presence[1] == presence[0] | {"attic": {"eve"}}
+    ann.read()
+    back.call("quit")
+    cluster.settle()
+    assert [event["method"] for event in events_of(eve)] == ["left"] * 2
+    assert [event["method"] for event in events_of(ann)] == ["left"]
+    assert cluster.people() == [{"ann", "eve"}] * 3
+
+
 def test_session_that_is_renamed_moves_after_that(
     cluster: Cluster, here: Node, there: Node, ann: Program, bob: Program
 ) -> None:
@@ -534,6 +569,39 @@ def test_private_message_that_is_sent_again_with_its_uid_is_delivered_once(
     assert back.call("tell", to="ann", text="psst", uid="u1") == {}
     assert back.fail("tell", to="ann", text="other", uid="u1") == (1012, "uid-reused")
     assert [text for _, text in told(ann)] == ["psst"]
+
+
+@pytest.mark.parametrize("at", ["the same node", "another node", "a third node"])
+def test_private_message_that_a_node_handles_after_it_was_sent_again_elsewhere_is_delivered_once(
+    cluster: Cluster, here: Node, there: Node, bob: Program, at: str
+) -> None:
+    nodes = {"the same node": there, "another node": here, "a third node": cluster.nodes[2]}
+    (carol,) = nodes[at].programs("carol")
+    cluster.cut(there)
+    back = come_back(here, bob)
+    again = back.put("tell", {"to": "carol", "text": "psst", "uid": "u1"})
+    bob.put("tell", {"to": "carol", "text": "psst", "uid": "u1"})
+    cluster.join(there)
+    cluster.advance(1)
+    assert "result" in back.response(again)
+    assert [text for _, text in told(carol)] == ["psst"]
+
+
+def test_session_knows_at_its_next_node_which_private_messages_it_has_received(
+    cluster: Cluster, here: Node, there: Node, bob: Program
+) -> None:
+    (carol,) = cluster.nodes[2].programs("carol")
+    cluster.cut(there)
+    back = come_back(here, bob)
+    back.call("tell", to="carol", text="psst", uid="u1")
+    assert [text for _, text in told(carol)] == ["psst"]
+    moved = come_back(here, carol, told=1)
+    bob.put("tell", {"to": "carol", "text": "psst", "uid": "u1"})
+    cluster.join(there)
+    cluster.advance(1)
+    assert told(moved) == []
+    back.call("tell", to="carol", text="again", uid="u2")
+    assert told(moved) == [(2, "again")]
 
 
 def test_line_that_is_sent_again_with_its_uid_is_stored_once(

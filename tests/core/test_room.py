@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, count, islice
 
 import pytest
 
@@ -59,6 +59,7 @@ class RecordedRoom(Room):
         self.closed: list[Room] = []
         """The rooms that have become empty."""
         self._soon: list[Callable[[], None]] = []
+        self._ids = count(1)
         log = journal(self._soon.append)
         self.backlog = Backlog(limits)
         context = RoomContext(log.commit_stats, self.backlog, replay, self.closed.append, call_later)
@@ -84,7 +85,7 @@ class RecordedRoom(Room):
 
     def come(self, *nicks: str) -> list[Visitor]:
         """Let people with the session ids 1, 2, 3, ... enter, without a turn."""
-        visitors = [Visitor(id_, nick, self) for id_, nick in enumerate(nicks, 1 + len(self.members))]
+        visitors = [Visitor(next(self._ids), nick, self) for nick in nicks]
         for visitor in visitors:
             self.enter(visitor)
         return visitors
@@ -446,8 +447,8 @@ def test_batch_waits_once_for_what_the_journal_still_holds(
     journal: ManualJournal, batch_sizes: Callable[[], list[int]]
 ) -> None:
     sizes = []
-    for count in (1, 1, 1, 2, 1):
-        journal.give(count)
+    for number in (1, 1, 1, 2, 1):
+        journal.give(number)
         sizes.append(batch_sizes())
     assert sizes == [[], [2], [2], [2, 3], [2, 3, 1]]
 
@@ -504,7 +505,7 @@ def test_joins_and_leaves_that_follow_others_take_effect_at_once_and_are_announc
     rush.elapse()
     assert not rush.timers
     rush.join("dave")
-    assert rush.events()[4:] == [[Joined(3, "dave")]]
+    assert rush.events()[4:] == [[Joined(4, "dave")]]
 
 
 def test_while_people_talk_the_notices_come_with_lines_only() -> None:

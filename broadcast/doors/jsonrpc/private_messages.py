@@ -43,6 +43,8 @@ class _Memory(NamedTuple):
     told: list[tuple[int, str, PrivateLine | None]]
     tells: dict[str, tuple[int, TellResult]]
     """The digests and results of the messages that it has sent, by their uid."""
+    received: list[tuple[int, str]]
+    """See ``Member.received_uids``."""
 
 
 class PrivateMessages:
@@ -87,14 +89,15 @@ class PrivateMessages:
             self._tell(_discard, message)
         told = [(each.number, each.encoded.decode(), each.line) for each in self._told]
         sent = {uid: (tell.digest, tell.result) for uid, tell in tells.items() if tell.result is not None}
-        return json.encode(_Memory(self._count, told, sent)).decode()
+        return json.encode(_Memory(self._count, told, sent, [*self._member.received_uids])).decode()
 
     def restore(self, memory: str, received: int) -> dict[str, FirstTell]:
         """Take over *memory*, which is empty if it was lost together with its node, and return the messages sent.
 
         The client has received the messages up to the number *received*.
         """
-        last, told, tells = json.decode(memory, type=_Memory) if memory else (0, [], {})
+        last, told, tells, uids = json.decode(memory, type=_Memory) if memory else (0, [], {}, [])
+        self._member.received_uids = dict.fromkeys(uids)
         self._count = max(last, received)
         self._told = [_Told(number, encoded.encode(), line) for number, encoded, line in told]
         return {uid: FirstTell(*tell) for uid, tell in tells.items()}

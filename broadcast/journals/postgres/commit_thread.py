@@ -7,7 +7,7 @@ confirmed or refused too early. If that takes long, other events do not wait for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from queue import Empty
@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeAlias
 import psycopg
 
 from broadcast.core.errors import AccountConflict, JournalError
-from broadcast.core.events import STORED, Event, Repeated, StoreFailed
+from broadcast.core.events import STORED, AwayChanged, Event, Joined, Left, Renamed, Repeated, StoreFailed
 from broadcast.core.stats import CommitStats
 from broadcast.journals.batch_queue import COMMITTED, BatchQueue, Item, RecordWrite, failed
 from broadcast.journals.commit_queue import storage_problem
@@ -27,6 +27,7 @@ from broadcast.journals.postgres.database import (
     Connection,
     Database,
     describe_error,
+    from_text,
     is_deadlock,
     is_fatal,
     is_lease_lost,
@@ -193,7 +194,7 @@ class CommitThread:
         segments = _number(chunks, positions, answer["repeated"], answer["outdated"])
         for index, (log, segment) in enumerate(segments):
             events = [] if index < deferred else self._still_waiting(segment.events)
-            segments[index] = log, segment._replace(events=events)
+            segments[index] = log, segment._replace(events=[*events, *segment.corrections])
         del self._deferred[:deferred]
         self._deliver(segments)
 
@@ -325,17 +326,18 @@ def _number(
     chunks: Sequence[tuple[PostgresRoomLog, list[Event]]],
     positions: dict[str, Sequence[int]],
     repeated: Mapping[str, int],
-    outdated: Sequence[int],
+    outdated: Mapping[str, tuple[str, bool, str] | None],
 ) -> list[tuple[PostgresRoomLog, Segment]]:
-    """Number the events of *chunks*, and return them as segments.
+    """Number the events of *chunks*, and return them as segments. Their corrections are not among their events yet.
 
     *positions* are those in front of the batch in each room of the database. *repeated* has the row of each line that
-    was stored earlier. The database has ignored the rows *outdated*, so they take effect on this node alone.
+    was stored earlier, and *outdated* the member of each event that the database has ignored; see ``_correct``.
     """
     segments: list[tuple[PostgresRoomLog, Segment]] = []
     row = 0
     for log, events in chunks:
         seq, place = begin = positions.get(log.name, log.stream.position)
+        corrections: list[Event] = []
         for index, event in enumerate(events):
             if isinstance(event, STORED):
                 if repeated and str(row) in repeated:
@@ -344,11 +346,30 @@ def _number(
                     seq += 1
                     event.seq = seq
             elif is_streamed(event):
-                place += row not in outdated
+                if outdated and str(row) in outdated:
+                    corrections += _correct(event, outdated[str(row)])
+                else:
+                    place += 1
             else:
                 continue
             row += 1
         if log.name in positions:
             positions[log.name] = seq, place
-        segments.append((log, Segment((begin[0], begin[1]), (seq, place), events)))
+        segments.append((log, Segment((begin[0], begin[1]), (seq, place), events, corrections)))
     return segments
+
+
+def _correct(event: Event, member: tuple[str, bool, str] | None) -> Iterator[Event]:
+    """Yield what the room of *event* has to read after it, because the database has ignored it.
+
+    Another node had the session already, so that for all others it is still the *member* (nickname, away and the reason
+    for that), or None if it is not in the room. Here, *event* takes effect nevertheless: it may have been delivered.
+    """
+    assert isinstance(event, (Joined, Left, Renamed, AwayChanged))
+    if member is not None:
+        nick, is_away, reason = member
+        yield Joined(event.session, from_text(nick))
+        if is_away or isinstance(event, AwayChanged):
+            yield AwayChanged(event.session, from_text(nick), away=is_away, reason=from_text(reason))
+    elif not isinstance(event, Left):
+        yield Left(event.session, event.nick)

@@ -84,7 +84,7 @@ $$;
 COMMENT ON FUNCTION remove_dead IS 'Remove the servers whose lease has run out.';
 
 CREATE FUNCTION change_people_once(p_node text, p_epoch bigint, p_batch bigint, p_changes jsonb) RETURNS jsonb
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     lease leases;
     made jsonb;

@@ -43,6 +43,8 @@ class Segment(NamedTuple):
     begin: Position
     end: Position
     events: list[Event]
+    corrections: Sequence[Event] = ()
+    """The last ones of the events: those that other nodes would have read, where this node was wrong."""
 
 
 class ReadEvent(NamedTuple):
@@ -99,6 +101,7 @@ class MergedStream:
             elif segment is not None and self.read_to >= segment.begin:
                 self.segments.popleft()
                 ready += segment.events
+                self.foreign.extend(segment.corrections)
                 self.position = max(self.position, segment.end)
                 self.read_to = max(self.read_to, segment.end)
                 while self.read_events and self.read_events[0].position <= segment.end:

@@ -291,7 +291,7 @@ COMMENT ON FUNCTION is_outdated IS
     'Return whether a server appends an event of a session that another server has, or that has left already.';
 
 CREATE FUNCTION append(p_node text, p_epoch bigint, p_batch bigint, p_rooms text[], p_events jsonb) RETURNS jsonb
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     answer jsonb := begin_batch(p_node, p_epoch, p_batch);
     change record;
@@ -340,13 +340,18 @@ BEGIN
     SELECT jsonb_build_object(
         'rooms', coalesce((SELECT jsonb_agg(jsonb_build_array(last, place) ORDER BY index) FROM room), '[]'),
         'repeated', coalesce((SELECT jsonb_object_agg(n - 1, first) FROM event WHERE first IS NOT NULL), '{}'),
-        'outdated', coalesce((SELECT jsonb_agg(n - 1) FROM event WHERE outdated), '[]')
+        'outdated', coalesce((
+            SELECT jsonb_object_agg(n - 1, (
+                SELECT jsonb_build_array(nick, away, away_reason) FROM members
+                WHERE room = event.id AND session = (e ->> 2)::bigint
+            )) FROM event WHERE outdated
+        ), '{}')
     ) INTO answer;
     FOR change IN
         SELECT id AS room, e ->> 1 AS kind, (e ->> 2)::bigint AS session, e
         FROM jsonb_array_elements(p_events) WITH ORDINALITY AS given (e, n)
         JOIN rooms ON rooms.name = p_rooms[(e ->> 0)::integer + 1] COLLATE "C"
-        WHERE e ->> 1 IN ('joined', 'left', 'renamed', 'away') AND NOT answer -> 'outdated' @> to_jsonb(n - 1)
+        WHERE e ->> 1 IN ('joined', 'left', 'renamed', 'away') AND NOT answer -> 'outdated' ? (n - 1)::text
         ORDER BY n
     LOOP
         CASE change.kind
@@ -379,8 +384,8 @@ END
 $$;
 COMMENT ON FUNCTION append IS
     'Store a batch: events as arrays of index of room, kind, session, nickname, and for lines text, time, uid, file. '
-    'Return where the events begin in each room, the lines that had the same uid, by the index of the event, and the '
-    'indexes of the events that have no effect, because they are outdated.';
+    'Return where the events begin in each room, the lines that had the same uid, by the index of the event, and for '
+    'each event without an effect, because it is outdated, nickname, away and reason of its member, or NULL.';
 """
 
 _HOME = """

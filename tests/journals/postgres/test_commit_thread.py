@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from broadcast.core.events import Event, Joined, Left, Message, StoreFailed, TopicChanged
+from broadcast.core.events import AwayChanged, Event, Joined, Left, Message, StoreFailed, TopicChanged
 from broadcast.journals.postgres import commit_thread
 from broadcast.journals.postgres.commit_thread import CommitThread
 from broadcast.journals.postgres.database import Connection, Database
@@ -181,17 +181,26 @@ def test_refused_batch_fails_and_the_next_one_is_stored(run: NodeHarness, postgr
     assert postgres.execute("SELECT nick FROM broadcast.members", database="shared") == [("ann",)]
 
 
-def test_leave_of_a_session_that_another_server_has_takes_effect_here_alone(
+def test_events_of_a_session_that_another_server_has_take_effect_here_alone_and_are_corrected(
     run: NodeHarness, postgres: PostgresServer
 ) -> None:
-    run.append(Joined(1, "ann"), Joined(2, "bob"))
-    insert = "INSERT INTO broadcast.sessions (session, token, node, attempt, grace) VALUES (1, 'hash', 'other', 0, 60)"
+    run.append(Joined(1, "ann"), Joined(2, "bob"), Joined(3, "cem"), AwayChanged(3, "cem", away=True, reason="lunch"))
+    insert = """
+        INSERT INTO broadcast.sessions (session, token, node, attempt, grace)
+        SELECT number, number, 'other', 0, 60 FROM unnest(ARRAY[1, 3, 4]) AS number
+    """
     postgres.execute(insert, database="shared")
-    events: list[Event] = [Left(1, "ann"), message("a"), Left(2, "bob"), message("b"), Left(2, "bob"), message("c")]
-    expected = [events[0], message("a", 1), events[2], message("b", 2), events[4], message("c", 3)]
-    assert [each for event in events for each in run.append(event)] == expected
+    leaves = Left(1, "ann"), Left(2, "bob"), Left(3, "cem")
+    assert run.append(leaves[0]) == [leaves[0], Joined(1, "ann")]
+    assert run.append(message("a"), leaves[1]) == [message("a", 1), leaves[1]]
+    assert run.append(message("b"), leaves[1]) == [message("b", 2), leaves[1]]
+    assert run.append(leaves[2]) == [leaves[2], Joined(3, "cem"), AwayChanged(3, "cem", away=True, reason="lunch")]
+    assert run.append(Joined(4, "dan")) == [Joined(4, "dan"), Left(4, "dan")]
+    back = AwayChanged(3, "cem", away=False, reason="")
+    assert run.append(back) == [back, Joined(3, "cem"), AwayChanged(3, "cem", away=True, reason="lunch")]
+    assert run.append(message("c")) == [message("c", 3)]
     query = "SELECT event ->> 0, event ->> 2 FROM broadcast.stream ORDER BY place"
-    streamed = [("joined", "ann"), ("joined", "bob"), ("left", "bob")]
+    streamed = [("joined", "ann"), ("joined", "bob"), ("joined", "cem"), ("away", "cem"), ("left", "bob")]
     assert postgres.execute(query, database="shared") == streamed
 
 
@@ -319,7 +328,7 @@ def test_epoch_that_has_ended_stores_nothing_but_confirms_its_last_batch(postgre
         for epoch, batch in ((1, 2), (2, 0)):
             with pytest.raises(psycopg.Error, match=r"the server one has lost its lease|too old"):
                 append(epoch, batch)
-        assert append(2, 2) == {"rooms": [[1, 0]], "repeated": {}, "outdated": []}
+        assert append(2, 2) == {"rooms": [[1, 0]], "repeated": {}, "outdated": {}}
 
 
 def test_call_that_takes_too_long_closes_its_connection(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
