@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -42,3 +43,17 @@ else:
             sync_file(descriptor)
         finally:
             os.close(descriptor)
+
+
+if sys.platform == "linux":
+
+    def begin_writing(descriptor: int, offset: int) -> None:
+        """Begin to write the file *descriptor* from *offset* on to the disk, and do not wait for it."""
+        with suppress(OSError):  # the system is free to ignore this
+            os.posix_fadvise(descriptor, offset, 0, os.POSIX_FADV_DONTNEED)
+
+else:  # pragma: no cover - coverage is measured on Linux
+
+    def begin_writing(descriptor: int, offset: int) -> None:  # noqa: ARG001 - only Linux needs it
+        """Write the file *descriptor* to the disk. Raises ``OSError``."""
+        sync_file(descriptor)

@@ -8,6 +8,10 @@ import struct
 from contextlib import suppress
 from random import Random
 
+BACKLOG = 4096
+"""Maximum number of connections that wait to be accepted: a server that is killed has hundreds of clients. The system
+drops those that do not fit, and their next try is seconds later."""
+
 
 class Relay:
     """A port that connects its clients to the server.
@@ -31,7 +35,7 @@ class Relay:
 
     async def listen(self, port: int = 0) -> None:
         """Begin on *port*, or on any free one."""
-        self._server = await asyncio.start_server(self._connect, "127.0.0.1", port)
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", port, backlog=BACKLOG)
         self.port: int = self._server.sockets[0].getsockname()[1]
 
     def choose_target(self) -> int:

@@ -29,7 +29,7 @@ from typing import Final, NamedTuple, Protocol
 
 from broadcast.core.errors import RejectedError
 from broadcast.core.events import FileInfo
-from broadcast.durability import sync_file, sync_folder
+from broadcast.durability import begin_writing, sync_file, sync_folder
 from broadcast.files.images import Image, read_image
 from broadcast.removable_files import open_removable
 
@@ -38,10 +38,13 @@ FOLDER: Final = "files"
 MIN_FREE_BYTES: Final = 64 * 1024 * 1024
 """Free bytes of the disk that uploads leave to the journal."""
 
-SYNC_BYTES: Final = 1024 * 1024
-"""Number of bytes of an upload that are written to the disk together.
+WRITE_BYTES: Final = 1024 * 1024
+"""Number of bytes of an upload after which the system begins to write them to the disk."""
+SYNC_BYTES: Final = 8 * WRITE_BYTES
+"""Maximum number of bytes of an upload that the disk may not have yet.
 
-On some file systems, a commit of the journal waits until the disk has all bytes that any file has got before.
+On some file systems, a commit of the journal waits until the disk has all bytes that any file has got before. Each
+wait for the disk is itself a commit of the file system, which commits of the journal wait for.
 """
 
 _part_names: Final = re.compile(r"[0-9a-f]{32}\.part")
@@ -149,8 +152,10 @@ class PartFile:
         self._descriptor = -1
         self._hash = sha256()
         self._size = 0
-        self._unsynced = 0
-        """Number of bytes that the disk may not have yet."""
+        self._begun = 0
+        """Number of bytes that the system has begun to write to the disk."""
+        self._synced = 0
+        """Number of bytes that the disk has."""
 
     def append(self, data: bytes | bytearray) -> None:
         """Write *data* at the end. Raises ``OSError``."""
@@ -164,10 +169,12 @@ class PartFile:
             rest = rest[os.write(self._descriptor, rest) :]
         self._hash.update(data)
         self._size += len(data)
-        self._unsynced += len(data)
-        if self._unsynced >= SYNC_BYTES:
+        if self._size - self._synced >= SYNC_BYTES:
             sync_file(self._descriptor)
-            self._unsynced = 0
+            self._synced = self._begun = self._size
+        elif self._size - self._begun >= WRITE_BYTES:
+            begin_writing(self._descriptor, self._begun)
+            self._begun = self._size
 
     def flush(self) -> None:
         """Do nothing: no other server continues the upload."""

@@ -80,12 +80,14 @@ class SharedRoom:
     def ignore(self, node: ClusterNode, event: Joined | Left | Renamed | AwayChanged) -> None:
         """Let *node* alone read its outdated *event*, and what is right."""
         session, corrections = event.session, list[Event]()
-        if session in self.members:
-            corrections.append(self.members[session][1])
+        if session not in self.members:
+            if isinstance(event, Joined):
+                corrections.append(Left(session, event.nick))
+        else:
+            if isinstance(event, Left):
+                corrections.append(self.members[session][1])
             if session in self.absent or isinstance(event, AwayChanged):
                 corrections.append(self.absent.get(session, AwayChanged(session, event.nick, away=False)))
-        elif not isinstance(event, Left):
-            corrections.append(Left(session, event.nick))
         self.stream.append((node, Ignored(event, corrections)))
 
     def _note(self, node: ClusterNode | None, event: Event) -> None:

@@ -67,16 +67,23 @@ def test_a_share_is_announced_only_when_all_of_it_is_durable(
     assert finish.file.id
 
 
-def test_each_mib_of_an_upload_is_synced_so_that_the_journal_never_waits_for_more(
+def test_the_disk_gets_each_mib_of_an_upload_soon_and_the_journal_never_waits_for_more_than_eight(
     world: StoreWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    begun: list[tuple[int, int]] = []
     synced: list[int] = []
+
+    def begin(descriptor: int, offset: int) -> None:
+        begun.append((offset, os.fstat(descriptor).st_size))
+
+    monkeypatch.setattr("broadcast.files.contents.begin_writing", begin)
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
-    upload = world.store.begin("ann", 3 * MIB)
-    for _ in range(12):
-        upload.write(bytes(MIB // 4))
+    upload = world.store.begin("ann", 18 * MIB)
+    for _ in range(36):
+        upload.write(bytes(MIB // 2))
         world.worker.settle()
-    assert synced == [MIB, 2 * MIB, 3 * MIB]
+    assert synced == [8 * MIB, 16 * MIB]
+    assert begun == [(mib * MIB, (mib + 1) * MIB) for mib in range(18) if mib not in (7, 15)]
 
 
 def test_an_empty_file_can_be_shared(world: StoreWorld) -> None:

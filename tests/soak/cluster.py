@@ -25,6 +25,10 @@ MIN_FAULT_SECONDS = 15.0
 """Minimum time from one fault to the next one."""
 FAULT_SECONDS_PER_PROGRAM = 0.03
 """Time from one fault to the next one, for each program. All programs must come back in this time."""
+MIN_ARRIVAL_SECONDS = 5.0
+"""Minimum time in which the programs arrive."""
+ARRIVAL_SECONDS_PER_PROGRAM = 0.01
+"""The same, for each program: all of them together would keep this process from answering for seconds."""
 SETTLED_SECONDS = 60.0
 """Time after which all servers must show the same people, once nobody comes or goes."""
 _ROWS = """
@@ -64,7 +68,7 @@ class ClusterSoak:
         try:
             await self._servers.start()
             self._progress(f"{len(self._servers.nodes)} servers run")
-            await crew.arrive(5.0)
+            await crew.arrive(max(MIN_ARRIVAL_SECONDS, len(crew.programs) * ARRIVAL_SECONDS_PER_PROGRAM))
             await self._fail_in_turn()
             self._progress("winding down")
             crew.begin_to_leave()
@@ -179,7 +183,11 @@ class ClusterSoak:
 
     def _progress(self, text: str) -> None:
         counts = self._world.counts
-        sys.stderr.write(f"soak: {text}; {counts['lines confirmed to programs']:,} lines are confirmed\n")
+        resumed, anew = (counts[f"sessions that {what}"] for what in ("were resumed", "began anew"))
+        sys.stderr.write(
+            f"soak: {text}; {counts['lines confirmed to programs']:,} lines are confirmed, "
+            f"{resumed:,} sessions were resumed, {anew:,} began anew\n"
+        )
         sys.stderr.flush()
 
 
@@ -198,9 +206,11 @@ def list_people(node: Node, rooms: Sequence[str]) -> dict[str, list[str]]:
 
 
 def explain(shown: Sequence[dict[str, list[str]]], rooms: Sequence[str]) -> str:
-    """Return the first room in which the servers show different people."""
+    """Return the first people who are not on all servers, with room and numbers of the servers that show them."""
+    differences = []
     for room in rooms:
-        lists = [each.get(room) for each in shown]
-        if any(each != lists[0] for each in lists):
-            return f"{room} has {lists}"
-    return "there are none"
+        lists = [set(each.get(room, ())) for each in shown]
+        for nick in sorted(set.union(*lists) - set.intersection(*lists)):
+            servers = [number for number, people in enumerate(lists, 1) if nick in people]
+            differences.append(f"{nick} in {room} on {servers}")
+    return "; ".join(differences[:10]) or "there are none"

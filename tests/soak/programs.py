@@ -361,7 +361,9 @@ class Program:
     async def _read(self, chat: Chat) -> None:
         async for event in chat:
             self._take(chat, event)
-            await self._learn_people(chat, [room for room in self._views if room != LOBBY])
+            # The lobby of thousands is compared at the end only.
+            is_end = self._crew.closing.is_set()
+            await self._learn_people(chat, [room for room in self._views if room != LOBBY or is_end])
             if self._stall:
                 stall, self._stall = self._stall, 0.0
                 await self._crew.pause(stall)

@@ -85,7 +85,7 @@ class Hello:
         """Functions that release the streams of the rooms."""
         self._after: Mapping[str, int] = {}
         """Number of the last line that the client has seen in each room, if it asks to resume."""
-        self._catch_up = CatchUp(connection, self._refuse)
+        self._catch_up = CatchUp(connection)
         self.sends_token = False
         """Whether the client receives the result, and with it the token of the session."""
         self._is_published = True
@@ -208,7 +208,7 @@ class Hello:
         try:
             if isinstance(rooms, RejectedError):
                 raise explain_rejection(rooms)
-            if not self._catch_up.must_wait(rooms, self._after, self._open_rooms):
+            if not self._catch_up.must_wait(rooms, self._after, self._open_rooms, self._refuse):
                 self._open_session(rooms)
         except RpcError as error:
             self._refuse(error)
@@ -257,7 +257,7 @@ class Hello:
         except RejectedError as error:
             raise explain_rejection(error) from error
         rooms = list(self._hub.rooms_of(session.member))
-        if self._catch_up.must_wait(rooms, self._after, self._begin_or_refuse):
+        if self._catch_up.must_wait(rooms, self._after, self._begin_or_refuse, self._refuse):
             return
         self._check_numbers(rooms)
         session.attempt = resume.attempt
@@ -299,7 +299,7 @@ class Hello:
         self._releases.append(taker.release)
         taker.take_events()
 
-    def _on_snapshot(self, session: ProgramSession, snapshot: JoinResult) -> None:
+    def _on_snapshot(self, session: ProgramSession, _taker: SnapshotTaker, snapshot: JoinResult) -> None:
         self._snapshots[snapshot.room] = snapshot
         if len(self._snapshots) < len(self._rooms):
             return

@@ -6,7 +6,7 @@ the connection until then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -21,10 +21,10 @@ from broadcast.doors.jsonrpc.accounts import session_gone
 from broadcast.doors.jsonrpc.commands import run_command
 from broadcast.doors.jsonrpc.encoder import describe_loss
 from broadcast.doors.jsonrpc.errors import RpcError, explain_rejection, refusal
+from broadcast.doors.jsonrpc.joining import join
 from broadcast.doors.jsonrpc.private_messages import FirstTell
 from broadcast.doors.jsonrpc.reading import list_members, list_rooms, read_history, read_inbox, search
 from broadcast.doors.jsonrpc.session import MAX_TELL_UIDS
-from broadcast.doors.jsonrpc.snapshots import CatchUp, SnapshotTaker, bytes_per_snapshot, check_after
 from broadcast.doors.jsonrpc.uploads import open_upload
 
 if TYPE_CHECKING:
@@ -126,70 +126,6 @@ def _answer_repetition(
 def _unknown(error: JournalError) -> RpcError:
     """Return the error for a line that may have been stored before. ``not-kept`` would deny that."""
     return refusal("not-known", f"The journal cannot say whether it has this uid: {error}. Try again later.")
-
-
-def _join(connection: Connection, call: Call, params: messages.JoinParams) -> None:
-    sessions, session, name = connection.sessions, connection.session, fold_room_name(params.room)
-    _check_joining(connection, name)
-    connection.pause()
-
-    def refuse(error: RpcError) -> None:
-        call.fail(error)
-        connection.resume()
-
-    def open_room() -> None:
-        sessions.hub.rooms.open_all([name], on_room)
-
-    def on_room(rooms: Sequence[Room] | RejectedError) -> None:
-        try:
-            if isinstance(rooms, RejectedError):
-                raise explain_rejection(rooms)
-            if session.connection is not connection:
-                raise session_gone()
-            if isinstance(params.after, int) and catch_up.must_wait(rooms, {name: params.after}, open_room):
-                return
-            check_after(rooms[0], params.after)
-        except RpcError as error:
-            refuse(error)
-        else:
-            _enter(connection, call, params, rooms[0])
-
-    catch_up = CatchUp(connection, refuse)
-    open_room()
-
-
-def _check_joining(connection: Connection, name: str) -> None:
-    """Raise ``RpcError`` or ``Muted`` if the session must not join the room *name*.
-
-    A session that is in the room may join it again.
-    """
-    sessions, member = connection.sessions, connection.session.member
-    if name not in member.memberships:
-        if len(member.memberships) >= messages.MAX_ROOMS:
-            raise refusal("room-refused", f"A session can be in {messages.MAX_ROOMS} rooms.")
-        sessions.hub.check_joining(member, name, sessions.wall_clock())
-
-
-def _enter(connection: Connection, call: Call, params: messages.JoinParams, room: Room) -> None:
-    """Join *room*. If the session is in it already, begin its stream anew after a new snapshot."""
-    take_snapshot = partial(_take_snapshot, connection, call, params, room)
-    if room.name in connection.session.member.memberships:
-        connection.peer.unsubscribe(room.publisher)
-        take_snapshot()
-    else:
-        connection.session.join(room, take_snapshot)
-
-
-def _take_snapshot(connection: Connection, call: Call, params: messages.JoinParams, room: Room) -> None:
-    """Begin the stream of *room*, and take the snapshot that precedes it."""
-
-    def answer(snapshot: messages.JoinResult) -> None:
-        call.on_sent = taker.release  # the response may wait for those of earlier requests
-        call.succeed(snapshot)
-        connection.resume()
-
-    taker = SnapshotTaker(connection, room, params.replay, params.after, bytes_per_snapshot(1), answer)
-    taker.take_events()
 
 
 def _clean_leave_reason(connection: Connection, text: str | None) -> str:
@@ -366,7 +302,7 @@ Handler: TypeAlias = "Callable[[Connection, Call, Any], None]"
 """Executes one call of a method. It may raise ``RpcError`` or ``RejectedError`` before it has changed anything."""
 
 HANDLERS: Final[Mapping[str, Handler]] = {
-    "join": _join,
+    "join": join,
     "leave": _leave,
     "say": partial(_post, Message),
     "emote": partial(_post, Action),

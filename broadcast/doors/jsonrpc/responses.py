@@ -45,7 +45,7 @@ class Call:
     def succeed(self, result: Struct | list[Raw] = _EMPTY) -> None:
         """Send *result*, if this is a request."""
         if self.is_request:
-            response = self._encode(result)
+            response = _encode(self.id, result)
             self._responses.finish(self, lambda: response)
         elif self.on_sent is not None:
             self.on_sent()
@@ -56,11 +56,8 @@ class Call:
         While the response waits for earlier ones, the client receives notifications. The result must not be older.
         """
         if self.is_request:
-            self._responses.finish(self, lambda: self._encode(make_result()))
-
-    def _encode(self, result: Struct | list[Raw]) -> bytes:
-        assert not isinstance(self.id, UnsetType)
-        return encode_line(Response(id=self.id, result=result))
+            id_ = self.id  # a function that refers to the call would form a reference cycle with it
+            self._responses.finish(self, lambda: _encode(id_, make_result()))
 
     def fail(self, error: RpcError) -> None:
         """Send *error*: as a response, or as the notice ``refused`` if this is a notification."""
@@ -125,6 +122,11 @@ class Responses:
         self._pending.clear()
         self.send = lambda _line: None
         self._on_idle = lambda: None
+
+
+def _encode(id: RequestId | UnsetType, result: Struct | list[Raw]) -> bytes:  # noqa: A002
+    assert not isinstance(id, UnsetType)
+    return encode_line(Response(id=id, result=result))
 
 
 def encode_error(id: RequestId | None, error: RpcError) -> bytes:  # noqa: A002

@@ -30,25 +30,27 @@ def check_after(room: Room, after: int | UnsetType) -> None:
 
 
 class CatchUp:
-    """The wait until this node has read the lines that the client of *connection* has read on another node.
+    """The wait until this node has read the lines that the client of *connection* has read on another node."""
 
-    If they do not come, *refuse* is called with the error *busy*.
-    """
-
-    def __init__(self, connection: Connection, refuse: Callable[[RpcError], None]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._refuse = refuse
         self._end: float | None = None
         """Time of the clock until which this node may read the lines; None before the first wait."""
         self._is_ahead = False
         """Whether the client says that it has seen lines that the journal does not have."""
 
-    def must_wait(self, rooms: Iterable[Room], after: Mapping[str, int], again: Callable[[], None]) -> bool:
+    def must_wait(
+        self,
+        rooms: Iterable[Room],
+        after: Mapping[str, int],
+        again: Callable[[], None],
+        refuse: Callable[[RpcError], None],
+    ) -> bool:
         """Return whether the client must wait until this node has read lines of *rooms*.
 
         *after* has the number of the last line that the client has seen in each room, by its name. If the client must
-        wait, *again* is called later, or the client is refused. If the journal does not have the lines, the result is
-        False, and ``check_after`` rejects the numbers.
+        wait, *again* is called later, or *refuse* with the error *busy* if the lines do not come. If the journal does
+        not have them, the result is False, and ``check_after`` rejects the numbers.
         """
         behind = [room for room in rooms if room.last_seq < after.get(room.name, 0)]
         sessions = self._connection.sessions
@@ -60,10 +62,15 @@ class CatchUp:
         if clock.seconds() < self._end:
             clock.callLater(LOOK_SECONDS, again)
         else:
-            behind[0].read_journal(after[behind[0].name], partial(self._on_last_line, again))
+            behind[0].read_journal(after[behind[0].name], partial(self._on_last_line, again, refuse))
         return True
 
-    def _on_last_line(self, again: Callable[[], None], found: Sequence[Stored] | JournalError) -> None:
+    def _on_last_line(
+        self,
+        again: Callable[[], None],
+        refuse: Callable[[RpcError], None],
+        found: Sequence[Stored] | JournalError,
+    ) -> None:
         """Go on with *found*: the last line that the client has seen, if the journal has it.
 
         A client whose numbers are rejected reads lines again that it has read before. So a node that is only behind,
@@ -72,7 +79,7 @@ class CatchUp:
         if not self._connection.is_open:
             return
         if found:  # the line, or an error, after which the journal may still have it
-            self._refuse(explain_rejection(Busy()))
+            refuse(explain_rejection(Busy()))
         else:
             self._is_ahead = True
             again()
@@ -90,7 +97,8 @@ class SnapshotTaker:
     of *replay* is the server's setting.
 
     The snapshot shows the room at the time when the taker is made, but some events may have to be read from the
-    journal. *on_snapshot* is called when it is complete. The events of the stream wait until ``release`` is called.
+    journal. *on_snapshot* is called with the taker and the snapshot when it is complete. The events of the stream wait
+    until ``release`` is called.
     """
 
     def __init__(
@@ -100,7 +108,7 @@ class SnapshotTaker:
         replay: int | UnsetType,
         after: int | UnsetType,
         max_bytes: int,
-        on_snapshot: Callable[[JoinResult], None],
+        on_snapshot: Callable[[SnapshotTaker, JoinResult], None],
     ) -> None:
         room_views = connection.sessions.room_views
         self.room = room
@@ -152,6 +160,7 @@ class SnapshotTaker:
         if self._after is not None and first > oldest:
             events = [Raw(self._encoder.encode_gap_in_result(oldest, first - 1)), *events]
         self._on_snapshot(
+            self,
             JoinResult(
                 room=self.room.name,
                 last=self._last,
@@ -160,7 +169,7 @@ class SnapshotTaker:
                 members=self._page.members,
                 events=events,
                 more=first > oldest,
-            )
+            ),
         )
 
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeAlias
 import psycopg
 
 from broadcast.core.errors import AccountConflict, JournalError
-from broadcast.core.events import STORED, AwayChanged, Event, Joined, Left, Renamed, Repeated, StoreFailed
+from broadcast.core.events import STORED, AwayChanged, Event, Joined, Left, Repeated, StoreFailed
 from broadcast.core.stats import CommitStats
 from broadcast.journals.batch_queue import COMMITTED, BatchQueue, Item, RecordWrite, failed
 from broadcast.journals.commit_queue import storage_problem
@@ -365,11 +365,12 @@ def _correct(event: Event, member: tuple[str, bool, str] | None) -> Iterator[Eve
     Another node had the session already, so that for all others it is still the *member* (nickname, away and the reason
     for that), or None if it is not in the room. Here, *event* takes effect nevertheless: it may have been delivered.
     """
-    assert isinstance(event, (Joined, Left, Renamed, AwayChanged))
-    if member is not None:
+    if member is None:
+        if isinstance(event, Joined):
+            yield Left(event.session, event.nick)
+    elif isinstance(event, Left | AwayChanged):
         nick, is_away, reason = member
-        yield Joined(event.session, from_text(nick))
+        if isinstance(event, Left):
+            yield Joined(event.session, from_text(nick))
         if is_away or isinstance(event, AwayChanged):
             yield AwayChanged(event.session, from_text(nick), away=is_away, reason=from_text(reason))
-    elif not isinstance(event, Left):
-        yield Left(event.session, event.nick)

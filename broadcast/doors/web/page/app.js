@@ -42,7 +42,7 @@ function showState() {
 function openSidebar(isOpen) {
   if (elements.room.inert === isOpen) return;
   elements.chat.classList.toggle("sidebar-open", isOpen);
-  elements["open-sidebar"].setAttribute("aria-expanded", String(isOpen));
+  elements["open-sidebar"].ariaExpanded = String(isOpen);
   elements.room.inert = isOpen;
   (isOpen ? elements["close-sidebar"] : elements["open-sidebar"]).focus();
 }

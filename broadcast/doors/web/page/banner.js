@@ -1,5 +1,7 @@
 // The state of the connection above the conversation.
 
+import { setText } from "./drawing.js";
+
 const GOOD_MS = 3000;
 
 export class Banner {
@@ -26,15 +28,13 @@ export class Banner {
     } else {
       elements.connection.hidden = true;
     }
-    elements.connection.classList.toggle("good", !isLost);
     elements["connection-wait"].hidden = elements.reconnect.hidden = !isLost;
     this.wasLost = isLost;
   }
 
   say(text) {
-    const { connection, "connection-text": status } = this.elements;
-    connection.hidden = false;
-    if (status.textContent !== text) status.textContent = text;
+    this.elements.connection.hidden = false;
+    setText(this.elements["connection-text"], text);
   }
 
   count() {

@@ -298,10 +298,8 @@ export class Chat extends EventTarget {
 
   /** Return the conversation with this key. Case does not count. */
   find(key) {
-    const exact = this.conversations.get(key);
-    if (exact) return exact;
-    const folded = key.toLowerCase();
-    return [...this.conversations.values()].find((one) => one.key.toLowerCase() === folded);
+    const isMeant = (one) => one.key.toLowerCase() === key.toLowerCase();
+    return this.conversations.get(key) ?? [...this.conversations.values()].find(isMeant);
   }
 
   /**
@@ -558,8 +556,7 @@ export class Chat extends EventTarget {
   // State and events
 
   rooms() {
-    const rooms = [...this.conversations.values()].filter((one) => one.room !== null);
-    return rooms;
+    return [...this.conversations.values()].filter((one) => one.room !== null);
   }
 
   time() {

@@ -2,8 +2,9 @@
 
 import { COMMAND_NAMES, run } from "./commands.js";
 import { ask } from "./dialog.js";
-import { make } from "./drawing.js";
+import { make, setText } from "./drawing.js";
 import { load, store } from "./environment.js";
+import { counted } from "./text.js";
 import { byteLength, linesOf, nicknamesOf, parse, suggest } from "./typing.js";
 
 const MANY_LINES = 5; // more are sent only after a question
@@ -32,9 +33,6 @@ export class Composer {
     this.dismissed = -1; // the start of the word whose suggestions were closed
 
     const { box, list } = this;
-    box.setAttribute("aria-autocomplete", "list");
-    box.setAttribute("aria-controls", list.id);
-    box.setAttribute("aria-describedby", "message-note");
     elements.composer.addEventListener("submit", (event) => {
       event.preventDefault();
       this.send();
@@ -164,9 +162,9 @@ export class Composer {
   /** Show a text above the box. */
   note(text, isError = false) {
     const note = this.elements["message-note"];
-    if (note.textContent !== text) note.textContent = text;
+    setText(note, text);
     note.classList.toggle("error", isError);
-    this.box.setAttribute("aria-invalid", String(isError));
+    this.box.ariaInvalid = String(isError);
   }
 
   // Drafts
@@ -174,7 +172,7 @@ export class Composer {
   /** Put the draft of another conversation into the box. */
   show(before) {
     const { key } = this.current;
-    this.box.setAttribute("placeholder", key?.startsWith("@") ? `Message to ${key.slice(1)} only` : `Message to ${key}`);
+    this.box.placeholder = key?.startsWith("@") ? `Message to ${key.slice(1)} only` : `Message to ${key}`;
     if (before === key) return;
     if (before !== null) this.drafts.set(before, this.box.value);
     this.set(this.drafts.get(key ?? "") ?? "");
@@ -225,7 +223,7 @@ export class Composer {
     );
     list.hidden = false;
     this.choose(-1);
-    const number = suggested.words.length === 1 ? "1 suggestion" : `${suggested.words.length} suggestions`;
+    const number = counted(suggested.words.length, "suggestion");
     this.elements["suggestion-count"].textContent = `${number}. Tab completes ${list.firstChild.textContent}.`;
   }
 
@@ -233,7 +231,7 @@ export class Composer {
   choose(index) {
     const options = [...this.list.children];
     this.chosen = index < -1 ? options.length - 1 : index < options.length ? index : -1;
-    options.forEach((option, at) => option.setAttribute("aria-selected", String(at === this.chosen)));
+    options.forEach((option, at) => (option.ariaSelected = String(at === this.chosen)));
     options[this.chosen]?.scrollIntoView({ block: "nearest" });
     this.box.setAttribute("aria-activedescendant", options[this.chosen]?.id ?? "");
   }

@@ -39,12 +39,7 @@ export class Connection {
    *   params: any) => void, onLost: (reason: string) => void, }} options
    */
   constructor({ url, env, onConnecting, onOpen, onNotification, onLost }) {
-    this.url = url;
-    this.env = env;
-    this.onConnecting = onConnecting;
-    this.onOpen = onOpen;
-    this.onNotification = onNotification;
-    this.onLost = onLost;
+    Object.assign(this, { url, env, onConnecting, onOpen, onNotification, onLost });
     /** When the next attempt is due, in ms since the epoch. */
     this.retryAt = null;
     this.isWanted = false;

@@ -1,8 +1,9 @@
 // The lines of the conversation on the screen.
 
 import { Announcer } from "./announcer.js";
-import { drawRow, make } from "./drawing.js";
+import { drawRow, make, setText } from "./drawing.js";
 import { keyOf, rowsOf } from "./rows.js";
+import { counted } from "./text.js";
 
 /** Minimum number of lines that are drawn while the newest one is in sight. The time of a drawing depends on it. */
 const FOLLOWED_LINES = 80;
@@ -191,14 +192,13 @@ export class ConversationView {
     const { conversation } = this;
     const isAll = conversation && !conversation.hasOlder && this.start === 0;
     const text = isAll ? `This is where ${conversation.room ?? "your conversation"} begins.` : "Loading older lines…";
-    if (this.edge.textContent !== text) this.edge.textContent = text;
+    setText(this.edge, text);
   }
 
   /** Show the button that leads to the newest lines, with their number. */
   drawButton() {
     const { newer, newCount } = this;
-    const text = newCount ? `${newCount} new ${newCount === 1 ? "line" : "lines"}` : "To the newest line";
-    if (newer.textContent !== text) newer.textContent = text;
+    setText(newer, newCount ? counted(newCount, "new line") : "To the newest line");
     if (this.first === null && document.activeElement === newer) this.log.focus({ preventScroll: true });
     newer.hidden = this.first === null;
     newer.classList.toggle("news", newCount > 0);

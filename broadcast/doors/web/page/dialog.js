@@ -6,7 +6,7 @@ import { make } from "./drawing.js";
 export function showError(field, note, text) {
   note.textContent = text;
   note.hidden = !text;
-  field.setAttribute("aria-invalid", String(!!text));
+  field.ariaInvalid = String(!!text);
 }
 
 /**

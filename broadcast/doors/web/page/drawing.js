@@ -22,8 +22,13 @@ export function make(tag, classes = "", ...content) {
 /** Text that only assistive technology reads. */
 const spoken = (text) => make("span", "hidden-text", text);
 
-/** Make a button that does not send a form. */
-function button(label, onClick) {
+/** Change the text of an element, but only if it differs: screen readers read out each change of a status. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Make a small button that does not send a form. */
+export function button(label, onClick) {
   const element = make("button", "small", label);
   element.type = "button";
   element.addEventListener("click", onClick);
@@ -40,7 +45,7 @@ function link(href, ...content) {
 }
 
 /** Return a text as nodes, its links clickable. */
-export function linked(text) {
+function linked(text) {
   return splitLinks(text).map((piece) =>
     piece.href ? link(piece.href, piece.text) : document.createTextNode(piece.text),
   );
@@ -119,7 +124,6 @@ function drawSpoken(line, context) {
     row.classList.add("mention");
     text.append(spoken(" (mentions you)"));
   }
-  if (line.isOwn) row.classList.add("own");
   if (line.status === "failed") {
     const retry = button("Retry", () => context.retry(line));
     const discard = button("Discard", () => context.discard(line));
@@ -148,7 +152,7 @@ function drawGap(line, context) {
     await context.fill(line);
     load.disabled = false;
   });
-  return make("div", "row note gap", text, load);
+  return make("div", "row note", text, load);
 }
 
 /**

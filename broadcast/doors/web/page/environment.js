@@ -52,8 +52,7 @@ export function browserEnvironment() {
     random: () => Math.random(),
     randomId,
     isOnline: () => navigator.onLine,
-    setTimeout: (call, ms) =>
-      window.setTimeout(call, ms),
+    setTimeout: (call, ms) => window.setTimeout(call, ms),
     clearTimeout: (timer) => window.clearTimeout(timer),
   };
 }

@@ -1,7 +1,7 @@
 // The form with which a person joins, and the room in the page's address.
 
 import { ask, showError } from "./dialog.js";
-import { make } from "./drawing.js";
+import { button, make } from "./drawing.js";
 import { comeBack, leave } from "./login.js";
 import { endLogin, loggedIn } from "./logins.js";
 
@@ -69,15 +69,14 @@ export class JoinForm {
   showLogins() {
     const { chat, elements } = this;
     const rows = loggedIn(chat.env).map((nick) => {
-      const button = Object.assign(make("button", "small", "Log out"), { type: "button" });
-      button.ariaLabel = `Log out of ${nick}`;
-      button.addEventListener("click", async () => {
+      const logOut = button("Log out", async () => {
         const ending = endLogin(chat.env, nick);
         this.showLogins();
         elements.nickname.focus();
         if (!(await ending)) this.show("join", `${FORGOTTEN} Log in as ${nick} and change the password to end it.`);
       });
-      return make("li", "", make("span", "", `This browser is logged in as ${nick}.`), button);
+      logOut.ariaLabel = `Log out of ${nick}`;
+      return make("li", "", make("span", "", `This browser is logged in as ${nick}.`), logOut);
     });
     elements.logins.replaceChildren(...rows);
     elements.logins.hidden = !rows.length;

@@ -1,5 +1,7 @@
 // The conversations as this page knows them: members, lines in their order, and what is unread.
 
+import { literally } from "./text.js";
+
 /** The most lines of a conversation in memory while its newest end is shown. */
 export const MAX_LINES = 500;
 /** The most lines in memory while older ones are read. */
@@ -64,15 +66,8 @@ export function noChange() {
 
 /** Return whether `text` names `nick` as a word. */
 export function namesPerson(text, nick) {
-  if (!nick) return false;
-  const folded = text.toLowerCase();
-  const name = nick.toLowerCase();
-  const isWord = (c) =>
-    c !== undefined && /[\p{L}\p{N}_]/u.test(c);
-  for (let at = folded.indexOf(name); at >= 0; at = folded.indexOf(name, at + 1)) {
-    if (!isWord(folded[at - 1]) && !isWord(folded[at + name.length])) return true;
-  }
-  return false;
+  const letter = "[\\p{L}\\p{N}_]";
+  return nick !== "" && new RegExp(`(?<!${letter})${literally(nick)}(?!${letter})`, "iu").test(text);
 }
 
 export class Conversation {
@@ -119,8 +114,7 @@ export class Conversation {
     const isNew = this.newest < 0;
     if (isNew) {
       const first = snapshot.events.find((event) => event.seq ?? event.first);
-      this.newest =
-        (first?.method === "gap" ? first.last + 1 : (first?.seq ?? snapshot.last + 1)) - 1;
+      this.newest = first?.method === "gap" ? first.last : (first?.seq ?? snapshot.last + 1) - 1;
       this.hasOlder = this.newest > 0;
       if (this.readUpTo === 0) this.readUpTo = snapshot.last;
     }
@@ -223,8 +217,7 @@ export class Conversation {
       this._count(line);
     }
     const at = gap?.at ?? lines.at(-1)?.at ?? 0;
-    const rest = (from, to) =>
-      makeLine({ kind: "gap", at, first: from, last: to });
+    const rest = (from, to) => makeLine({ kind: "gap", at, first: from, last: to });
     const before = gap && first > low ? [rest(low, first - 1)] : [];
     const after = last < high ? [rest(last + 1, high)] : [];
     change.added = [...before, ...change.added, ...after];

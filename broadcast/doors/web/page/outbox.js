@@ -30,12 +30,8 @@ export class Outbox {
    */
   open({ resumed, linesPerSecond, lost }) {
     // With a rate limit, more lines would wait in front of the connection's own checks.
-    this.maxUnanswered = Math.max(
-      1,
-      Math.min(MAX_UNANSWERED, Math.floor(linesPerSecond ?? MAX_UNANSWERED)),
-    );
-    const isUncertain = (item) =>
-      item.method === "tell" && item.wasSent && !resumed;
+    this.maxUnanswered = Math.max(1, Math.min(MAX_UNANSWERED, Math.floor(linesPerSecond ?? MAX_UNANSWERED)));
+    const isUncertain = (item) => item.method === "tell" && item.wasSent && !resumed;
     const uncertain = this.items.filter(isUncertain);
     this.items = this.items.filter((item) => !isUncertain(item));
     uncertain.forEach(lost);

@@ -9,6 +9,7 @@ const NAMES = 5;
 
 const SPOKEN = new Set(["said", "told", "shared"]);
 const COMING = new Set(["joined", "left", "crowd"]);
+const list = new Intl.ListFormat("en-GB");
 
 /**
  * A row: a line, several folded ones, a day, or the marker of unread lines. `key` is the same as long as the row
@@ -30,7 +31,7 @@ function phrase(names, others) {
   const rest = names.length - shown.length + others;
   const [one, many] = shown.length ? ["other", "others"] : ["person", "people"];
   if (rest > 0) shown.push(`${rest} ${rest === 1 ? one : many}`);
-  return shown.length > 1 ? `${shown.slice(0, -1).join(", ")} and ${shown.at(-1)}` : shown[0];
+  return list.format(shown);
 }
 
 /** What a person has done, from the first and the last of their events. @type {Record<string, string>} */

@@ -1,13 +1,12 @@
 // The search in the current conversation, and its results.
 
-import { make } from "./drawing.js";
-import { momentOf } from "./text.js";
+import { button, make } from "./drawing.js";
+import { counted, literally, momentOf } from "./text.js";
 
 /** Return a text in parts, of which each second one is a word of the query, or one of its phrases in double quotes. */
 export function splitAt(text, query) {
   const words = [...query.matchAll(/"([^"]+)"|([^\s"]+)/g)].map(([, phrase, word]) => phrase ?? word);
-  const patterns = words.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
-  return words.length ? text.split(new RegExp(`(${patterns.join("|")})`, "giu")) : [text];
+  return words.length ? text.split(new RegExp(`(${words.map(literally).join("|")})`, "giu")) : [text];
 }
 
 export class Search {
@@ -38,7 +37,7 @@ export class Search {
     let rows = [];
     try {
       const lines = await this.chat.search(key, query);
-      heading = `${lines.length || "No"} ${lines.length === 1 ? "line" : "lines"} found in ${key}.`;
+      heading = `${counted(lines.length || "No", "line")} found in ${key}.`;
       rows = lines.reverse().map((line) => this.row(key, line, query));
     } catch (error) {
       heading = `The search has failed: ${error.message}`;
@@ -55,8 +54,7 @@ export class Search {
   }
 
   show(heading, rows = []) {
-    const close = make("button", "small", "Close");
-    close.addEventListener("click", () => this.close());
+    const close = button("Close", () => this.close());
     const status = make("p", "", heading);
     status.role = "status";
     this.results.hidden = false;
@@ -68,8 +66,8 @@ export class Search {
     const about = make("span", "quiet", ` ${momentOf(line.at)}: `);
     const content = [make("span", "nick", line.nick), about, ...parts];
     if (!line.seq) return make("li", "", make("p", "", ...content)); // private lines have no place to go to
-    const button = make("button", "", ...content);
-    button.addEventListener("click", () => this.current.show(key, line.seq));
-    return make("li", "", button);
+    const result = make("button", "", ...content);
+    result.addEventListener("click", () => this.current.show(key, line.seq));
+    return make("li", "", result);
   }
 }

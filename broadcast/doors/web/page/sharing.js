@@ -1,7 +1,7 @@
 // Sharing files: chosen with a button, dropped on the conversation, or pasted into the message.
 
 import { ask } from "./dialog.js";
-import { make } from "./drawing.js";
+import { button, make } from "./drawing.js";
 import { sizeOf } from "./text.js";
 
 const MOST_AT_ONCE = 4; // the server's limit for one person
@@ -55,12 +55,10 @@ class Upload {
     this.content = content;
     this.bar = make("progress");
     this.bar.max = content.size || 1;
-    this.bar.setAttribute("aria-label", `Upload of ${name}`);
+    this.bar.ariaLabel = `Upload of ${name}`;
     this.words = make("span", "quiet", "Waiting…");
-    this.button = make("button", "small", "Cancel");
-    this.button.type = "button";
-    this.button.setAttribute("aria-label", `Cancel the upload of ${name}`);
-    this.button.onclick = () => this.cancel();
+    this.button = button("Cancel", () => this.cancel());
+    this.button.ariaLabel = `Cancel the upload of ${name}`;
     this.row = make("li", "", make("span", "file-name", name), this.bar, this.words, this.button);
   }
 
@@ -82,7 +80,7 @@ class Upload {
     this.row.classList.add("error");
     this.words.textContent = `Not shared: ${reason}`;
     this.button.textContent = "Close";
-    this.button.removeAttribute("aria-label");
+    this.button.ariaLabel = null;
   }
 
   /**
@@ -123,9 +121,7 @@ export class Sharing {
     this.running = 0;
     /** @type {(() => void)[]} */
     this.waiting = [];
-    this.list = make("ul", "uploads");
-    this.list.setAttribute("aria-label", "Uploads");
-    elements.composer.before(this.list);
+    this.list = elements.uploads;
 
     const { attach, files, message, room } = elements;
     attach.onclick = () => files.click();
@@ -161,7 +157,7 @@ export class Sharing {
 
   /** The room on the screen, or null in a private conversation. */
   get room() {
-    return this.chat.conversations.get(this.current.key ?? "")?.room ?? null;
+    return this.chat.conversations.get(this.current.key)?.room ?? null;
   }
 
   get canShare() {
