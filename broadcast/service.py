@@ -59,7 +59,7 @@ from broadcast.net.tcp_info import KeepalivePolicy, read_tcp_info
 from broadcast.net.tls import INTERNAL_ERROR_ALERT, NO_TLS, TlsListener
 from broadcast.net.unix_sockets import UNIX_FAMILY
 from broadcast.net.writers import writer_for
-from broadcast.server.admin_socket import AdminSocket
+from broadcast.server.admin_socket import AdminPort, AdminSocket
 from broadcast.server.administration import Administration
 from broadcast.server.capacity import install_reactor, most_connections, raise_file_limit
 from broadcast.server.config import Config
@@ -212,6 +212,8 @@ def _make_entrances(
         if isinstance(port, Port):  # other packages may have ports of their own
             install_fd_reserve(port, last_words, reactor)
             pacer.install(port)
+        elif hasattr(port, "handleAccept"):
+            pacer.install_iocp(port)
 
     def listen(port: str, option: str) -> Listener:
         return parse_listener(reactor, port, config.interface, option, limiter)
@@ -260,13 +262,10 @@ def _make_admin_socket(
     directory: Path | None,
     administration: Administration,
 ) -> AdminSocket | None:
-    """Return the admin socket in *directory*.
-
-    Return None if nothing outlives the process, or if the system has no unix sockets.
-    """
-    if directory is None or UNIX_FAMILY is None:
+    """Return the admin socket in *directory*, or None if nothing outlives the process."""
+    if directory is None:
         return None
-    return AdminSocket(directory, administration, reactor)
+    return (AdminPort if UNIX_FAMILY is None else AdminSocket)(directory, administration, reactor)
 
 
 class _Storage(NamedTuple):

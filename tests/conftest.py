@@ -72,7 +72,13 @@ def _forget_surroundings() -> None:
         os.environ.pop(name, None)
 
 
-if os.name != "nt":
+if os.name == "nt":
+    import twisted.internet.default
+
+    from tests import iocpreactor
+
+    twisted.internet.default.install = iocpreactor.install
+else:
     _forget_surroundings()
 
 
@@ -93,6 +99,12 @@ def _hash_cheaply() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("broadcast.accounts.hashing.measure", lambda: Parameters(64, 2, 1))
         yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let asyncio of Windows leave a connection to the collector that ends together with its loop."""
+    if os.name == "nt":
+        config.addinivalue_line("filterwarnings", "ignore:unclosed (transport|<socket.socket):ResourceWarning")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -81,6 +81,8 @@ def find_programs() -> Path | None:
 
     The order is that of ``PATH``, then ``pg_config``, then the newest of Debian's folders.
     """
+    if os.name == "nt":
+        return None  # the tests start it as on Unix, and wine would find the programs of Linux
     folders = [Path(path).resolve().parent for path in [shutil.which("initdb")] if path]
     if (config := shutil.which("pg_config")) is not None:
         answer = subprocess.run([config, "--bindir"], capture_output=True, text=True, check=False)  # noqa: S603 -- found

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from functools import partial
+from hmac import compare_digest
 from math import inf
 from pathlib import Path
 from queue import SimpleQueue
@@ -27,6 +28,7 @@ from broadcast.files.store import ContentStore, FileStore
 from broadcast.journals.sqlite.data_dir import LOBBY
 from broadcast.journals.sqlite.journal import SqliteJournal
 from broadcast.net.unix_sockets import UNIX_FAMILY, own_user, peer_user, unix_socket
+from broadcast.server.admin_access import PORT_FILE, AdminAccess
 from broadcast.server.administration import SOCKET, Administration, encode_request
 
 if TYPE_CHECKING:
@@ -49,8 +51,8 @@ _Calls: TypeAlias = SimpleQueue[Callable[[], None]]
 class _NoServer(Exception):
     """No server listens at the admin socket. The text says how that shows, and what to do if a server runs."""
 
-    def __init__(self, why: str, remedy: str = "stop it, or start it again") -> None:
-        super().__init__(f"{why}; {remedy}")
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{why}; stop it, or start it again")
 
 
 def request(folder: Path, method: str, params: Mapping[str, str], report: Callable[[str], object]) -> str:
@@ -75,9 +77,9 @@ def request(folder: Path, method: str, params: Mapping[str, str], report: Callab
 
 def _ask_server(folder: Path, line: bytes) -> bytes:
     """Return the answer of the server to *line*. Raises ``_NoServer``."""
-    path = folder / SOCKET
     if UNIX_FAMILY is None:
-        raise _NoServer("this system has no unix sockets", "stop it, run this command, and start it again")
+        return _ask_port(folder / PORT_FILE, line)
+    path = folder / SOCKET
     with unix_socket() as connection:
         connection.settimeout(ANSWER_SECONDS)
         try:
@@ -94,6 +96,30 @@ def _ask_server(folder: Path, line: bytes) -> bytes:
             raise AdminError(UNUSABLE, f"cannot use {path}: {why}") from None
         if peer_user(connection) not in {0, own_user(), folder.stat().st_uid}:
             raise AdminError(UNUSABLE, f"a process of another user listens at {path}: nothing was sent to it")
+        return _exchange(connection, line)
+
+
+def _ask_port(path: Path, line: bytes) -> bytes:
+    """Return the answer to *line* of the server whose port is in the file *path*. Raises ``_NoServer``."""
+    try:
+        access = AdminAccess.read(path)
+    except FileNotFoundError:
+        raise _NoServer(f"there is no {path}") from None
+    except ValueError as error:
+        raise _NoServer(str(error)) from None
+    except OSError as error:
+        why = f"{error.strerror}; run this command as the user of the server, or as administrator"
+        raise AdminError(UNUSABLE, f"cannot read {path}: {why}") from None
+    with socket.socket() as connection:
+        connection.settimeout(START_SECONDS)
+        try:
+            connection.connect(("127.0.0.1", access.port))
+            answer = _exchange(connection, access.client_secret + b"\n")
+        except (OSError, AdminError):
+            answer = b""
+        if not compare_digest(answer, access.server_secret + b"\n"):
+            raise _NoServer(f"no server answers at port {access.port}, which is that in {path}")
+        connection.settimeout(ANSWER_SECONDS)
         return _exchange(connection, line)
 
 

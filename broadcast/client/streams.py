@@ -69,8 +69,11 @@ def describe_failure(error: OSError) -> str:
         return "the server does not answer"
     # If a host has several addresses, asyncio joins the errors of all attempts in one text.
     number = error.errno or next(map(int, re.findall(r"\[Errno (\d+)\]", str(error))), 0)
-    if sys.platform == "win32" and number >= WSABASEERR:
-        import ctypes  # noqa: PLC0415 -- takes long to import
+    if sys.platform == "win32":
+        # Python maps a number of Windows that it does not know to EINVAL, for example that of a refused connection.
+        code = next(map(int, re.findall(r"\[WinError (\d+)\]", str(error))), number)
+        if code != number or code >= WSABASEERR:
+            import ctypes  # noqa: PLC0415 -- takes long to import
 
-        return ctypes.FormatError(number).strip().rstrip(".")
+            return ctypes.FormatError(code).strip().rstrip(".")
     return os.strerror(number) if number else error.strerror or str(error) or type(error).__name__

@@ -31,6 +31,7 @@ from broadcast.core.errors import RejectedError
 from broadcast.core.events import FileInfo
 from broadcast.durability import begin_writing, sync_file, sync_folder
 from broadcast.files.images import Image, read_image
+from broadcast.removable_files import open_removable
 
 FOLDER: Final = "files"
 """Name of the folder inside the data folder."""
@@ -287,7 +288,7 @@ class Contents:
     def open(self, file: SharedFile) -> OpenFile:
         """Open the content of *file*. Raises ``OSError`` and ``ContentMissing``."""
         try:
-            descriptor = os.open(self._folder / file.sha256, os.O_RDONLY | _NO_FOLLOW | _BINARY)
+            descriptor = open_removable(self._folder / file.sha256, os.O_RDONLY | _NO_FOLLOW | _BINARY)
         except FileNotFoundError as error:
             if self._folder.is_dir():
                 raise ContentMissing from error

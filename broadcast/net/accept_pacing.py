@@ -4,12 +4,15 @@ Twisted accepts 100 connections in one turn of the reactor, and 20 more each tim
 connects in a loop then causes turns of hundreds of milliseconds. Here, a turn accepts fewer. While people talk, a turn
 accepts connections for half a millisecond, and then all ports pause for a multiple of that time. Clients that connect
 meanwhile wait in the kernel's queue.
+
+A port of the reactor IOCP asks for one connection, handles it, then asks for the next. There, the time adds up over
+turns, and the port delays its next request.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from broadcast.net.endpoints import pause_accepting
 
@@ -52,6 +55,8 @@ class AcceptPacer:
         self._last_count = 0
         self._talk_until = 0.0
         self._paused_until = 0.0
+        self._spent = 0.0
+        """CPU time since the last pause in which ports of the reactor IOCP handled new connections, in seconds."""
 
     def install(self, port: Port) -> None:
         """Let *port* accept connections at this pace."""
@@ -87,6 +92,35 @@ class AcceptPacer:
             pause = min(PAUSE_FACTOR * seconds, MAX_PAUSE_SECONDS)
             self._paused_until = self._clock.seconds() + pause
             pause_accepting(port, pause, self._clock)
+
+    def install_iocp(self, port: Any) -> None:  # noqa: ANN401 - its class cannot be imported on other systems
+        """Let *port*, which belongs to the reactor IOCP, accept connections at this pace."""
+        handle, accept = port.handleAccept, port.doAccept
+
+        def handle_some(code: int, event: object) -> object:
+            began = self._cpu_seconds()
+            try:
+                return handle(code, event)
+            finally:
+                self._spent += self._cpu_seconds() - began
+
+        def accept_later() -> None:
+            now = self._clock.seconds()
+            if self._spent >= ACCEPT_SECONDS:
+                pause = min(PAUSE_FACTOR * self._spent, MAX_PAUSE_SECONDS) if self.is_talking() else 0.0
+                self._paused_until = now + pause
+                self._spent = 0.0
+                self._clock.callLater(pause, resume)  # without a pause, the turn can end before the next connection
+            elif now < self._paused_until:  # another port has accepted connections
+                self._clock.callLater(self._paused_until - now, resume)
+            else:
+                accept()
+
+        def resume() -> None:
+            if port.connected and not port.disconnecting:
+                accept_later()
+
+        port.handleAccept, port.doAccept = handle_some, accept_later
 
     def is_talking(self) -> bool:
         """Return whether a line was delivered within the last ``TALK_SECONDS``."""

@@ -20,7 +20,7 @@ if sys.platform == "win32":  # pragma: no cover - coverage is measured on Linux
         return None
 
 else:
-    UNIX_FAMILY = socket.AF_UNIX
+    UNIX_FAMILY: socket.AddressFamily | None = socket.AF_UNIX
 
     def unix_socket(kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
         """Return a new unix socket."""

@@ -1,4 +1,7 @@
-"""The admin socket: a unix socket in the data folder, at which the administrator changes accounts."""
+"""The admin socket: a unix socket in the data folder, at which the administrator changes accounts.
+
+On a system without unix sockets, it is a port of the loopback interface (see ``admin_access``).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import socket
 import stat
 from contextlib import suppress
+from hmac import compare_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +21,7 @@ from twisted.python.failure import Failure
 from broadcast.core.sanitize import sanitize
 from broadcast.net.endpoints import close_now
 from broadcast.net.unix_sockets import own_user, peer_user, unix_socket
+from broadcast.server.admin_access import PORT_FILE, AdminAccess
 from broadcast.server.administration import (
     INTERNAL_ERROR,
     INVALID_REQUEST,
@@ -103,6 +108,7 @@ class AdminSocket(Factory):
 
     noisy = False
     log = Logger()
+    file_name = SOCKET
 
     def __init__(self, folder: Path, administration: Administration, reactor: Any) -> None:  # noqa: ANN401 - as above
         self.administration = administration
@@ -122,30 +128,40 @@ class AdminSocket(Factory):
         if user not in {0, own_user()}:
             self.log.warn("The admin socket has rejected a process of the user {user}.", user=user)
             return "Only the user of the server may do this, or root."
+        return self.find_excess()
+
+    def find_excess(self) -> str:
+        """Return why one more connection is too many, or an empty text."""
         if len(self.connections) > MAX_CONNECTIONS:
             return f"The admin socket has {MAX_CONNECTIONS} connections, which is its limit: try again."
         return ""
 
     def start(self) -> None:
         """Listen. Called once the journal is open, so that no other server uses the folder."""
-        path = self._folder / SOCKET
         self._warn_of_access()
-        if not hasattr(self.reactor, "listenUNIX"):
-            return
         try:
-            _remove_stale(path)
-            before = os.umask(0o177)
-            try:
-                self._port = self.reactor.listenUNIX(os.fspath(path), self, mode=0o600)
-            finally:
-                os.umask(before)
+            self._port = self.listen(self.path)
         except (CannotListenError, OSError) as error:
             why = error.socketError if isinstance(error, CannotListenError) else error
             self.log.error(  # noqa: TRY400 - Twisted's logger; the reason is enough
-                "Accounts can only be changed while the server does not run: {path} cannot be listened on ({why}).",
-                path=sanitize(str(path)),
+                "Accounts can only be changed while the server does not run: {path} cannot be created ({why}).",
+                path=sanitize(str(self.path)),
                 why=getattr(why, "strerror", None) or str(why),
             )
+
+    @property
+    def path(self) -> Path:
+        """The file with which the administrator finds the server."""
+        return self._folder / self.file_name
+
+    def listen(self, path: Path) -> Any:  # noqa: ANN401 - as above
+        """Listen at *path*, and return the port. Raises ``CannotListenError`` or ``OSError``."""
+        _remove_stale(path)
+        before = os.umask(0o177)
+        try:
+            return self.reactor.listenUNIX(os.fspath(path), self, mode=0o600)
+        finally:
+            os.umask(before)
 
     def stop(self) -> None:
         """Stop listening, remove the socket, and close the connections."""
@@ -178,6 +194,70 @@ class AdminSocket(Factory):
                 folder=sanitize(str(self._folder)),
                 owner=status.st_uid,
             )
+
+
+class AdminPortConnection(AdminConnection):
+    """A connection to the port of *access*. A line with the administrator's secret precedes the request."""
+
+    def __init__(self, owner: AdminPort, access: AdminAccess) -> None:
+        super().__init__(owner)
+        self._access: AdminAccess | None = access
+        """None from the secret on."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer the secret with that of the server, then handle the request."""
+        access = self._access
+        if access is None or self._is_handled:
+            super().dataReceived(data)
+            return
+        self._buffer += data
+        line, end, rest = bytes(self._buffer).partition(b"\n")
+        if end and compare_digest(line, access.client_secret):
+            self._access = None
+            self._buffer.clear()
+            self.stream.write(access.server_secret + b"\n")
+            super().dataReceived(rest)
+        elif end or len(line) > len(access.client_secret):
+            self._answer(encode_error(REJECTED, f"This is not the secret in {PORT_FILE}."))
+
+
+class AdminPort(AdminSocket):
+    """The port of the loopback interface that takes the place of the socket. *reactor* provides ``listenTCP``."""
+
+    file_name = PORT_FILE
+    _access: AdminAccess
+
+    def buildProtocol(self, addr: object) -> AdminPortConnection:  # noqa: ARG002 - as above
+        """Return the protocol of a new connection."""
+        return AdminPortConnection(self, self._access)
+
+    def find_problem(self, handle: socket.socket) -> str:  # noqa: ARG002 - nobody knows whose process it is
+        """Return why a connection is rejected before its first line, or an empty text."""
+        return self.find_excess()
+
+    def listen(self, path: Path) -> Any:  # noqa: ANN401 - as above
+        """Listen on a port, and write the file *path*. Return the port. Raises as that of the socket."""
+        with suppress(FileNotFoundError):
+            try:
+                AdminAccess.read(path)  # of a server that was killed
+            except ValueError:
+                raise FileExistsError(None, "it is not the file of a server: move it away") from None
+            path.unlink()
+        port = self.reactor.listenTCP(0, self, interface="127.0.0.1")
+        try:
+            self._access = AdminAccess(port.getHost().port)
+            self._access.write(path)
+        except OSError:
+            close_now([port])
+            raise
+        return port
+
+    def stop(self) -> None:
+        """Stop listening, remove the file, and close the connections."""
+        if self._port is not None:
+            with suppress(OSError):
+                self.path.unlink()
+        super().stop()
 
 
 def _remove_stale(path: Path) -> None:

@@ -12,6 +12,8 @@ from math import inf
 from pathlib import Path
 from typing import Any, Final, Protocol, TextIO
 
+from broadcast.removable_files import open_removable
+
 ROTATE_BYTES: Final = 1_000_000
 """Size from which a log file is rotated, the same as that of twistd."""
 READY_SECONDS: Final = 1.0
@@ -72,7 +74,7 @@ class LogFile:
         self._rotate_bytes = rotate_bytes
         self._rotate_at: float = rotate_bytes
         """Size at which the file is rotated next."""
-        self._descriptor = os.open(self._path, _FLAGS | os.O_CREAT, 0o666)
+        self._descriptor = open_removable(self._path, _FLAGS | os.O_CREAT, 0o666)
 
     def write(self, data: bytes) -> int:
         """Write to the file. Rotate it first if it is large."""
@@ -116,9 +118,9 @@ class LogFile:
         """Open the file, or create it with the permissions of the old one."""
         mode = stat.S_IMODE(os.fstat(self._descriptor).st_mode)
         try:
-            descriptor = os.open(self._path, _FLAGS | os.O_CREAT | os.O_EXCL, mode)
+            descriptor = open_removable(self._path, _FLAGS | os.O_CREAT | os.O_EXCL, mode)
         except FileExistsError:
-            descriptor = os.open(self._path, _FLAGS)
+            descriptor = open_removable(self._path, _FLAGS)
         else:
             self._path.chmod(mode)  # the umask of a daemon is stricter
         os.close(self._descriptor)

@@ -16,9 +16,11 @@ import pytest
 
 from broadcast.admin import requests
 from broadcast.files.contents import Contents
+from broadcast.net.unix_sockets import UNIX_FAMILY
 from tests.admin.conftest import Run
 from tests.admin.journals import make_journal
 from tests.admin.test_backup import share
+from tests.platforms import has_mode, needs_permissions, needs_unix_sockets
 
 SECRET = b"correct horse\n"
 
@@ -31,6 +33,8 @@ def _password(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def server(folder: Path) -> Iterator[socket.socket]:
     """A socket in the place of a server's."""
+    if UNIX_FAMILY is None:
+        pytest.skip("Windows' Python has no unix sockets")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "admin.sock"))
         listener.listen()
@@ -63,7 +67,7 @@ def test_accounts_are_changed_without_a_server(run: Run, folder: Path) -> None:
     with closing(sqlite3.connect(folder / "journal.sqlite")) as db:
         (stored,) = db.execute("SELECT password_hash FROM accounts WHERE name = 'eve'").fetchone()
     assert stored.startswith("$argon2id$")
-    assert {path.stat().st_mode & 0o077 for path in folder.iterdir()} == {0}
+    assert all(has_mode(path, 0o600) for path in folder.iterdir() if path.is_file())
 
 
 def test_a_new_password_replaces_the_old_one(run: Run, folder: Path) -> None:
@@ -141,12 +145,14 @@ def test_a_password_goes_to_no_process_of_another_user(
         assert connection.recv(1) == b""
 
 
+@needs_unix_sockets
 def test_the_socket_of_a_killed_server_is_no_obstacle(run: Run, folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "admin.sock"))
     assert run("remove", "ann").status == 0
 
 
+@needs_unix_sockets
 def test_a_server_without_a_socket_is_reported(run: Run, used_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "START_SECONDS", 0)
     why = f"there is no {used_folder / 'admin.sock'}; stop it, or start it again"
@@ -154,16 +160,17 @@ def test_a_server_without_a_socket_is_reported(run: Run, used_folder: Path, monk
     assert run("remove", "ann", data=used_folder) == (3, "", error)
 
 
-def test_a_system_without_unix_sockets_is_named_if_a_server_runs(
-    run: Run, folder: Path, used_folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_unix_sockets_the_missing_file_of_the_port_is_named(
+    run: Run, used_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(requests, "START_SECONDS", 0)
     monkeypatch.setattr(requests, "UNIX_FAMILY", None)
-    why = "this system has no unix sockets; stop it, run this command, and start it again"
+    why = f"there is no {used_folder / 'admin.port'}; stop it, or start it again"
     error = f"broadcast-admin: a server has {used_folder} open, but does not answer: {why}\n"
     assert run("remove", "ann", data=used_folder) == (3, "", error)
 
 
+@needs_unix_sockets
 def test_a_path_that_is_too_long_for_a_socket_is_named_if_a_server_runs(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +187,7 @@ def test_a_path_that_is_too_long_for_a_socket_is_named_if_a_server_runs(
     assert "bytes, too many for a unix socket; stop it, or start it again" in ended.error
 
 
+@needs_permissions
 def test_root_acts_as_the_owner_of_the_folder(run: Run, folder: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can act as another user")

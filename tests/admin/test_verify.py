@@ -66,9 +66,9 @@ def test_a_journal_with_a_file_is_intact_and_so_is_its_backup(run: Run, folder: 
 
 
 def test_missing_lines_at_the_end_are_found(run: Run, folder: Path) -> None:
-    (folder / "journal.last").write_text("9 lobby\n")
+    (folder / "journal.last").write_bytes(b"9 lobby\n")
     assert run("verify").out == "lobby: #4-#9 are missing\n"
-    (folder / "journal.last").write_text("9 attic\n")
+    (folder / "journal.last").write_bytes(b"9 attic\n")
     assert run("verify").out == "attic: #1-#9 are missing\n"
 
 
@@ -80,7 +80,7 @@ def test_lines_that_the_server_has_marked_as_missing_are_no_problem(run: Run, fo
 def test_a_backup_is_verified(run: Run, folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     run("backup", str(copy))
-    (folder / "journal.last").write_text("9 lobby\n")
+    (folder / "journal.last").write_bytes(b"9 lobby\n")
     assert run("verify", str(copy)) == (0, INTACT, "")
     copy.write_bytes(copy.read_bytes()[:-4096])
     ended = run("verify", str(copy))

@@ -34,6 +34,7 @@ from broadcast.client.aio import (
 from broadcast.client.protocol import inbox, requests, session
 from tests.client.protocol.fake_server import Port, PortConnection
 from tests.client.tls_servers import Identity
+from tests.platforms import IS_REFUSED, needs_unix_sockets
 
 E = TypeVar("E")
 
@@ -160,6 +161,7 @@ async def test_the_members_of_a_large_room_are_read_page_by_page(port: Port) -> 
             assert [person.nick for person in await chats[0].members()] == [f"bot{number}" for number in range(5)]
 
 
+@needs_unix_sockets
 def test_a_unix_socket(tmp_path: Path) -> None:
     async def main() -> None:
         port = await Port().listen(path=tmp_path / "chat")
@@ -324,9 +326,14 @@ async def test_the_silence_of_a_server_and_the_round_trip_are_measured(port: Por
 @with_port
 async def test_a_first_connection_that_fails_raises(port: Port) -> None:
     port.close()
-    with pytest.raises(Unreachable, match=rf"no connection to 127\.0\.0\.1 port {port.number}: Connection refused"):
+    with pytest.raises(Unreachable, match=rf"no connection to 127\.0\.0\.1 port {port.number}: {IS_REFUSED}"):
         async with bot(port):
             pass
+
+
+@needs_unix_sockets
+@with_port
+async def test_a_unix_socket_that_is_missing_raises(port: Port) -> None:
     with pytest.raises(Unreachable, match="no connection to unix:/nowhere/at/all: No such file or directory"):
         async with connect("unix:/nowhere/at/all", nick="bot"):
             pass

@@ -12,13 +12,15 @@ import pytest
 from broadcast.client.certificates import CertificateError
 from broadcast.client.known_hosts import KnownHosts, introduction, known_keys, refusal
 from broadcast.client.options import Options, SettingsError
+from tests.platforms import IS_FOLDER
 
 ONE, TWO = ("SHA256:" + digits * 32 for digits in ("a1", "b2"))
 
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    for name in ("XDG_STATE_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(tmp_path))
     return tmp_path / "broadcast" / "known_hosts"
 
 
@@ -56,12 +58,12 @@ def test_a_line_that_cannot_be_read_trusts_nobody(file: Path, line: str) -> None
 
 def test_a_file_that_cannot_be_used_is_an_error(file: Path) -> None:
     file.mkdir(parents=True)
-    with pytest.raises(SettingsError, match=r"known_hosts cannot be read: Is a directory$"):
+    with pytest.raises(SettingsError, match=rf"known_hosts cannot be read: {IS_FOLDER}$"):
         KnownHosts(str(file)).find("h:1")
     below = KnownHosts(str(file.parent / "known" / "x"))
     (file.parent / "known").write_bytes(b"\xff")
     assert below.find("h:1") == ()
-    with pytest.raises(SettingsError, match=r"known/x cannot be written: "):
+    with pytest.raises(SettingsError, match=r"known.x cannot be written: "):
         below.add("h:1", ONE)
     with pytest.raises(SettingsError, match="known cannot be read: it is not UTF-8"):
         KnownHosts(str(file.parent / "known")).find("h:1")

@@ -12,6 +12,7 @@ import pytest
 import broadcast
 from broadcast import __version__
 from broadcast.client.options import OPTIONS, Options, UsageError, parse
+from tests.platforms import needs_unix_sockets
 
 CHECKOUT = Path(broadcast.__file__).parents[1]
 
@@ -32,8 +33,8 @@ CHECKOUT = Path(broadcast.__file__).parents[1]
         (["[::1]", "65535"], "::1", 65535),
         (["[fe80::7%eth7]:23"], "fe80::7%eth7", 23),
         (["fe80::7%7"], "fe80::7%7", 5555),
-        (["unix:/run/chat.sock"], "unix:/run/chat.sock", 5555),
-        (["unix:a:1"], "unix:a:1", 5555),
+        pytest.param(["unix:/run/chat.sock"], "unix:/run/chat.sock", 5555, marks=needs_unix_sockets),
+        pytest.param(["unix:a:1"], "unix:a:1", 5555, marks=needs_unix_sockets),
     ],
 )
 def test_the_server_is_named_by_host_and_port(arguments: list[str], host: str, port: int) -> None:
@@ -41,6 +42,7 @@ def test_the_server_is_named_by_host_and_port(arguments: list[str], host: str, p
     assert (found.host, found.port) == (host, port)
 
 
+@needs_unix_sockets
 def test_unix_socket_is_named_by_its_path() -> None:
     assert parse(["unix:chat.sock"]).server == "unix:chat.sock"
 
@@ -184,8 +186,10 @@ def test_the_server_is_shown_as_it_is_typed() -> None:
         (["--timeout=inf", "--send=x"], "--timeout needs a number of seconds: inf"),
         (["--room=a", "--room=b", "--send=x"], "--send posts to one room"),
         (["broadcast://h/a", "--room=b", "--send=x"], "--send posts to one room"),
-        (["--tls", "unix:chat.sock"], "a unix socket has no TLS, and needs none"),
-        (["broadcasts://%2Fchat.sock"], "a unix socket has no TLS, and needs none"),
+        pytest.param(["--tls", "unix:chat.sock"], "a unix socket has no TLS, and needs none", marks=needs_unix_sockets),
+        pytest.param(
+            ["broadcasts://%2Fchat.sock"], "a unix socket has no TLS, and needs none", marks=needs_unix_sockets
+        ),
         (["--fingerprint=a1"], "no fingerprint: a1; it has the form SHA256: and 64 hexadecimal digits"),
         (["a", "1", "b"], "no more than a host and a port name the server: b"),
         (["--send", "a", "b", "c"], "no port: c (a text of several words stands in quotes behind --send)"),

@@ -17,6 +17,7 @@ from broadcast.client.protocol.session import Session
 from broadcast.client.sync import Chat, connect
 from tests.client.protocol.fake_server import Port, PortConnection
 from tests.client.test_aio import PATIENCE, Immediately
+from tests.platforms import not_on_windows
 
 R = TypeVar("R")
 
@@ -129,6 +130,7 @@ def test_an_error_of_the_script_leaves_the_server(remote: PortInThread) -> None:
     assert not remote.port.server.sessions
 
 
+@not_on_windows("Windows has no signals for a thread")
 def test_an_interrupted_attempt_to_connect_waits_for_the_answer_to_quit(
     remote: PortInThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:

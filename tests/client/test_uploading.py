@@ -34,6 +34,7 @@ from broadcast.client.uploading import LocalFile
 from tests.client.protocol.fake_server import FakeConnection, Port, Refusal
 from tests.client.tls_servers import Identity
 from tests.client.web_port import WebPort
+from tests.platforms import IS_MISSING, IS_REFUSED, not_on_windows
 
 PATIENCE = 30
 """Maximum number of seconds for anything that takes milliseconds."""
@@ -240,7 +241,7 @@ def test_a_refusal_ends_an_upload_although_a_load_balancer_waits_for_the_file(
 async def test_a_server_without_files_or_without_its_web_port_says_so(web: WebPort, path: Path) -> None:
     async with joined(web) as chat:
         web.close()
-        with pytest.raises(Unreachable, match=r"^no connection to 127.0.0.1:\d+ for files: Connection refused$"):
+        with pytest.raises(Unreachable, match=rf"^no connection to 127.0.0.1:\d+ for files: {IS_REFUSED}$"):
             await chat.upload(path)
         web.port.server.give_slot = None
         with pytest.raises(Rejected, match="method-not-found"):
@@ -400,10 +401,14 @@ def test_the_hash_of_a_huge_file_is_left_out(path: Path, monkeypatch: pytest.Mon
 
 
 def test_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UploadFailed, match=r"missing cannot be read: No such file or directory$"):
+    with pytest.raises(UploadFailed, match=rf"missing cannot be read: {IS_MISSING}$"):
         LocalFile(tmp_path / "missing")
     with pytest.raises(UploadFailed, match=r"is not a file but a folder or a device$"):
         LocalFile(tmp_path)
+
+
+@not_on_windows("a folder of Windows holds no pipes")
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UploadFailed, match=r"is not a file but a folder or a device$"):
         LocalFile(tmp_path / "pipe")

@@ -155,3 +155,84 @@ def test_closed_port_does_not_read_again(paced: Paced) -> None:
     paced.port.connected = False
     paced.clock.advance(MAX_PAUSE_SECONDS)
     assert not paced.port.reading
+
+
+class FakeIocpPort:
+    """A port of the reactor IOCP with *waiting* connections, which accepts one after each request."""
+
+    def __init__(self, clock: Clock, waiting: int) -> None:
+        self.waiting = waiting
+        self.accepted = 0
+        self.asks = True
+        """Whether it has asked for a connection and none has come yet."""
+        self.connected = True
+        self.disconnecting = False
+        self._clock = clock
+
+    def turn(self) -> int:
+        """Let the reactor handle the connections that come until the port asks for no more. Return their number."""
+        before = self.accepted
+        while self.asks and self.waiting:
+            self.asks = False
+            self.handleAccept(0, object())
+            self.doAccept()
+        return self.accepted - before
+
+    def handleAccept(self, code: int, event: object) -> bool:  # noqa: N802 -- Twisted's name
+        self.waiting -= 1
+        self.accepted += 1
+        self._clock.rightNow += COST
+        return True
+
+    def doAccept(self) -> None:  # noqa: N802 -- Twisted's name
+        assert not self.asks
+        self.asks = True
+
+
+class PacedIocp:
+    """Two ports of the reactor IOCP with the same pacer."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.lines = 0
+        pacer = AcceptPacer(self.clock, self.clock.seconds, lambda: self.lines)
+        self.port, self.other = FakeIocpPort(self.clock, 1000), FakeIocpPort(self.clock, 1000)
+        for port in (self.port, self.other):
+            pacer.install_iocp(port)
+
+
+@pytest.fixture
+def iocp() -> PacedIocp:
+    return PacedIocp()
+
+
+def test_quiet_iocp_port_goes_on_in_the_next_turn(iocp: PacedIocp) -> None:
+    for _ in range(3):
+        assert iocp.port.turn() == BUSY_ACCEPTS
+        assert not iocp.port.asks
+        iocp.clock.advance(0)
+
+
+def test_all_iocp_ports_pause_while_people_talk(iocp: PacedIocp) -> None:
+    iocp.lines = 1
+    assert iocp.port.turn() == BUSY_ACCEPTS
+    assert iocp.other.turn() == 1  # it had asked before
+    iocp.clock.advance(PAUSE_FACTOR * ACCEPT_SECONDS - 2 * COST)
+    assert [iocp.port.asks, iocp.other.asks] == [False, False]
+    iocp.clock.advance(2 * COST)
+    assert [iocp.port.asks, iocp.other.asks] == [True, True]
+
+
+def test_few_connections_of_an_iocp_port_make_no_pause(iocp: PacedIocp) -> None:
+    iocp.lines = 1
+    iocp.port.waiting = BUSY_ACCEPTS - 1
+    assert iocp.port.turn() == BUSY_ACCEPTS - 1
+    assert iocp.port.asks
+
+
+def test_closed_iocp_port_does_not_ask_again(iocp: PacedIocp) -> None:
+    iocp.lines = 1
+    iocp.port.turn()
+    iocp.port.connected = False
+    iocp.clock.advance(MAX_PAUSE_SECONDS)
+    assert not iocp.port.asks

@@ -31,6 +31,9 @@ from broadcast.server.administration import (
     encode_request,
 )
 from tests.harness import MemoryTransport, logged
+from tests.platforms import needs_unix_sockets
+
+pytestmark = needs_unix_sockets
 
 REQUEST = encode_request("remove", {"name": "ann"})
 ANSWER = b'{"jsonrpc":"2.0","id":1,"result":"done"}\n'
@@ -262,7 +265,7 @@ def test_what_the_server_has_not_made_stays_and_the_log_says_so(folder: Path) ->
     path.write_text("precious")
     started, lines = start(folder)
     (line,) = lines
-    assert line.startswith(f"Accounts can only be changed while the server does not run: {path} cannot be listened on ")
+    assert line.startswith(f"Accounts can only be changed while the server does not run: {path} cannot be created ")
     assert line.endswith("(it is not a socket: move it away).")
     started.stop()
     assert path.read_text() == "precious"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -17,6 +16,7 @@ from broadcast.server.capacity import install_reactor, most_connections, raise_f
 
 
 def test_file_limit_is_raised_to_the_hard_limit() -> None:
+    resource = pytest.importorskip("resource", reason="Windows has no limits of resources")
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
@@ -29,6 +29,7 @@ def test_file_limit_is_raised_to_the_hard_limit() -> None:
 
 
 def test_file_limit_of_macos_is_raised_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource", reason="Windows has no limits of resources")
     requested: list[tuple[int, int]] = []
 
     def setrlimit(_resource: int, limits: tuple[int, int]) -> None:

@@ -100,7 +100,7 @@ def test_journal_is_a_database_or_another_name_of_data_and_ephemeral(tmp_path: P
     assert (config.database, config.node, config.schema) == (url, "a.example:5555", "chat_2")
     assert config.data == tmp_path / "broadcast-data"
     assert load_config({"journal": "sqlite:here"}, tmp_path) == Config(data=tmp_path / "here")
-    assert load_config({"journal": "sqlite:/srv/chat"}, tmp_path) == Config(data=Path("/srv/chat"))
+    assert load_config({"journal": "sqlite:/srv/chat"}, tmp_path) == Config(data=tmp_path / "/srv/chat")
     assert load_config({"journal": "sqlite:", "data": "here"}, tmp_path) == Config(data=tmp_path / "here")
     assert load_config({"journal": "memory:"}, tmp_path) == load_config({"ephemeral": True}, tmp_path)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from broadcast.server.log_outputs import LogFile, StandardOutput
+from tests.platforms import has_mode, needs_permissions, not_on_windows
 
 
 @pytest.fixture
@@ -56,6 +56,7 @@ def test_large_file_is_rotated_and_no_old_file_is_overwritten(path: Path) -> Non
     }
 
 
+@needs_permissions
 def test_new_file_has_the_permissions_of_the_old_one(path: Path) -> None:
     log = open_log()
     path.chmod(0o640)
@@ -85,7 +86,7 @@ def test_file_that_logrotate_created_is_used_as_it_is(path: Path) -> None:
     log.reopen()
     write(log, b"1\n")
     assert path.read_bytes() == b"1\n"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o604
+    assert has_mode(path, 0o604)
 
 
 def test_file_that_another_program_moved_is_not_renamed_again(path: Path) -> None:
@@ -136,6 +137,7 @@ def test_log_continues_in_the_old_file_if_there_can_be_no_new_one(path: Path) ->
     moved.rename(path.parent)
 
 
+@not_on_windows("Windows has no devices in folders")
 def test_device_is_not_rotated(path: Path) -> None:
     path.symlink_to("/dev/null")
     log = open_log(rotate_bytes=0)
@@ -145,6 +147,7 @@ def test_device_is_not_rotated(path: Path) -> None:
 
 
 def test_stdout_that_accepts_nothing_now_is_tried_again() -> None:
+    fcntl = pytest.importorskip("fcntl", reason="Windows has no streams that do not block")
     receive, send = os.pipe()
     with os.fdopen(receive, "rb") as pipe, os.fdopen(send, "w", encoding="ascii") as stream:
         os.set_blocking(send, False)

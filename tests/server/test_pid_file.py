@@ -15,6 +15,9 @@ from broadcast.core.errors import StartupError
 from broadcast.server import pid_file
 from broadcast.server.pid_file import check_pid_file
 from tests.harness import logged
+from tests.platforms import not_on_windows
+
+pytestmark = not_on_windows("Windows' twistd has no pid file")
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has /proc")

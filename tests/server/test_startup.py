@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from broadcast.server.startup import give_up
+from tests.platforms import not_on_windows
 
 
 def test_foreground_server_prints_why_it_gives_up_and_removes_its_pid_file(
@@ -22,6 +23,7 @@ def test_foreground_server_prints_why_it_gives_up_and_removes_its_pid_file(
     assert "broadcast: the portis in use" in capfd.readouterr().err.splitlines()
 
 
+@not_on_windows("Windows' twistd has no daemon")
 def test_daemon_reports_to_its_parent_and_its_terminal_why_it_gives_up() -> None:
     receive, status = os.pipe()
     terminal, stderr = os.pipe()

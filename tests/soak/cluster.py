@@ -210,7 +210,7 @@ def explain(shown: Sequence[dict[str, list[str]]], rooms: Sequence[str]) -> str:
     differences = []
     for room in rooms:
         lists = [set(each.get(room, ())) for each in shown]
-        for nick in sorted(set.union(*lists) - set.intersection(*lists)):
+        for nick in sorted(lists[0].union(*lists) - lists[0].intersection(*lists)):
             servers = [number for number, people in enumerate(lists, 1) if nick in people]
             differences.append(f"{nick} in {room} on {servers}")
     return "; ".join(differences[:10]) or "there are none"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Final
 
 from broadcast.client.protocol import requests
@@ -150,7 +151,7 @@ class Talk:
 
     def upload(self, view: View, path: str) -> Upload:
         """Share the file at *path* in a room. The room's event shows it, and a problem its failure."""
-        upload = Upload(path.rpartition("/")[2])
+        upload = Upload(PurePath(path).name)
 
         def progress(sent: int, size: int) -> None:
             upload.sent, upload.size = sent, size

@@ -155,8 +155,9 @@ def complete_path(typed: str) -> list[Completion]:
 
     Hidden ones need their dot. Names that the typed line could not hold are left out.
     """
-    folder, _, beginning = typed.lstrip("'\"").rpartition("/")
-    place = os.path.expanduser(f"{folder}/" if folder or "/" in typed else ".")  # noqa: PTH111 -- as in App.upload
+    # Windows knows two separators. A name is appended to either.
+    folder, separator, beginning = typed.lstrip("'\"").replace(os.sep, "/").rpartition("/")
+    place = os.path.expanduser(f"{folder}/" if separator else ".")  # noqa: PTH111 -- as in App.upload
     found = []
     with suppress(OSError), os.scandir(place) as entries:
         for entry in entries:

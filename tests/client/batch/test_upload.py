@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pty
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +21,7 @@ from broadcast.client.options import Options
 from tests.client.protocol.fake_server import FakeServer, Port, Refusal
 from tests.client.tls_servers import Identity
 from tests.client.web_port import WebPort
+from tests.platforms import IS_REFUSED, not_on_windows
 from tests.real.programs import PATIENCE
 
 DATA = os.urandom(300_000)
@@ -94,6 +95,7 @@ class World:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setenv("USER", "ann")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "state"))
     path = tmp_path / "report.pdf"
     path.write_bytes(DATA)
     world = World(path)
@@ -168,7 +170,9 @@ def test_a_server_that_is_not_there_is_status_2(world: World) -> None:
     world.start()
     world.run(world.web.close)
     place = f"127.0.0.1:{world.web.number}"
-    assert world.upload() == (2, f"no connection to {place} for files: Connection refused")
+    status, why = world.upload()
+    assert status == 2
+    assert re.fullmatch(f"no connection to {place} for files: {IS_REFUSED}", why)
     world.run(world.web.port.close)
     assert world.upload()[0] == 2
     assert world.upload(timeout=0.1) == (4, "the server has confirmed nothing for too long")
@@ -222,6 +226,7 @@ def test_an_output_that_cannot_be_written_is_status_6(world: World) -> None:
     assert "the standard output cannot be written" in process.stderr
 
 
+@not_on_windows("Windows has no signals for other processes")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_cancels_the_upload_and_leaves(world: World, number: signal.Signals, status: int) -> None:
     server = world.start()
@@ -237,9 +242,10 @@ def test_a_signal_cancels_the_upload_and_leaves(world: World, number: signal.Sig
     assert server.calls[-1][0] == "quit"
 
 
+@not_on_windows("Windows' Python has no pseudo-terminals")
 def test_the_progress_is_on_a_terminal_only_and_is_removed(world: World) -> None:
     world.start()
-    ours, theirs = pty.openpty()
+    ours, theirs = os.openpty()
     process = subprocess.Popen(  # noqa: S603 -- the test's own command
         world.command, stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "PYTHONIOENCODING": "utf-8"}
     )

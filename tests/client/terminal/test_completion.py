@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from broadcast.client.protocol.errors import ChatError
 from broadcast.client.terminal import completion
 from broadcast.client.terminal.completion import ConversationCompleter
 from tests.client.session.fakes import NOW, Talk
+from tests.platforms import set_home
 
 HELP = (
     "/help [COMMAND]   lists the commands, or explains one",
@@ -189,10 +191,12 @@ def test_nothing_is_asked_without_a_connection(room: Room) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("report.pdf", "my notes.txt", "Readme", ".hidden", "bell\x07"):
+    for name in ("report.pdf", "my notes.txt", "Readme", ".hidden"):
         (tmp_path / name).touch()
+    if os.name != "nt":
+        (tmp_path / "bell\x07").touch()
     (tmp_path / "papers" / "old").mkdir(parents=True)
-    monkeypatch.setenv("HOME", str(tmp_path))
+    set_home(monkeypatch, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -208,10 +212,12 @@ def test_files_and_folders_are_offered_after_upload(room: Room, home: Path) -> N
     assert paths(room, "/upload re") == ["/upload report.pdf"]
     assert paths(room, "/upload ~/p") == ["/upload ~/papers/"]
     assert paths(room, "/upload papers/") == ["/upload papers/old/"]
-    assert paths(room, f"/upload {home}/R") == [f"/upload {home}/Readme"]
+    for separator in ("/", os.sep):
+        assert paths(room, f"/upload {home}{separator}R") == [f"/upload {home}{separator}Readme"]
     assert paths(room, "/upload .h") == ["/upload .hidden"]
     assert paths(room, "/upload /no/such/") == []
-    assert "/upload /etc/" in paths(room, "/upload /e")
+    if os.name != "nt":
+        assert "/upload /etc/" in paths(room, "/upload /e")
 
 
 @pytest.mark.usefixtures("home")

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import sys
-import termios
-from contextlib import suppress
-
 import pytest
 
 from broadcast.client.protocol import errors, requests
 from broadcast.client.session.conversation import State
-from broadcast.client.terminal.plain import PlainScreen
 from tests.client.terminal.stage import CTRL_C, ENTER, STATUS, UP, Stage, act
-from tests.client.terminal.test_plain import Stage as PlainStage
-from tests.client.terminal.test_plain import act as act_plain
 
 SECRET = "hunter2hunter2"
 HIDDEN = "*" * len(SECRET)
@@ -103,47 +94,3 @@ def test_a_line_that_may_show_a_password_is_not_stored() -> None:
         assert stage.server.server.requests == []
 
     act(scene)
-
-
-# Simple terminals
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
-def test_a_simple_terminal_does_not_show_a_password() -> None:
-    answers: list[str] = []
-    master, slave = pty.openpty()
-
-    def echoes() -> bool:
-        return bool(termios.tcgetattr(slave)[3] & termios.ECHO)
-
-    async def scene(stage: PlainStage) -> None:
-        assert echoes()
-        stage.talk.ask_password(REFUSAL, answers.append)
-        assert not echoes()
-        os.write(master, f"{SECRET}\n".encode())
-        await stage.until(lambda: answers == [SECRET])
-        assert echoes()
-        notice = " * ann is registered: it needs its password. An empty line goes back to the nickname."
-        await stage.shows(notice, "Password: ", "")
-        stage.talk.ask_password(errors.WrongPassword(1021, "Wrong password."), answers.append)
-        stage.screen._interrupt()
-        await stage.until(lambda: answers == [SECRET, ""])
-        assert echoes()
-        stage.talk.ask_password(REFUSAL, answers.append)
-        assert not echoes()
-        modes = termios.tcgetattr(slave)
-        modes[3] |= termios.ECHO
-        termios.tcsetattr(slave, termios.TCSANOW, modes)
-        stage.screen._resume()  # as after Ctrl-Z and fg
-        assert not echoes()
-
-    stage = PlainStage(is_connected=False)
-    stage.screen = PlainScreen(stage.talk, stage.screen._renderer, slave, stage.output)
-    stage.talk.front = stage.screen
-    try:
-        act_plain(stage, scene)
-        assert echoes(), "the end restores the terminal"
-    finally:
-        for descriptor in (master, slave):
-            with suppress(OSError):
-                os.close(descriptor)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-import sys
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -12,13 +12,15 @@ import pytest
 from broadcast.client.protocol import errors
 from broadcast.client.session.conversation import Conversation, State
 from broadcast.client.session.questions import Question
-from broadcast.client.terminal import plain
-from broadcast.client.terminal.plain import PlainScreen
 from broadcast.client.terminal.rendering import Renderer
 from tests.client.model import PATIENCE, run_in_thread
 from tests.client.session.fakes import NOW, Talk
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
+termios = pytest.importorskip("termios", reason="Windows has no such terminals")
+from broadcast.client.terminal import plain  # noqa: E402 -- it needs them
+
+SECRET = "hunter2hunter2"
+REFUSAL = errors.PasswordNeeded(1020, "ann is registered: it needs its password.")
 
 
 class Stage:
@@ -32,7 +34,7 @@ class Stage:
         source, self._typing = os.pipe()
         day = datetime.fromtimestamp(NOW, UTC).astimezone().date()
         renderer = Renderer(has_times=lambda: False, encoding=encoding, day=day)
-        self.screen = PlainScreen(self.talk, renderer, source, self.output)
+        self.screen = plain.PlainScreen(self.talk, renderer, source, self.output)
         self.talk.front = self.screen
 
     def type(self, text: str) -> None:
@@ -212,3 +214,43 @@ def test_the_end_of_the_input_is_an_error() -> None:
             await stage.screen.run()
 
     run_in_thread(play())
+
+
+def test_a_simple_terminal_does_not_show_a_password() -> None:
+    answers: list[str] = []
+    master, slave = os.openpty()
+
+    def echoes() -> bool:
+        return bool(termios.tcgetattr(slave)[3] & termios.ECHO)
+
+    async def scene(stage: Stage) -> None:
+        assert echoes()
+        stage.talk.ask_password(REFUSAL, answers.append)
+        assert not echoes()
+        os.write(master, f"{SECRET}\n".encode())
+        await stage.until(lambda: answers == [SECRET])
+        assert echoes()
+        notice = " * ann is registered: it needs its password. An empty line goes back to the nickname."
+        await stage.shows(notice, "Password: ", "")
+        stage.talk.ask_password(errors.WrongPassword(1021, "Wrong password."), answers.append)
+        stage.screen._interrupt()
+        await stage.until(lambda: answers == [SECRET, ""])
+        assert echoes()
+        stage.talk.ask_password(REFUSAL, answers.append)
+        assert not echoes()
+        modes = termios.tcgetattr(slave)
+        modes[3] |= termios.ECHO
+        termios.tcsetattr(slave, termios.TCSANOW, modes)
+        stage.screen._resume()  # as after Ctrl-Z and fg
+        assert not echoes()
+
+    stage = Stage(is_connected=False)
+    stage.screen = plain.PlainScreen(stage.talk, stage.screen._renderer, slave, stage.output)
+    stage.talk.front = stage.screen
+    try:
+        act(stage, scene)
+        assert echoes(), "the end restores the terminal"
+    finally:
+        for descriptor in (master, slave):
+            with suppress(OSError):
+                os.close(descriptor)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -207,7 +208,7 @@ def test_a_client_that_does_not_read_holds_few_chunks_in_memory(world: SharingWo
 
 def test_a_client_that_leaves_closes_the_file(world: SharingWorld, ann: Person) -> None:
     path = world.share(ann, os.urandom(20 * CHUNK_BYTES))
-    before = set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()  # noqa: PTH112, PTH208
+    before = set(os.listdir("/proc/self/fd")) if sys.platform == "linux" else set()  # noqa: PTH208
     clients = [slow_download(world, path) for _ in range(3)]
     world.disk_works = False
     clients += [slow_download(world, path)]  # it leaves before the file is open
@@ -225,18 +226,20 @@ def test_a_download_ends_with_the_file_that_it_began_with(world: SharingWorld, a
     for file_id in [*world.store._files]:
         world.store.remove(file_id)
     world.settle()
-    assert world.names() == set()
+    if os.name != "nt":  # wine removes a file that is open when it closes
+        assert world.names() == set()
     while len(client.transport.sent) < len(body):
         client.read_on()
         world.settle()
     assert client.response().body == body
+    assert world.names() == set()
 
 
 def test_a_fault_of_the_disk_breaks_the_connection_so_that_no_part_counts_as_the_file(
     world: SharingWorld, ann: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = slow_download(world, world.share(ann, os.urandom(20 * CHUNK_BYTES)))
-    monkeypatch.setattr(os, "pread", broken)
+    monkeypatch.setattr(os, "pread" if hasattr(os, "pread") else "lseek", broken)
     client.read_on()
     world.settle()
     client.read_on()

@@ -156,7 +156,7 @@ def create_old(path: Path, version: int, lines: int) -> None:
         if version >= 2:
             schema.create_index(db)  # within a transaction, it would mistake its error for a missing FTS5
             db.execute("UPDATE indexed SET upto = ?", (lines // 2,))
-    (path.parent / LAST_NUMBER_FILE).write_text(f"{lines:<15}\n")  # as earlier versions wrote it
+    (path.parent / LAST_NUMBER_FILE).write_bytes(b"%-15d\n" % lines)  # as earlier versions wrote it
 
 
 def overwrite(path: Path, offset: int, data: bytes) -> None:
