@@ -177,7 +177,7 @@ def test_lost_lines_are_noticed_although_others_have_filled_their_numbers(db: Co
         db.execute("UPDATE lines SET session = 99, text = 'new' WHERE seq = 3")
         db.execute("UPDATE rooms SET last = 4")
         db.execute("INSERT INTO lines SELECT room, 4, at, kind, session, nick, text FROM lines WHERE seq = 3")
-    db.execute(END_CONNECTIONS)
+        db.execute(END_CONNECTIONS)  # before it can read these lines
     assert one.wait() == LINES_LOST.format("lobby")
     assert one.restart().last_seq == 4
     assert one.journal.id != before
