@@ -152,6 +152,8 @@ def test_an_interrupted_attempt_to_connect_waits_for_the_answer_to_quit(
                 send(connection)
 
     monkeypatch.setattr(aio, "Session", RecordingSession)
+    for name in ("aio.QUIT_SECONDS", "sync.STOP_SECONDS"):  # a busy machine may need more time
+        monkeypatch.setattr(f"broadcast.client.{name}", PATIENCE)
     monkeypatch.setattr(PortConnection, "flush", interrupt_instead_of_answering_hello)
     handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
