@@ -212,7 +212,7 @@ def _make_entrances(
         if isinstance(port, Port):  # other packages may have ports of their own
             install_fd_reserve(port, last_words, reactor)
             pacer.install(port)
-        elif hasattr(port, "handleAccept"):
+        elif hasattr(port, "handleAccept"):  # of the reactor IOCP, whose classes exist on Windows only
             pacer.install_iocp(port)
 
     def listen(port: str, option: str) -> Listener:
@@ -262,10 +262,11 @@ def _make_admin_socket(
     directory: Path | None,
     administration: Administration,
 ) -> AdminSocket | None:
-    """Return the admin socket in *directory*, or None if nothing outlives the process."""
+    """Return the admin socket in *directory*, or what the system has in its place. Return None without a directory."""
     if directory is None:
         return None
-    return (AdminPort if UNIX_FAMILY is None else AdminSocket)(directory, administration, reactor)
+    admin_class = AdminPort if UNIX_FAMILY is None else AdminSocket
+    return admin_class(directory, administration, reactor)
 
 
 class _Storage(NamedTuple):

@@ -37,19 +37,23 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ANSWER_SECONDS: Final = 130.0
-"""Time for the server to answer: a little longer than the server itself allows."""
+"""Maximum time until the server answers a request, in seconds: a little longer than the server itself allows."""
 START_SECONDS: Final = 5.0
-"""Time for a server that starts or stops, and so holds the lock but has no socket."""
-RETRY_SECONDS: Final = 0.1
-MAX_ANSWER_BYTES: Final = 64 * 1024
+"""Maximum time, in seconds, for a server that starts or stops, and so holds the lock but has no socket.
 
+A server at a port has the same time to answer with its secret.
+"""
+RETRY_SECONDS: Final = 0.1
+"""Time between two tries, in seconds."""
+MAX_ANSWER_BYTES: Final = 64 * 1024
+"""Maximum size of an answer."""
 
 _Calls: TypeAlias = SimpleQueue[Callable[[], None]]
 """The calls that a journal has scheduled."""
 
 
 class _NoServer(Exception):
-    """No server listens at the admin socket. The text says how that shows, and what to do if a server runs."""
+    """No server listens at the admin socket. The text gives the symptom, and what to do if a server runs."""
 
     def __init__(self, why: str) -> None:
         super().__init__(f"{why}; stop it, or start it again")
@@ -76,7 +80,7 @@ def request(folder: Path, method: str, params: Mapping[str, str], report: Callab
 
 
 def _ask_server(folder: Path, line: bytes) -> bytes:
-    """Return the answer of the server to *line*. Raises ``_NoServer``."""
+    """Return the answer of the server to *line*. Raises ``_NoServer`` or ``AdminError``."""
     if UNIX_FAMILY is None:
         return _ask_port(folder / PORT_FILE, line)
     path = folder / SOCKET
@@ -100,7 +104,10 @@ def _ask_server(folder: Path, line: bytes) -> bytes:
 
 
 def _ask_port(path: Path, line: bytes) -> bytes:
-    """Return the answer to *line* of the server whose port is in the file *path*. Raises ``_NoServer``."""
+    """Return the answer of the server whose port is in the file *path*. Raises ``_NoServer`` or ``AdminError``.
+
+    *line*, which may hold a password, is sent only to a program that has answered with the server's secret.
+    """
     try:
         access = AdminAccess.read(path)
     except FileNotFoundError:
@@ -115,15 +122,16 @@ def _ask_port(path: Path, line: bytes) -> bytes:
         try:
             connection.connect(("127.0.0.1", access.port))
             answer = _exchange(connection, access.client_secret + b"\n")
-        except (OSError, AdminError):
+        except (OSError, AdminError):  # nothing listens there, or a program that is not the server
             answer = b""
         if not compare_digest(answer, access.server_secret + b"\n"):
-            raise _NoServer(f"no server answers at port {access.port}, which is that in {path}")
+            raise _NoServer(f"no server answers at port {access.port}, the one in {path}")
         connection.settimeout(ANSWER_SECONDS)
         return _exchange(connection, line)
 
 
 def _exchange(connection: socket.socket, line: bytes) -> bytes:
+    """Send *line*, and return the line that comes back. Raises ``AdminError``."""
     answer = b""
     try:
         with suppress(BrokenPipeError):  # the server may have answered already, for example that this is another user

@@ -1,6 +1,6 @@
-"""The admin socket: a unix socket in the data folder, at which the administrator changes accounts.
+"""The admin socket: a unix socket in the data folder, at which ``broadcast-admin`` asks the server for changes.
 
-On a system without unix sockets, it is a port of the loopback interface (see ``admin_access``).
+On a system without unix sockets, a port of the loopback interface takes its place (see ``admin_access``).
 """
 
 from __future__ import annotations
@@ -123,17 +123,18 @@ class AdminSocket(Factory):
         return AdminConnection(self)
 
     def find_problem(self, handle: socket.socket) -> str:
-        """Return why the connection *handle* is rejected, or an empty text."""
+        """Return why the new connection *handle*, which is among ``connections``, is rejected, or an empty text."""
+        problem = self.find_problem_of_user(handle)
+        if not problem and len(self.connections) > MAX_CONNECTIONS:
+            problem = f"The admin socket has {MAX_CONNECTIONS} connections, which is its limit: try again."
+        return problem
+
+    def find_problem_of_user(self, handle: socket.socket) -> str:
+        """Return why the user at the other end of *handle* is rejected, or an empty text."""
         user = peer_user(handle)
         if user not in {0, own_user()}:
             self.log.warn("The admin socket has rejected a process of the user {user}.", user=user)
             return "Only the user of the server may do this, or root."
-        return self.find_excess()
-
-    def find_excess(self) -> str:
-        """Return why one more connection is too many, or an empty text."""
-        if len(self.connections) > MAX_CONNECTIONS:
-            return f"The admin socket has {MAX_CONNECTIONS} connections, which is its limit: try again."
         return ""
 
     def start(self) -> None:
@@ -151,12 +152,12 @@ class AdminSocket(Factory):
 
     @property
     def path(self) -> Path:
-        """The file with which the administrator finds the server."""
+        """The file in the data folder by which ``broadcast-admin`` finds the server."""
         return self._folder / self.file_name
 
     def listen(self, path: Path) -> Any:  # noqa: ANN401 - as above
         """Listen at *path*, and return the port. Raises ``CannotListenError`` or ``OSError``."""
-        _remove_stale(path)
+        _remove_stale_socket(path)
         before = os.umask(0o177)
         try:
             return self.reactor.listenUNIX(os.fspath(path), self, mode=0o600)
@@ -197,15 +198,15 @@ class AdminSocket(Factory):
 
 
 class AdminPortConnection(AdminConnection):
-    """A connection to the port of *access*. A line with the administrator's secret precedes the request."""
+    """A connection to the port of *access*. Its first line is the client's secret, the second one the request."""
 
     def __init__(self, owner: AdminPort, access: AdminAccess) -> None:
         super().__init__(owner)
         self._access: AdminAccess | None = access
-        """None from the secret on."""
+        """None once the client has sent its secret."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Answer the secret with that of the server, then handle the request."""
+        """Answer the client's secret with the server's, then handle the request. Reject any other first line."""
         access = self._access
         if access is None or self._is_handled:
             super().dataReceived(data)
@@ -217,7 +218,7 @@ class AdminPortConnection(AdminConnection):
             self._buffer.clear()
             self.stream.write(access.server_secret + b"\n")
             super().dataReceived(rest)
-        elif end or len(line) > len(access.client_secret):
+        elif end or len(line) > len(access.client_secret):  # a line that is too long is wrong, whatever follows
             self._answer(encode_error(REJECTED, f"This is not the secret in {PORT_FILE}."))
 
 
@@ -226,24 +227,20 @@ class AdminPort(AdminSocket):
 
     file_name = PORT_FILE
     _access: AdminAccess
+    """The content of the file, once the port listens."""
 
     def buildProtocol(self, addr: object) -> AdminPortConnection:  # noqa: ARG002 - as above
         """Return the protocol of a new connection."""
         return AdminPortConnection(self, self._access)
 
-    def find_problem(self, handle: socket.socket) -> str:  # noqa: ARG002 - nobody knows whose process it is
-        """Return why a connection is rejected before its first line, or an empty text."""
-        return self.find_excess()
+    def find_problem_of_user(self, handle: socket.socket) -> str:  # noqa: ARG002 - the system does not tell the user
+        """Return an empty text: the first line of the connection decides."""
+        return ""
 
     def listen(self, path: Path) -> Any:  # noqa: ANN401 - as above
-        """Listen on a port, and write the file *path*. Return the port. Raises as that of the socket."""
-        with suppress(FileNotFoundError):
-            try:
-                AdminAccess.read(path)  # of a server that was killed
-            except ValueError:
-                raise FileExistsError(None, "it is not the file of a server: move it away") from None
-            path.unlink()
-        port = self.reactor.listenTCP(0, self, interface="127.0.0.1")
+        """Listen on a free port, write the file *path*, and return the port. Raises the errors of the base class."""
+        _remove_stale_file(path)
+        port = self.reactor.listenTCP(0, self, interface="127.0.0.1")  # it accepts nothing in this turn of the reactor
         try:
             self._access = AdminAccess(port.getHost().port)
             self._access.write(path)
@@ -260,7 +257,17 @@ class AdminPort(AdminSocket):
         super().stop()
 
 
-def _remove_stale(path: Path) -> None:
+def _remove_stale_file(path: Path) -> None:
+    """Remove the file *path* that a killed server has left. Raises ``OSError`` if it is another file."""
+    with suppress(FileNotFoundError):
+        try:
+            AdminAccess.read(path)
+        except ValueError:
+            raise FileExistsError(None, "it is not the file of a server: move it away") from None
+        path.unlink()
+
+
+def _remove_stale_socket(path: Path) -> None:
     """Remove the socket *path* that a killed server has left. Raises ``OSError`` if no socket can be made there."""
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
