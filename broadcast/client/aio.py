@@ -364,7 +364,8 @@ class Chat(ChatState):
         def end(result: R, error: ChatError | None) -> None:
             if future.done():
                 return  # it was cancelled
-            # Otherwise the session has ended, or it has answered by itself, after a reconnection.
+            # Without a connection, the session has ended. If it has answered the request itself, after a reconnection,
+            # the time is 0.
             if self.is_connected and (seconds := self.heard_at - self._sent[number]):
                 self.round_trip = seconds
             if error is None:

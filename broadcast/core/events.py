@@ -201,7 +201,7 @@ class PrivateMessage:
     line: PrivateLine | None = None
     """The stored line; None if the message is not stored."""
     uid: str = ""
-    """The identifier that the program of the sender has chosen, if any. Its session uses it once."""
+    """The identifier that the sender's program has chosen; empty if none. It is unique among the sender's messages."""
 
 
 @dataclass(frozen=True, slots=True)

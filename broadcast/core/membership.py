@@ -16,7 +16,7 @@ from broadcast.core.source import UNKNOWN, Source
 GONE: Final = -1
 """The id of no session."""
 MAX_RECEIVED_UIDS: Final = 32
-"""Maximum number of private messages that a member remembers having received. Each may take 150 bytes."""
+"""Maximum number of uids in ``Member.received_uids``. Each takes up to 150 bytes."""
 
 
 class MemberListener(Protocol):
@@ -115,9 +115,10 @@ class Member:
     last_private_account: int = 0
     """Id of the account of this sender; 0 if it has none."""
     received_uids: dict[tuple[int, str], None] = field(default_factory=dict)
-    """The last private messages to it that have a uid, by session of the sender and uid.
+    """The sender's session and the uid of the last private messages that it has received, oldest first.
 
-    A node that has stood still can handle a message that the sender has meanwhile sent again by way of another node.
+    They keep it from receiving a message twice. A node that was suspended may handle a message late, after the sender
+    has sent it again through another node.
     """
     last_active: float = 0.0
     """Time of the last input, in seconds since the epoch."""
@@ -137,7 +138,7 @@ class Member:
         self.last_private_sender, self.last_private_account = message.session, message.account
 
     def note_uid(self, session: int, uid: str) -> bool:
-        """Note that the private message *uid* of *session* is received. Return False if it was before."""
+        """Note that the private message *uid* of the sender *session* is received. Return False if it was already."""
         if (session, uid) in self.received_uids:
             return False
         self.received_uids[session, uid] = None

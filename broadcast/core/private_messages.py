@@ -152,7 +152,7 @@ class PrivateMessages:
 
         It travels through the stream of a room of both, or else of the recipient, so that people read it in the order
         of the lines around it. Return this room. To programs, to members without a room, and to those that are moving
-        to another one, it is sent at once. A message that *to* has received already goes nowhere.
+        to another one, it is sent at once. A message with a uid that *to* has received already is dropped.
         """
         if message.uid and not to.note_uid(message.session, message.uid):
             return None

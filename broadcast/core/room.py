@@ -318,9 +318,10 @@ class Room:
                 self._deliver_next()
 
     def _is_own(self, session: int) -> bool:
-        """Return whether *session* is on this node, and no token can resume it.
+        """Return whether *session* is on this node. ``on_foreign`` has already moved the sessions that can be resumed.
 
-        If another node lets it leave, the nodes take this one for dead. It learns that soon, and ends its sessions.
+        Another node lets such a session leave only if the other nodes consider this one dead. This node learns that
+        soon, and then ends its sessions itself.
         """
         joining = (membership for membership in self._joining if membership.member.id == session)
         membership = self.members.get(session) or next(joining, None)
@@ -367,15 +368,16 @@ class Room:
         self.publisher.publish(batch, steps, self._calls_of_joined(transient))
 
     def _drop_outdated(self, events: Sequence[Event]) -> list[Event]:
-        """Return *events* without those of members who have left already, and without joins of those who are here.
+        """Return *events* without those of members that have left already, and without joins of those that are here.
 
-        A member can leave here, and then another node continues the session.
+        A member can leave on this node while another node continues its session. So events of both can come here.
         """
         present: dict[int, bool] = {}
         kept: list[Event] = []
         for event in events:
             if isinstance(event, _OF_MEMBERS):
-                if present.get(event.session, event.session in self.members) is isinstance(event, Joined):
+                is_present = present.get(event.session, event.session in self.members)
+                if is_present == isinstance(event, Joined):
                     continue
                 present[event.session] = not isinstance(event, Left)
             kept.append(event)

@@ -155,7 +155,7 @@ def complete_path(typed: str) -> list[Completion]:
 
     Hidden ones need their dot. Names that the typed line could not hold are left out.
     """
-    # Windows knows two separators. A name is appended to either.
+    # On Windows, both / and the backslash separate names.
     folder, separator, beginning = typed.lstrip("'\"").replace(os.sep, "/").rpartition("/")
     place = os.path.expanduser(f"{folder}/" if separator else ".")  # noqa: PTH111 -- as in App.upload
     found = []
