@@ -48,12 +48,14 @@ else:
 if sys.platform == "linux":
 
     def begin_writing(descriptor: int, offset: int) -> None:
-        """Begin to write the file *descriptor* from *offset* on to the disk, and do not wait for it."""
-        with suppress(OSError):  # the system is free to ignore this
+        """Let the system begin to write the file *descriptor* from byte *offset* on to the disk. Do not wait for it."""
+        # Linux drops pages that are on the disk, and begins to write those that are not. It may ignore this advice, and
+        # nothing is lost if it does: only sync_file makes bytes durable.
+        with suppress(OSError):
             os.posix_fadvise(descriptor, offset, 0, os.POSIX_FADV_DONTNEED)
 
 else:  # pragma: no cover - coverage is measured on Linux
 
     def begin_writing(descriptor: int, offset: int) -> None:  # noqa: ARG001 - only Linux needs it
-        """Write the file *descriptor* to the disk. Raises ``OSError``."""
+        """Write the whole file *descriptor* to the disk, and wait for it: no call only begins. Raises ``OSError``."""
         sync_file(descriptor)

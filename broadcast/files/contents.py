@@ -39,12 +39,16 @@ MIN_FREE_BYTES: Final = 64 * 1024 * 1024
 """Free bytes of the disk that uploads leave to the journal."""
 
 WRITE_BYTES: Final = 1024 * 1024
-"""Number of bytes of an upload after which the system begins to write them to the disk."""
+"""Number of bytes of an upload after which the system begins to write them to the disk.
+
+Only Linux can begin without waiting for the end. On other systems, the upload waits each time (see ``begin_writing``).
+"""
 SYNC_BYTES: Final = 8 * WRITE_BYTES
 """Maximum number of bytes of an upload that the disk may not have yet.
 
-On some file systems, a commit of the journal waits until the disk has all bytes that any file has got before. Each
-wait for the disk is itself a commit of the file system, which commits of the journal wait for.
+A large number would delay commits of the journal: on some file systems, each waits until the disk has all bytes that
+were written to other files before. A small number would delay them, too: each wait for the disk makes the file system
+commit, and commits of the journal wait for that. ``benchmarks/README.rst`` compares several numbers.
 """
 
 _part_names: Final = re.compile(r"[0-9a-f]{32}\.part")
