@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def join(connection: Connection, call: Call, params: JoinParams) -> None:
-    """Join a room. Raises ``RpcError`` or ``Muted``."""
+    """Join a room, and answer *call* with its snapshot later. Raises ``RpcError`` or ``Muted``.
+
+    A session that is in the room already begins its stream anew.
+    """
     sessions, member, name = connection.sessions, connection.session.member, fold_room_name(params.room)
     if name not in member.memberships:
         if len(member.memberships) >= MAX_ROOMS:
@@ -31,7 +34,10 @@ def join(connection: Connection, call: Call, params: JoinParams) -> None:
 
 
 class _Join:
-    """One ``join`` on *connection*, which is paused until the *call* has its answer."""
+    """One ``join`` on *connection*, which is paused until the *call* has its answer.
+
+    It is a class, because functions that call one another by their closures would form a reference cycle.
+    """
 
     def __init__(self, connection: Connection, call: Call, params: JoinParams) -> None:
         self._connection = connection
@@ -41,6 +47,7 @@ class _Join:
         self._catch_up = CatchUp(connection)
 
     def open_room(self) -> None:
+        """Open the room, then join it, or refuse the call."""
         self._connection.sessions.hub.rooms.open_all([fold_room_name(self._params.room)], self._on_room)
 
     def _refuse(self, error: RpcError) -> None:

@@ -44,7 +44,7 @@ class _Memory(NamedTuple):
     tells: dict[str, tuple[int, TellResult]]
     """The digests and results of the messages that it has sent, by their uid."""
     received: list[tuple[int, str]]
-    """See ``Member.received_uids``."""
+    """The uids of the last messages that it has received; see ``Member.received_uids``."""
 
 
 class PrivateMessages:

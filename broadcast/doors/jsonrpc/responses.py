@@ -56,7 +56,7 @@ class Call:
         While the response waits for earlier ones, the client receives notifications. The result must not be older.
         """
         if self.is_request:
-            id_ = self.id  # a function that refers to the call would form a reference cycle with it
+            id_ = self.id  # not self, because the call would form a reference cycle with a function that refers to it
             self._responses.finish(self, lambda: _encode(id_, make_result()))
 
     def fail(self, error: RpcError) -> None:

@@ -30,7 +30,10 @@ def check_after(room: Room, after: int | UnsetType) -> None:
 
 
 class CatchUp:
-    """The wait until this node has read the lines that the client of *connection* has read on another node."""
+    """The wait until this node has read the lines that the client of *connection* has read on another node.
+
+    Its callbacks are arguments of ``must_wait``. If it stored them, it would form a reference cycle with their owner.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -43,14 +46,15 @@ class CatchUp:
         self,
         rooms: Iterable[Room],
         after: Mapping[str, int],
-        again: Callable[[], None],
+        retry: Callable[[], None],
         refuse: Callable[[RpcError], None],
     ) -> bool:
         """Return whether the client must wait until this node has read lines of *rooms*.
 
         *after* has the number of the last line that the client has seen in each room, by its name. If the client must
-        wait, *again* is called later, or *refuse* with the error *busy* if the lines do not come. If the journal does
-        not have them, the result is False, and ``check_after`` rejects the numbers.
+        wait, *retry* is called later, and calls this method again. If the lines do not come within ``CATCH_UP_SECONDS``
+        although the journal has them, *refuse* is called with the error *busy*. If the journal does not have them, the
+        next result is False, and ``check_after`` rejects the numbers.
         """
         behind = [room for room in rooms if room.last_seq < after.get(room.name, 0)]
         sessions = self._connection.sessions
@@ -60,14 +64,14 @@ class CatchUp:
         if self._end is None:
             self._end = clock.seconds() + CATCH_UP_SECONDS
         if clock.seconds() < self._end:
-            clock.callLater(LOOK_SECONDS, again)
+            clock.callLater(LOOK_SECONDS, retry)
         else:
-            behind[0].read_journal(after[behind[0].name], partial(self._on_last_line, again, refuse))
+            behind[0].read_journal(after[behind[0].name], partial(self._on_last_line, retry, refuse))
         return True
 
     def _on_last_line(
         self,
-        again: Callable[[], None],
+        retry: Callable[[], None],
         refuse: Callable[[RpcError], None],
         found: Sequence[Stored] | JournalError,
     ) -> None:
@@ -82,7 +86,7 @@ class CatchUp:
             refuse(explain_rejection(Busy()))
         else:
             self._is_ahead = True
-            again()
+            retry()
 
 
 def bytes_per_snapshot(rooms: int, other_bytes: int = 0) -> int:
@@ -97,8 +101,8 @@ class SnapshotTaker:
     of *replay* is the server's setting.
 
     The snapshot shows the room at the time when the taker is made, but some events may have to be read from the
-    journal. *on_snapshot* is called with the taker and the snapshot when it is complete. The events of the stream wait
-    until ``release`` is called.
+    journal. *on_snapshot* is called with this object and the snapshot when it is complete. So the function need not
+    refer to this object, which would form a reference cycle. The events of the stream wait until ``release`` is called.
     """
 
     def __init__(
