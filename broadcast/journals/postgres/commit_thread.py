@@ -54,6 +54,8 @@ _LATE = (*COMMITTED, StoreFailed, Repeated)
 """The events that wait for the outcome of a batch in doubt."""
 
 Chunk: TypeAlias = tuple[PostgresRoomLog, Sequence[Event]]
+MemberRow: TypeAlias = tuple[str, bool, str]
+"""The nickname of a member in the database, whether it is away, and the reason."""
 
 
 class ReportRecords(Protocol):
@@ -193,6 +195,7 @@ class CommitThread:
         positions = dict(zip(rooms, answer["rooms"], strict=True))
         segments = _number(chunks, positions, answer["repeated"], answer["outdated"])
         for index, (log, segment) in enumerate(segments):
+            # The deferred events were delivered when they could not be stored.
             events = [] if index < deferred else self._still_waiting(segment.events)
             segments[index] = log, segment._replace(events=[*events, *segment.corrections])
         del self._deferred[:deferred]
@@ -326,12 +329,13 @@ def _number(
     chunks: Sequence[tuple[PostgresRoomLog, list[Event]]],
     positions: dict[str, Sequence[int]],
     repeated: Mapping[str, int],
-    outdated: Mapping[str, tuple[str, bool, str] | None],
+    outdated: Mapping[str, MemberRow | None],
 ) -> list[tuple[PostgresRoomLog, Segment]]:
-    """Number the events of *chunks*, and return them as segments. Their corrections are not among their events yet.
+    """Number the events of *chunks*, and return them as segments. The corrections are not among the events yet.
 
-    *positions* are those in front of the batch in each room of the database. *repeated* has the row of each line that
-    was stored earlier, and *outdated* the member of each event that the database has ignored; see ``_correct``.
+    *positions* are those in front of the batch in each room of the database. The keys of the mappings are rows of the
+    batch: *repeated* has the number of each line that was stored earlier, and *outdated* the member of each event that
+    the database has ignored; see ``make_corrections``.
     """
     segments: list[tuple[PostgresRoomLog, Segment]] = []
     row = 0
@@ -347,7 +351,7 @@ def _number(
                     event.seq = seq
             elif is_streamed(event):
                 if outdated and str(row) in outdated:
-                    corrections += _correct(event, outdated[str(row)])
+                    corrections += make_corrections(event, outdated[str(row)])
                 else:
                     place += 1
             else:
@@ -359,11 +363,11 @@ def _number(
     return segments
 
 
-def _correct(event: Event, member: tuple[str, bool, str] | None) -> Iterator[Event]:
-    """Yield what the room of *event* has to read after it, because the database has ignored it.
+def make_corrections(event: Event, member: MemberRow | None) -> Iterator[Event]:
+    """Yield the events that undo *event*, which the database has ignored because another node has the session.
 
-    Another node had the session already, so that for all others it is still the *member* (nickname, away and the reason
-    for that), or None if it is not in the room. Here, *event* takes effect nevertheless: it may have been delivered.
+    *member* is the session in the room as all other nodes know it; None if it is not in the room. This node may have
+    delivered *event* already. So it delivers *event* in any case, and the corrections after it.
     """
     if member is None:
         if isinstance(event, Joined):

@@ -16,6 +16,7 @@ COMMENT ON COLUMN leases.batch IS 'Number of the last changes of people and mail
 COMMENT ON COLUMN leases.answers IS 'The answers to them, in case that they are sent again.';
 """
 
+# force_generic_plan lets PostgreSQL keep the plans of change_people_once, in place of planning each call anew.
 FUNCTIONS = """
 CREATE FUNCTION forget_people(p_node text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN

@@ -44,7 +44,7 @@ class Segment(NamedTuple):
     end: Position
     events: list[Event]
     corrections: Sequence[Event] = ()
-    """The last ones of the events: those that other nodes would have read, where this node was wrong."""
+    """The events at the end of *events* that undo outdated events of this node; see ``make_corrections``."""
 
 
 class ReadEvent(NamedTuple):
@@ -101,7 +101,7 @@ class MergedStream:
             elif segment is not None and self.read_to >= segment.begin:
                 self.segments.popleft()
                 ready += segment.events
-                self.foreign.extend(segment.corrections)
+                self.foreign.extend(segment.corrections)  # they say what other nodes know of their own sessions
                 self.position = max(self.position, segment.end)
                 self.read_to = max(self.read_to, segment.end)
                 while self.read_events and self.read_events[0].position <= segment.end:

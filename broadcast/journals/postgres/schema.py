@@ -193,6 +193,8 @@ COMMENT ON COLUMN last_ids.kind IS 'accounts, bans, private_lines, or changes: t
 COMMENT ON COLUMN last_ids.id IS 'The highest id that was ever used.';
 """
 
+# Without force_generic_plan, PostgreSQL would plan the statements of append anew in each call, for some milliseconds.
+# It estimates hundreds of rows for values that it does not know, so a plan that it could keep seems too costly.
 _FUNCTIONS = """
 CREATE FUNCTION let_leave(p_node text, p_sessions bigint[], p_reason text DEFAULT 'connection lost') RETURNS void
 LANGUAGE plpgsql AS $$
@@ -383,9 +385,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION append IS
-    'Store a batch: events as arrays of index of room, kind, session, nickname, and for lines text, time, uid, file. '
-    'Return where the events begin in each room, the lines that had the same uid, by the index of the event, and for '
-    'each event without an effect, because it is outdated, nickname, away and reason of its member, or NULL.';
+    'Store a batch. An event is an array: index of the room, kind, session, nickname; a line also has text, time, uid '
+    'and file. Return rooms: the position in each room before the batch; repeated: the number of the line that had the '
+    'same uid, by the index of the event; outdated: the nickname, away and reason of the member, or NULL, by the index '
+    'of the event, which has no effect.';
 """
 
 _HOME = """
