@@ -296,7 +296,7 @@ export class Chat extends EventTarget {
 
   // What the person reads
 
-  /** Return the conversation with this key. Case does not count. */
+  /** Return the conversation with this key, or else one whose key differs in case only. */
   find(key) {
     const isMeant = (one) => one.key.toLowerCase() === key.toLowerCase();
     return this.conversations.get(key) ?? [...this.conversations.values()].find(isMeant);

@@ -4,7 +4,7 @@ import { COMMAND_NAMES, run } from "./commands.js";
 import { ask } from "./dialog.js";
 import { make, setText } from "./drawing.js";
 import { load, store } from "./environment.js";
-import { counted } from "./text.js";
+import { countOf } from "./text.js";
 import { byteLength, linesOf, nicknamesOf, parse, suggest } from "./typing.js";
 
 const MANY_LINES = 5; // more are sent only after a question
@@ -223,7 +223,7 @@ export class Composer {
     );
     list.hidden = false;
     this.choose(-1);
-    const number = counted(suggested.words.length, "suggestion");
+    const number = countOf(suggested.words.length, "suggestion");
     this.elements["suggestion-count"].textContent = `${number}. Tab completes ${list.firstChild.textContent}.`;
   }
 

@@ -3,7 +3,7 @@
 import { Announcer } from "./announcer.js";
 import { drawRow, make, setText } from "./drawing.js";
 import { keyOf, rowsOf } from "./rows.js";
-import { counted } from "./text.js";
+import { countOf } from "./text.js";
 
 /** Minimum number of lines that are drawn while the newest one is in sight. The time of a drawing depends on it. */
 const FOLLOWED_LINES = 80;
@@ -198,7 +198,7 @@ export class ConversationView {
   /** Show the button that leads to the newest lines, with their number. */
   drawButton() {
     const { newer, newCount } = this;
-    setText(newer, newCount ? counted(newCount, "new line") : "To the newest line");
+    setText(newer, newCount ? countOf(newCount, "new line") : "To the newest line");
     if (this.first === null && document.activeElement === newer) this.log.focus({ preventScroll: true });
     newer.hidden = this.first === null;
     newer.classList.toggle("news", newCount > 0);

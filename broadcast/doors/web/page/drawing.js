@@ -22,7 +22,7 @@ export function make(tag, classes = "", ...content) {
 /** Text that only assistive technology reads. */
 const spoken = (text) => make("span", "hidden-text", text);
 
-/** Change the text of an element, but only if it differs: screen readers read out each change of a status. */
+/** Change the text of an element, but only if it differs, because screen readers read out each change of a status. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -1,6 +1,6 @@
 // The conversations as this page knows them: members, lines in their order, and what is unread.
 
-import { literally } from "./text.js";
+import { patternOf } from "./text.js";
 
 /** The most lines of a conversation in memory while its newest end is shown. */
 export const MAX_LINES = 500;
@@ -66,8 +66,8 @@ export function noChange() {
 
 /** Return whether `text` names `nick` as a word. */
 export function namesPerson(text, nick) {
-  const letter = "[\\p{L}\\p{N}_]";
-  return nick !== "" && new RegExp(`(?<!${letter})${literally(nick)}(?!${letter})`, "iu").test(text);
+  const partOfWord = "[\\p{L}\\p{N}_]";
+  return nick !== "" && new RegExp(`(?<!${partOfWord})${patternOf(nick)}(?!${partOfWord})`, "iu").test(text);
 }
 
 export class Conversation {

@@ -1,12 +1,12 @@
 // The search in the current conversation, and its results.
 
 import { button, make } from "./drawing.js";
-import { counted, literally, momentOf } from "./text.js";
+import { countOf, momentOf, patternOf } from "./text.js";
 
 /** Return a text in parts, of which each second one is a word of the query, or one of its phrases in double quotes. */
 export function splitAt(text, query) {
   const words = [...query.matchAll(/"([^"]+)"|([^\s"]+)/g)].map(([, phrase, word]) => phrase ?? word);
-  return words.length ? text.split(new RegExp(`(${words.map(literally).join("|")})`, "giu")) : [text];
+  return words.length ? text.split(new RegExp(`(${words.map(patternOf).join("|")})`, "giu")) : [text];
 }
 
 export class Search {
@@ -37,7 +37,7 @@ export class Search {
     let rows = [];
     try {
       const lines = await this.chat.search(key, query);
-      heading = `${counted(lines.length || "No", "line")} found in ${key}.`;
+      heading = `${countOf(lines.length || "No", "line")} found in ${key}.`;
       rows = lines.reverse().map((line) => this.row(key, line, query));
     } catch (error) {
       heading = `The search has failed: ${error.message}`;

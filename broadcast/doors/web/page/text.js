@@ -57,11 +57,11 @@ export function initialsOf(nick) {
   return letters.join("").toUpperCase();
 }
 
-/** Return a text as a pattern that finds just this text. */
-export const literally = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+/** Return a regular expression that matches just this text. */
+export const patternOf = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 
-/** Return a number with its noun, which has an *s* in the plural. */
-export const counted = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
+/** Return a number, or the word "No", with its noun, whose plural ends in *s*. */
+export const countOf = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
 /** Return a size in the unit that reads best. */
 export function sizeOf(bytes) {
