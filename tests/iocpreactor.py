@@ -1,6 +1,7 @@
-"""The reactor of the tests on Windows, which is that of the server.
+"""The reactor of the tests on Windows: IOCP, as for the server.
 
-pytest-twisted derives the name of its class from that of the module that defines ``install``, hence this module's name.
+pytest-twisted takes the module in which ``install`` is defined, and expects a class in it that has the module's name.
+So this module has the name of Twisted's, and the class.
 """
 
 from __future__ import annotations

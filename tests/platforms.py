@@ -15,22 +15,22 @@ def not_on_windows(why: str) -> pytest.MarkDecorator:
 
 
 def has_mode(path: Path, mode: int) -> bool:
-    """Return whether *path* has the permissions *mode*. On Windows, there are none, and it counts as having them."""
+    """Return whether *path* has the permissions *mode*. Windows has no such permissions: the result is True there."""
     return os.name == "nt" or stat.S_IMODE(path.stat().st_mode) == mode
 
 
 def set_home(patch: pytest.MonkeyPatch, folder: Path | str) -> None:
-    """Make *folder* the home of the user on each system."""
+    """Make *folder* the home of the user, on Unix and on Windows."""
     for name in ("HOME", "USERPROFILE"):
         patch.setenv(name, str(folder))
 
 
 IS_FOLDER = "(Is a directory|Permission denied)"
-"""The error of a folder that is opened as a file: that of Unix, or that of Windows."""
+"""Pattern of the error if a folder is opened as a file, on Unix or on Windows."""
 IS_MISSING = "(No such file or directory|(The system cannot find the file specified|File not found))"
-"""The error of a missing file: that of Unix, or those of Windows and of wine."""
+"""Pattern of the error if a file is missing, on Unix, on Windows or under wine."""
 IS_REFUSED = "(Connection refused|The remote computer refused the network connection)"
-"""The error of a port at which nobody listens: that of Unix and wine, or that of Windows."""
+"""Pattern of the error if no program listens at a port, on Unix and under wine, or on Windows."""
 
 needs_unix_sockets = not_on_windows("Windows' Python has no unix sockets")
 needs_permissions = not_on_windows("Windows has no permissions for owner, group and others")

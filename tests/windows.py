@@ -309,7 +309,7 @@ class Smoke:
             person.connection.close()
 
     def administrator(self) -> None:
-        """A running server makes the administrator's change."""
+        """A running server makes the change that ``broadcast-admin`` asks for."""
         output = self._windows.run("-m", "broadcast.admin", "role", "gus", "operator", folder=self._folder)
         assert "gus is an operator." in output, output
 

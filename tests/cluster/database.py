@@ -35,7 +35,10 @@ PRESENCE = (Joined, Left, Renamed, AwayChanged)
 
 @dataclass(frozen=True)
 class Ignored:
-    """An outdated event of a node: another one has the session. The node alone reads it, and the *corrections*."""
+    """An event that a node has appended although another one has the session. Only this node reads it.
+
+    The *corrections*, which it reads next, undo the event.
+    """
 
     event: Joined | Left | Renamed | AwayChanged
     corrections: list[Event]
@@ -78,7 +81,7 @@ class SharedRoom:
         self.stream.append((node, event))
 
     def ignore(self, node: ClusterNode, event: Joined | Left | Renamed | AwayChanged) -> None:
-        """Let *node* alone read its outdated *event*, and what is right."""
+        """Let only *node* read its outdated *event*, and then the events that undo it."""
         session, corrections = event.session, list[Event]()
         if session not in self.members:
             if isinstance(event, Joined):

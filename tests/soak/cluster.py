@@ -26,9 +26,9 @@ MIN_FAULT_SECONDS = 15.0
 FAULT_SECONDS_PER_PROGRAM = 0.03
 """Time from one fault to the next one, for each program. All programs must come back in this time."""
 MIN_ARRIVAL_SECONDS = 5.0
-"""Minimum time in which the programs arrive."""
+"""Minimum time over which the arrivals of the programs are spread, in seconds."""
 ARRIVAL_SECONDS_PER_PROGRAM = 0.01
-"""The same, for each program: all of them together would keep this process from answering for seconds."""
+"""The same for each program. If all arrived together, this process would not answer for seconds."""
 SETTLED_SECONDS = 60.0
 """Time after which all servers must show the same people, once nobody comes or goes."""
 _ROWS = """
@@ -183,7 +183,7 @@ class ClusterSoak:
 
     def _progress(self, text: str) -> None:
         counts = self._world.counts
-        resumed, anew = (counts[f"sessions that {what}"] for what in ("were resumed", "began anew"))
+        resumed, anew = counts["sessions that were resumed"], counts["sessions that began anew"]
         sys.stderr.write(
             f"soak: {text}; {counts['lines confirmed to programs']:,} lines are confirmed, "
             f"{resumed:,} sessions were resumed, {anew:,} began anew\n"
@@ -206,7 +206,10 @@ def list_people(node: Node, rooms: Sequence[str]) -> dict[str, list[str]]:
 
 
 def explain(shown: Sequence[dict[str, list[str]]], rooms: Sequence[str]) -> str:
-    """Return the first people who are not on all servers, with room and numbers of the servers that show them."""
+    """Describe the first ten people whom only some of the servers show: nickname, room, and numbers of these servers.
+
+    *shown* has the people of each server by room, as ``list_people`` returns them.
+    """
     differences = []
     for room in rooms:
         lists = [set(each.get(room, ())) for each in shown]

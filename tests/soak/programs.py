@@ -361,9 +361,9 @@ class Program:
     async def _read(self, chat: Chat) -> None:
         async for event in chat:
             self._take(chat, event)
-            # The lobby of thousands is compared at the end only.
-            is_end = self._crew.closing.is_set()
-            await self._learn_people(chat, [room for room in self._views if room != LOBBY or is_end])
+            # The lobby may hold thousands, and to list them takes long. So it is compared at the end only.
+            with_lobby = self._crew.closing.is_set()
+            await self._learn_people(chat, [room for room in self._views if room != LOBBY or with_lobby])
             if self._stall:
                 stall, self._stall = self._stall, 0.0
                 await self._crew.pause(stall)

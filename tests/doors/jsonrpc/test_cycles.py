@@ -1,7 +1,8 @@
 """Nothing that a program does leaves a reference cycle.
 
-A cycle that a full collection finds alive is frozen, and stays in memory from then on (see ``server/gc_pauses.py``). It
-may hold the lines of a snapshot, a megabyte.
+A full collection freezes the objects that it finds alive, so that later ones need not look at them. While the server
+has many connections, a frozen cycle stays in memory (see ``server/gc_pauses.py``). It may hold the lines of a snapshot,
+a megabyte.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tests.harness import PASSWORD
 @pytest.fixture
 def cycles(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
     """A function that returns the types of the project's objects that only the garbage collector has freed."""
-    # Before logging begins, Twisted holds the events, and with them the objects that have logged them.
+    # Until logging begins, Twisted keeps all log events, and with them the objects that have logged them.
     for cls in (ProgramConnection, Sessions, BroadcastProtocol):
         monkeypatch.setattr(cls, "_log", Logger(observer=LogPublisher()))
 
@@ -30,10 +31,9 @@ def cycles(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]
         gc.set_debug(gc.DEBUG_SAVEALL)
         gc.collect()
         gc.set_debug(0)
-        # The transport of the tests keeps its producer.
         found = [type(each).__qualname__ for each in gc.garbage if type(each).__module__.startswith("broadcast.")]
         gc.garbage.clear()
-        return [name for name in found if name != "TransportWriter"]
+        return [name for name in found if name != "TransportWriter"]  # the transport of the tests keeps its producer
 
     gc.collect()
     gc.disable()
