@@ -313,7 +313,10 @@ def _release(generator: Generator, last: str) -> dict[str, Any]:
 def _before_and_during(
     bench: Bench, there: Started, work: Callable[[], T], **more: float
 ) -> tuple[Measured, Measured, T]:
-    """Measure 50 people who talk in open loop before *work*, and until it returns. Return its result, too."""
+    """Measure 50 people who talk in open loop, for ``open_seconds`` before *work*, then during it.
+
+    Return both measurements and the result of *work*.
+    """
     plan = bench.plan
     settings = {
         "people": RESUME_PEOPLE, "senders": min(plan.senders, RESUME_PEOPLE // 2), "rate": RATE, "warm": plan.warm,
