@@ -78,7 +78,7 @@ from broadcast.threads import WorkerThreads
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IListeningPort
+    from twisted.internet.interfaces import IListeningPort, IReactorTime
 
     from broadcast.core.directory import Directory
     from broadcast.core.interfaces import Journal
@@ -207,13 +207,7 @@ def _make_entrances(
     limiter = connections.limiter
     pacer = AcceptPacer(reactor, thread_time, lambda: hub.backlog.message_count)
     handshake_pacer = HandshakePacer(reactor, thread_time, pacer.is_talking)
-
-    def prepare(last_words: bytes, port: IListeningPort) -> None:
-        if isinstance(port, Port):  # other packages may have ports of their own
-            install_fd_reserve(port, last_words, reactor)
-            pacer.install(port)
-        elif hasattr(port, "handleAccept"):  # of the reactor IOCP, whose classes exist on Windows only
-            pacer.install_iocp(port)
+    prepare = partial(_prepare_port, pacer, reactor)
 
     def listen(port: str, option: str) -> Listener:
         return parse_listener(reactor, port, config.interface, option, limiter)
@@ -243,6 +237,16 @@ def _make_entrances(
         # programs over TLS have that of the first with TLS.
         entrances += tls_pages + pages if config.cert else pages + tls_pages
     return entrances
+
+
+def _prepare_port(pacer: AcceptPacer, reactor: IReactorTime, last_words: bytes, port: IListeningPort) -> None:
+    """Let *port* accept at the pace of *pacer*, and send *last_words* to clients without a free file descriptor."""
+    if isinstance(port, Port):
+        install_fd_reserve(port, last_words, reactor)
+        pacer.install(port)
+    elif hasattr(port, "handleAccept"):  # a port of the reactor IOCP, whose classes exist on Windows only
+        pacer.install_iocp(port)
+    # Ports of other packages keep their own ways.
 
 
 def _make_fresh_start(
