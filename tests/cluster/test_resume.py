@@ -12,6 +12,7 @@ from broadcast.core.events import PrivateMessage
 from broadcast.core.hub import GOING_DOWN
 from broadcast.core.interfaces import ReadCallback
 from broadcast.doors.jsonrpc.claiming import CATCH_UP_SECONDS, FORCE_SECONDS, GIVE_UP_SECONDS
+from broadcast.doors.jsonrpc.session import MOVED
 from tests.cluster.nodes import Cluster, Node
 from tests.cluster.sessions import NodeSessions
 from tests.doors.jsonrpc.programs import GRACE, Message, Program
@@ -222,7 +223,7 @@ def test_client_that_an_earlier_attempt_elsewhere_has_robbed_of_its_session_come
     there.directory.catch_up()
     there.settle()
     (goodbye,) = [event for event in events_of(back) if event["method"] == "goodbye"]
-    assert (goodbye["reason"], goodbye["reconnect"]) == ("the session has moved to another server", True)
+    assert (goodbye["reason"], goodbye["reconnect"]) == (MOVED, True)
     assert come_back(there, bob, attempt=3).welcome["resumed"] is True
     assert events_of(ann) == []
 
@@ -306,13 +307,21 @@ def test_node_that_does_not_answer_loses_the_session(
     assert back.welcome["resumed"] is True
     assert bob.read() == []
     cluster.join(there)
-    assert [event["reason"] for event in bob.events()] == ["resumed elsewhere"]
+    assert [event["reason"] for event in bob.events()] == [MOVED]
     ann.say("hi")
     assert [event["text"] for event in events_of(back)] == ["hi"]
     assert [event["method"] for event in events_of(ann)] == ["said"]
     assert cluster.people() == [{"ann", "bob"}] * 3
     assert cluster.presence()[0] == cluster.presence()[1]
     there.join("zoe")
+
+
+def test_node_that_the_others_have_removed_lets_its_programs_come_back(there: Node, bob: Program) -> None:
+    session = there.hub.people.find("bob").id
+    there.hub.other_nodes.person_changed(Person(session, "bob", generation=1))  # it is parked
+    there.settle()
+    (goodbye,) = events_of(bob)
+    assert (goodbye["method"], goodbye["reason"], goodbye["reconnect"]) == ("goodbye", MOVED, True)
 
 
 @pytest.mark.parametrize("method", ["leave", "quit", "nick", "say", "join"])

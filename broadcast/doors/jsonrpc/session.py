@@ -162,8 +162,6 @@ class ProgramSession:
         self.grace = grace
         self.attempt = 0
         """The highest attempt to resume the session so far."""
-        self.stored_attempt = -1
-        """That of the values that the directory has stored. An older attempt cannot take the session after that."""
         self.connection: Connection | None = None
         self.ending = False
         """Whether the session is leaving its rooms, or has left them."""
@@ -401,10 +399,10 @@ class ProgramSession:
         self._sessions.give_away(self, SERVER_STOPPED if self._is_stopping else RESUMED_ELSEWHERE)
         for message in self.private.take_held():  # those that have come since ``save``
             self.member.listener.receive_private(message)
-        # A server that stops closes all connections itself, and tells the reason.
+        # A server that stops closes all connections itself, and tells the reason. Otherwise, the client comes back: the
+        # others may have removed this server. A client that has come back to another one reads this no more.
         if connection is not None and not self._is_stopping:
-            is_latest = self.attempt > self.stored_attempt  # an earlier attempt of the client has taken the session
-            connection.session_taken(MOVED if is_latest else RESUMED_ELSEWHERE, reconnect=is_latest)
+            connection.session_taken(MOVED, reconnect=True)
 
     def stop(self) -> None:
         """Let another node take the session over, if a client can resume it; see ``Resumable``."""

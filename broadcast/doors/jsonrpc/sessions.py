@@ -155,12 +155,7 @@ class Sessions:
         token = hash_token(session.token)
         kept = KeptSession(session.id, token, session.attempt, session.grace, session.is_waiting)
 
-        def stored(error: RejectedError | None) -> None:
-            if error is None:
-                session.stored_attempt = kept.attempt
-            on_published()
-
-        self.shared.keep(kept, stored)
+        self.shared.keep(kept, lambda _error: on_published())
 
     def park(self, session: ProgramSession, on_parked: OnDirectory) -> None:
         """Park *session*, so that another node can claim it. Call *on_parked* with the result."""
@@ -183,7 +178,6 @@ class Sessions:
         """Go on with the session *found*, which this node has claimed. It waits for *connection*."""
         session = ProgramSession(self, resume.token, found.grace, found.session)
         session.attempt = found.attempt
-        session.stored_attempt = resume.attempt
         session.has_client_token = True
         session.address = connection.address
         member = self.hub.other_nodes.adopt(found.person, generation, proxy(session), connection.source)
