@@ -164,7 +164,7 @@ class FakeIocpPort:
         self.waiting = waiting
         self.accepted = 0
         self.asks = True
-        """Whether it has asked for a connection and none has come yet."""
+        """Whether the port has asked for a connection that has not come yet."""
         self.connected = True
         self.disconnecting = False
         self._clock = clock

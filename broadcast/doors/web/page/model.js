@@ -1,7 +1,5 @@
 // The conversations as this page knows them: members, lines in their order, and what is unread.
 
-import { patternOf } from "./text.js";
-
 /** The most lines of a conversation in memory while its newest end is shown. */
 export const MAX_LINES = 500;
 /** The most lines in memory while older ones are read. */
@@ -66,8 +64,15 @@ export function noChange() {
 
 /** Return whether `text` names `nick` as a word. */
 export function namesPerson(text, nick) {
-  const partOfWord = "[\\p{L}\\p{N}_]";
-  return nick !== "" && new RegExp(`(?<!${partOfWord})${patternOf(nick)}(?!${partOfWord})`, "iu").test(text);
+  if (!nick) return false;
+  const folded = text.toLowerCase();
+  const name = nick.toLowerCase();
+  const isWord = (c) => c !== undefined && /[\p{L}\p{N}_]/u.test(c);
+  // A pattern would need a lookbehind, which Safari before 16.4 rejects.
+  for (let at = folded.indexOf(name); at >= 0; at = folded.indexOf(name, at + 1)) {
+    if (!isWord(folded[at - 1]) && !isWord(folded[at + name.length])) return true;
+  }
+  return false;
 }
 
 export class Conversation {
