@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -15,6 +17,10 @@ GRACE = 20.0
 """Maximum number of seconds for a process to end before it is killed."""
 PATIENCE = 60.0
 """Maximum number of seconds until a server's port must answer."""
+_PORTS = range(10_000, 32_000)
+"""Ports that the system does not give to connections and to listeners on any port."""
+_positions = count(os.getpid() * 601)
+"""Where this process looks for free ports in ``_PORTS``: far away from processes that were started shortly before."""
 
 
 class BenchmarkError(Exception):
@@ -79,7 +85,9 @@ class Running:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    """Return a port of 127.0.0.1 that is free now, and that this process has not got before."""
+    while True:
+        port = _PORTS[next(_positions) % len(_PORTS)]
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks.processes import free_port
 from tests.real.programs import PATIENCE
 
 if TYPE_CHECKING:
@@ -142,8 +142,7 @@ class PostgresServer:
             user, group = next(ids for ids in map(_find_user, _USERS) if ids is not None)
             self._as_user = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
             os.chown(self.folder, user, group)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         if primary is not None:
             backup = ["--pgdata", str(self._data), "--host", str(primary.folder), "--port", str(primary.port)]
             backup += ["--username", ADMINISTRATOR, "--write-recovery-conf", "--checkpoint=fast"]

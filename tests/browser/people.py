@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import socket
 import threading
@@ -16,17 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from benchmarks.processes import free_port
 from tests.real.programs import PATIENCE, TWISTD
 from tests.real.zygote import start_server
-
-
-def free_port() -> int:
-    """Return a port that is free now, and that the system gives to nobody who asks for any port."""
-    while True:
-        port = random.randrange(10_000, 32_000)  # noqa: S311 -- no secret
-        with socket.socket() as listener, suppress(OSError):
-            listener.bind(("127.0.0.1", port))
-            return port
 
 
 class Server:

@@ -11,9 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import expect
 
+from benchmarks.processes import free_port
 from tests.browser.actions import expect_shown, say
 from tests.browser.conftest import Pages, require
-from tests.browser.people import Person, Server, free_port
+from tests.browser.people import Person, Server
 from tests.browser.provider import SECRET, Provider, log_in, refuse
 from tests.browser.test_account import log_out, register
 

@@ -17,6 +17,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from benchmarks.processes import free_port
 from tests.faults.databases import FAULTS, OURS, RARE_FAULTS, Fault, Relay, terminate
 from tests.postgres import PASSWORD, SHARED, PostgresServer
 from tests.real.programs import PATIENCE, Programs, Server, Talker
@@ -71,8 +72,7 @@ class Author:
 
 async def start(programs: Programs, postgres: PostgresServer, relay: Relay) -> tuple[Server, int]:
     """Start a server behind *relay*. Return it and the port of its health check."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    port = free_port()
     url = postgres.tcp_url(port=relay.number)
     options = ("--journal", url, "--node", "one", "--limits", "off", "--metrics", str(port))
     return await programs.server(*options, environment={"PGPASSWORD": PASSWORD}), port

@@ -13,7 +13,8 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from tests.browser.people import Server, free_port, wait_until
+from benchmarks.processes import free_port
+from tests.browser.people import Server, wait_until
 from tests.real.programs import PATIENCE, found
 
 HAPROXY = Path(__file__).parents[2] / "contrib/haproxy/haproxy.cfg"

@@ -14,7 +14,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.browser.people import Person, free_port, wait_until
+from benchmarks.processes import free_port
+from tests.browser.people import Person, wait_until
 from tests.postgres import SHARED, PostgresServer
 from tests.real.cluster import HAPROXY, listens
 from tests.real.programs import PATIENCE, TWISTD, found

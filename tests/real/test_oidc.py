@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +15,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.threads import deferToThreadPool
 
+from benchmarks.processes import free_port
 from tests.real.programs import Program, Programs, Server, Talker, found
 
 SCRIPT = Path(__file__).with_name("oidc_provider.mjs")
@@ -66,9 +66,7 @@ async def start_provider(programs: Programs, seconds: int = 600) -> tuple[str, P
         if os.environ.get("BROADCAST_REQUIRE_PROGRAMS"):
             pytest.fail(reason)
         pytest.skip(reason)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     provider = programs.run(found("node"), str(SCRIPT), str(port), str(seconds))
     await provider.until("listening")
     return f"http://127.0.0.1:{port}", provider

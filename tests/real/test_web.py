@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pytest_twisted import ensureDeferred
 
-from tests.browser.people import free_port
+from benchmarks.processes import free_port
 from tests.real.programs import Programs, Server, found
 
 PAGE = "<!doctype html>"
