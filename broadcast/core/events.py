@@ -107,6 +107,8 @@ class Joined:
 
     session: int
     nick: str
+    generation: int = field(default=0, compare=False)
+    """The generation of the session at that time; see ``directory.Person``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,8 @@ class Left:
     """The operator who has removed the member; empty if the member left. Nobody else can choose this text."""
     ends_session: bool = field(default=False, compare=False)
     """Whether the session ends. In a cluster, its nickname is free once it has left all of its rooms."""
+    generation: int = field(default=0, compare=False)
+    """The generation of the session at that time; see ``directory.Person``."""
 
 
 @dataclass(frozen=True, slots=True)

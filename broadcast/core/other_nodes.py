@@ -202,19 +202,20 @@ class OtherNodes:
                 if moderation.is_active:
                     self.note_recent(room, (event,))
             elif isinstance(event, (Joined, Left)):
-                self._lose_session(event.session)
+                self._lose_session(event)
             elif isinstance(event, Announced):
                 for decision in event.decisions:
                     moderation.carry_out(decision)
 
-    def _lose_session(self, session: int) -> None:
-        """If *session* is one of this node, note that it is on another one, which has just let it join or leave a room.
+    def _lose_session(self, event: Joined | Left) -> None:
+        """If the session of *event* is one of this node, note that a later node has it, which has appended *event*.
 
-        The joins and leaves of its earlier nodes come before this node can claim the session. So an event that comes
-        after the claim is one of a later node.
+        An event of an earlier node has a lower generation. This node may read it after it has claimed the session.
         """
-        member = self._people.members.get(session)
-        if member is not None and not member.is_remote and member.resumable is not None:
+        member = self._people.members.get(event.session)
+        if member is None or member.is_remote or member.resumable is None:
+            return
+        if event.generation > member.generation:
             member.resumable.lose()
             self.look_up([member.nick], lambda: None)  # it may have left already
 

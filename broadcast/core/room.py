@@ -82,7 +82,8 @@ class RoomContext:
     on_foreign: Callable[[str, Sequence[Event]], None] = lambda _room, _events: None
     """Receives the name of a room, and events of other nodes that will be in delivery there.
 
-    A member that joins or leaves with them is on another node after the call, if its session can be resumed there.
+    A member that joins or leaves with them is on another node after the call, if its session can be resumed there, and
+    unless this node has claimed the session since.
     """
 
 
@@ -178,7 +179,7 @@ class Room:
         """Add *member*. ``joined`` of its listener is called when the delivery of the event begins."""
         membership = member.memberships[self.name] = Membership(member)
         self._joining.append(membership)
-        self._append(Joined(member.id, member.nick))
+        self._append(Joined(member.id, member.nick, member.generation))
         if member.away:
             self.change_away(member)  # the join does not say that
 
@@ -188,7 +189,7 @@ class Room:
         *ends_session* is as in ``Left``.
         """
         del member.memberships[self.name]
-        self._append(Left(member.id, member.nick, reason, member.removed_by, ends_session))
+        self._append(Left(member.id, member.nick, reason, member.removed_by, ends_session, member.generation))
 
     def say(self, member: Member, text: str, at: float) -> None:
         """Append a message. *text* is one sanitized line, *at* is in seconds since the epoch."""

@@ -85,10 +85,10 @@ class SharedRoom:
         session, corrections = event.session, list[Event]()
         if session not in self.members:
             if isinstance(event, Joined):
-                corrections.append(Left(session, event.nick))
+                corrections.append(Left(session, event.nick, generation=1 << 30))
         else:
             if isinstance(event, Left):
-                corrections.append(self.members[session][1])
+                corrections.append(replace(self.members[session][1], generation=1 << 30))
             if session in self.absent or isinstance(event, AwayChanged):
                 corrections.append(self.absent.get(session, AwayChanged(session, event.nick, away=False)))
         self.stream.append((node, Ignored(event, corrections)))
@@ -106,7 +106,8 @@ class SharedRoom:
                 if event.ends_session:
                     self._free(event.session, None)
             case Renamed():
-                self.members[event.session] = self.members[event.session][0], Joined(event.session, event.new)
+                member, joined = self.members[event.session]
+                self.members[event.session] = member, replace(joined, nick=event.new)
                 if event.nick != event.new:
                     self._free(event.session, event.nick)
             case AwayChanged():
@@ -258,7 +259,7 @@ class Database:
         self.people[keys[0]] = node, person
         for room in self.rooms.values():
             if session in room.members:
-                room.members[session] = node, room.members[session][1]
+                room.members[session] = node, replace(room.members[session][1], generation=person.generation)
         self.notify(node, lambda listener: listener.person_changed(person))
         return True
 
@@ -294,7 +295,9 @@ class Database:
                 del self.sessions[session]
                 for room in self.rooms.values():
                     if session in room.members:
-                        room.commit(None, Left(session, room.members[session][1].nick, stored.reason, stored.by))
+                        joined = room.members[session][1]
+                        left = Left(session, joined.nick, stored.reason, stored.by, generation=joined.generation)
+                        room.commit(None, left)
                 owner = self.owner_of(session)
                 assert owner is not None
                 self.release(session, owner[1].nick, owner[1].generation)

@@ -346,6 +346,32 @@ def test_node_learns_from_the_stream_that_it_has_lost_a_session(
     assert presence[1].get("kitchen", presence[0]["kitchen"]) == presence[0]["kitchen"]
 
 
+@pytest.mark.parametrize("room", ["lobby", "kitchen"])
+def test_node_keeps_a_session_although_it_reads_events_of_the_earlier_node_late(
+    cluster: Cluster, here: Node, there: Node, ann: Program, bob: Program, room: str
+) -> None:
+    ann.call("join", room="kitchen")
+    here.shared.reads = False
+    methods = ["leave", "join"] if room == "lobby" else ["join", "leave"]
+    for method in methods:
+        bob.call(method, room=room)
+    back, request = ask_back(here, bob)
+    cluster.advance(FORCE_SECONDS + 1)
+    assert not here.hub.people.find("bob").is_remote
+    here.shared.reads = True
+    here.shared.wake()
+    cluster.settle()
+    assert back.response(request)["result"]["resumed"] is True
+    assert not back.is_closed()
+    back.say("hi")
+    assert ann.texts() == ["hi"]
+    assert cluster.presence()[0]["lobby"] == cluster.presence()[1]["lobby"] == {"ann", "bob"}
+    assert cluster.presence()[0]["kitchen"] == {"ann"}
+    back.call("quit")
+    cluster.settle()
+    assert cluster.people() == [{"ann"}] * 3
+
+
 @pytest.mark.parametrize(
     ("request_", "read"),
     [

@@ -367,14 +367,15 @@ def make_corrections(event: Event, member: MemberRow | None) -> Iterator[Event]:
     """Yield the events that undo *event*, which the database has ignored because another node has the session.
 
     *member* is the session in the room as all other nodes know it; None if it is not in the room. This node may have
-    delivered *event* already. So it delivers *event* in any case, and the corrections after it.
+    delivered *event* already. So it delivers *event* in any case, and the corrections after it. Their generation is
+    a higher one, as that of the session is.
     """
     if member is None:
         if isinstance(event, Joined):
-            yield Left(event.session, event.nick)
+            yield Left(event.session, event.nick, generation=event.generation + 1)
     elif isinstance(event, Left | AwayChanged):
         nick, is_away, reason = member
         if isinstance(event, Left):
-            yield Joined(event.session, from_text(nick))
+            yield Joined(event.session, from_text(nick), event.generation + 1)
         if is_away or isinstance(event, AwayChanged):
             yield AwayChanged(event.session, from_text(nick), away=is_away, reason=from_text(reason))

@@ -287,15 +287,19 @@ def read_members(db: Connection, name: str, tail: int, node: str) -> tuple[RoomR
 
     All of it is as it was at one moment.
     """
-    query = "SELECT session, nick, away, away_reason FROM members WHERE room = %s AND node <> %s ORDER BY session"
+    query = """
+        SELECT session, nick, away, away_reason,
+            coalesce((SELECT max(generation) FROM people WHERE people.session = members.session), 0)
+        FROM members WHERE room = %s AND node <> %s ORDER BY session
+    """
     with db.transaction():
         db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         room, recent = read_room(db, name, tail)
         rows = db.execute(query, (room.id, to_text(node))).fetchall()
     members: list[Event] = []
-    for session, stored_nick, is_away, reason in rows:
+    for session, stored_nick, is_away, reason, generation in rows:
         nick = from_text(stored_nick)
-        members.append(Joined(session, nick))
+        members.append(Joined(session, nick, generation))
         if is_away:
             members.append(AwayChanged(session, nick, away=True, reason=from_text(reason)))
     return room, recent, members

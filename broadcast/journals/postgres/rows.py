@@ -28,8 +28,8 @@ Row: TypeAlias = tuple[Any, ...]
 """Index of the room, kind, session, nickname; for a line also text, time, uid, file."""
 
 _FIELDS: Final[dict[type[Any], tuple[str, ...]]] = {
-    Joined: ("session", "nick"),
-    Left: ("session", "nick", "reason", "by", "ends_session"),
+    Joined: ("session", "nick", "generation"),
+    Left: ("session", "nick", "reason", "by", "ends_session", "generation"),
     Renamed: ("session", "nick", "new", "unasked"),
     AwayChanged: ("session", "nick", "away", "reason"),
     TopicChanged: ("session", "nick", "text"),

@@ -207,11 +207,13 @@ BEGIN
         RETURNING room, session, nick
     ), numbered AS (
         SELECT gone.*, last, place + row_number() OVER (PARTITION BY room ORDER BY gone.session) AS place,
-            coalesce(reason, p_reason) AS reason, coalesce("by", '') AS by
+            coalesce(reason, p_reason) AS reason, coalesce("by", '') AS by,
+            coalesce((SELECT max(generation) FROM people WHERE people.session = gone.session), 0) AS generation
         FROM gone JOIN rooms ON rooms.id = gone.room LEFT JOIN sessions ON sessions.session = gone.session
     ), new_events AS (
         INSERT INTO stream (room, place, seq, node, event)
-        SELECT room, place, last, '', jsonb_build_array('left', session, nick, reason, by) FROM numbered
+        SELECT room, place, last, '', jsonb_build_array('left', session, nick, reason, by, false, generation)
+        FROM numbered
     )
     UPDATE rooms SET place = latest.place
     FROM (SELECT room, max(place) AS place FROM numbered GROUP BY room) AS latest WHERE rooms.id = latest.room;

@@ -288,7 +288,7 @@ def test_people_of_a_dead_server_are_removed(db: Connection, nodes: tuple[Node, 
     db.execute("UPDATE leases SET since = now() - interval '1 hour' WHERE node <> 'dead'")
     two.until(lambda: not two.people)
     (event,) = db.execute("SELECT event FROM stream").fetchall()
-    assert event[0] == ["left", ANN.session, "Ann", "connection lost", ""]
+    assert event[0] == ["left", ANN.session, "Ann", "connection lost", "", False, 0]
     assert db.execute("SELECT epoch FROM writers WHERE node = 'dead'").fetchall() == [(2,)]
     assert two.take(Person(2, "ann")) is None
 

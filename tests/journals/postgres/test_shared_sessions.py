@@ -12,6 +12,7 @@ from broadcast.core.directory import SERVER_STOPPED, Expulsion, FoundSession, Ke
 from broadcast.core.errors import NotHere, RejectedError
 from broadcast.core.events import Joined, Left, Message, PrivateMessage, Renamed
 from broadcast.journals.postgres.database import Connection, Database
+from broadcast.journals.postgres.journal import read_members
 from broadcast.journals.postgres.rows import encode, to_row
 from tests.journals.postgres.test_directory import Node
 
@@ -196,6 +197,20 @@ def test_former_server_changes_nothing_any_more(db: Connection, nodes: tuple[Nod
     assert one.take(Person(5, "ann")) is None
 
 
+def test_server_that_opens_a_room_reads_the_generation_of_its_members(db: Connection, nodes: tuple[Node, Node]) -> None:
+    """Otherwise a server that has claimed a session could take an old event of it for one of a later server."""
+    one, two = nodes
+    generations = []
+    for node in ("two", "one"):
+        _, _, (joined, *_) = read_members(db, "lobby", 0, node)
+        assert isinstance(joined, Joined)
+        generations.append(joined.generation)
+        if node == "two":
+            park(one)
+            claim(two, found_by(two))
+    assert generations == [0, 2]
+
+
 def test_session_is_not_parked_during_a_rename(nodes: tuple[Node, Node]) -> None:
     one, two = nodes
     assert one.take(Person(ANN.session, "anna")) is None
@@ -243,7 +258,7 @@ def test_session_outlives_its_server(database: Database, db: Connection, nodes: 
     assert owners(db) == {"two"}
     if how != "killed":
         reason = "connection lost" if how == "removed" else SERVER_STOPPED
-        assert streamed(db, "left") == [["left", 5, "bob", reason, ""]]
+        assert streamed(db, "left") == [["left", 5, "bob", reason, "", False, 0]]
         two.until(lambda: 5 not in two.people)
     if how == "started":
         one.until(lambda: ANN.session in one.people)
@@ -259,7 +274,7 @@ def test_session_that_nobody_claims_leaves(db: Connection, nodes: tuple[Node, No
     assert find(two) is None
     db.execute("SELECT end_parked()")
     assert owners(db) == set()
-    assert streamed(db, "left") == [["left", ANN.session, "Ann", "connection lost", ""]] * 2
+    assert streamed(db, "left") == [["left", ANN.session, "Ann", "connection lost", "", False, 1]] * 2
     two.until(lambda: not two.people)
     assert two.take(Person(5, "ann")) is None
 
@@ -297,4 +312,4 @@ def test_parked_session_that_is_kicked_leaves(db: Connection, nodes: tuple[Node,
     two.directory.send(Expulsion(ANN.session, "kicked by olga", "You were kicked", "olga"), answers.append)
     two.until(lambda: bool(answers))
     assert answers == [None]
-    assert streamed(db, "left") == [["left", ANN.session, "Ann", "kicked by olga", "olga"]] * 2
+    assert streamed(db, "left") == [["left", ANN.session, "Ann", "kicked by olga", "olga", False, 1]] * 2
