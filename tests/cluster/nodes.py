@@ -17,9 +17,14 @@ from broadcast.core.directory import Directory, Expulsion, NodeListener, NodeMes
 from broadcast.core.errors import DatabaseAway, JournalError, NoAnswer, NotHere, RejectedError
 from broadcast.core.events import (
     STORED,
+    Action,
     Announced,
+    AwayChanged,
     Event,
+    Joined,
+    Message,
     PrivateMessage,
+    Renamed,
     TopicChanged,
 )
 from broadcast.core.interfaces import EventListener, Journal, OpenedRoom, ReadCallback, RoomLog, UidsCallback
@@ -205,14 +210,24 @@ class NodeLog:
 
         def commit() -> None:
             session = self._journal.database.sessions.get(getattr(event, "session", 0))
-            if isinstance(event, PRESENCE) and session is not None and session.node is not self._node:
+            is_lost = not self._journal.is_lost and self._has_lost_author(event)
+            if isinstance(event, PRESENCE) and (is_lost or (session is not None and session.node is not self._node)):
                 self._room.ignore(self._node, event)
+            elif is_lost:
+                self._room.stream.append((self._node, failed(event, "another server has the session")))
             elif not self._journal.is_lost:
                 self._room.commit(self._node, event)
             elif self._listener is not None:
                 self._listener([failed(event, "the others have removed this server")])
 
         self._journal.enqueue(commit)
+
+    def _has_lost_author(self, event: Event) -> bool:
+        """Return whether this node does not have the session of *event* any more. Any node may share its files."""
+        if not isinstance(event, (Message, Action, TopicChanged, Joined, Renamed, AwayChanged)):
+            return False
+        owner = self._journal.database.owner_of(event.session)
+        return owner is None or owner[0] is not self._node
 
     def read_tail(self) -> None:
         """Return everything that was committed since the last call."""

@@ -407,6 +407,41 @@ def test_change_of_a_session_that_another_node_has_taken_meanwhile_is_undone(
     assert cluster.people() == [{"ann", "eve"}] * 3
 
 
+def test_node_stores_nothing_that_a_client_sent_before_it_came_back_to_another_node(
+    cluster: Cluster, here: Node, there: Node, ann: Program, bob: Program
+) -> None:
+    ann.call("join", room="kitchen")
+    cluster.cut(there)
+    bob.put("topic", {"room": "lobby", "text": "old"})
+    bob.put("say", {"room": "lobby", "text": "late"})
+    bob.put("emote", {"room": "lobby", "text": "waves"})
+    back = come_back(here, bob)
+    back.call("topic", room="lobby", text="new")
+    ann.read()
+    cluster.join(there)
+    assert events_of(ann) == events_of(back)[1:] == []
+    assert [node.hub.lobby.topic for node in cluster.nodes] == ["new"] * 3
+    assert cluster.database.room("lobby").topic == "new"
+
+
+def test_session_that_has_ended_elsewhere_does_not_come_back_with_a_late_join(
+    cluster: Cluster, here: Node, there: Node, ann: Program, bob: Program
+) -> None:
+    (eve,) = there.programs("eve")
+    for program in (ann, eve):
+        program.call("join", room="kitchen")
+    cluster.cut(there)
+    bob.put("join", {"room": "kitchen"})
+    bob.put("away", {"reason": "lunch"})
+    come_back(here, bob).call("quit")
+    ann.read()
+    cluster.join(there)
+    assert events_of(ann) == []
+    assert cluster.people() == [{"ann", "eve"}] * 3
+    assert [rooms["lobby"] for rooms in cluster.presence()] == [{"ann", "eve"}] * 3
+    assert [rooms["kitchen"] for rooms in cluster.presence()[:2]] == [{"ann", "eve"}] * 2
+
+
 def test_session_that_is_renamed_moves_after_that(
     cluster: Cluster, here: Node, there: Node, ann: Program, bob: Program
 ) -> None:

@@ -14,7 +14,7 @@ from queue import Empty
 from threading import Event as Flag
 from threading import Thread
 from time import monotonic, sleep
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import psycopg
 
@@ -65,6 +65,8 @@ class ReportRecords(Protocol):
         """Call *reports* in their turn."""
 
 
+SESSION_LOST: Final = "the session has gone on at another server"
+"""The reason why a line or a topic is not stored that came before this server knew that."""
 _APPEND = "SELECT append(%s, %s, %s, %s::text[], %s::jsonb)"
 _NOTHING: tuple[object, ...] = ([], "[]")
 """The rest of the parameters of a batch without events."""
@@ -343,7 +345,9 @@ def _number(
         seq, place = begin = positions.get(log.name, log.stream.position)
         corrections: list[Event] = []
         for index, event in enumerate(events):
-            if isinstance(event, STORED):
+            if outdated and str(row) in outdated and isinstance(event, COMMITTED):
+                events[index] = failed(event, SESSION_LOST)
+            elif isinstance(event, STORED):
                 if repeated and str(row) in repeated:
                     events[index] = Repeated(event, repeated[str(row)])
                 else:

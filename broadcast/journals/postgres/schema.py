@@ -313,16 +313,28 @@ BEGIN
     WITH room AS MATERIALIZED (
         SELECT index - 1 AS index, id, last, place
         FROM unnest(p_rooms) WITH ORDINALITY AS asked (name, index) JOIN rooms ON rooms.name = asked.name COLLATE "C"
-    ), event AS MATERIALIZED (
+    ), given AS MATERIALIZED (
         SELECT n, room.*, e, e ->> 1 AS kind, e ->> 1 IN ('said', 'emoted', 'shared') AS stored,
-            (SELECT seq FROM lines WHERE lines.room = room.id AND uid = e ->> 6) AS first,
-            e ->> 1 IN ('joined', 'left', 'renamed', 'away') AND is_outdated(p_node, room.id, p_events, e) AS outdated
+            (SELECT seq FROM lines WHERE lines.room = room.id AND uid = CASE WHEN
+                e ->> 1 IN ('said', 'emoted', 'shared') THEN e ->> 6 END) AS first,
+            -- Any server can store a file that a session shares: the slot of the upload decides about that.
+            CASE WHEN EXISTS (SELECT FROM leases WHERE node = p_node) AND e ->> 1 NOT IN ('left', 'shared', 'announced')
+                THEN (e ->> 2)::bigint END AS author
         FROM jsonb_array_elements(p_events) WITH ORDINALITY AS given (e, n)
         JOIN room ON room.index = (e ->> 0)::integer
+    ), author AS MATERIALIZED (
+        SELECT session, node = p_node AS is_own FROM people
+        WHERE session = ANY (ARRAY(SELECT DISTINCT author FROM given))
+    ), event AS MATERIALIZED (
+        SELECT *, first IS NULL AND (
+            author IS NOT NULL AND author NOT IN (SELECT session FROM author WHERE is_own)
+            OR kind IN ('joined', 'left', 'renamed', 'away') AND is_outdated(p_node, id, p_events, e)
+        ) AS outdated
+        FROM given
     ), numbered AS MATERIALIZED (
-        SELECT id AS room, n, e, kind, stored AND first IS NULL AS is_line,
+        SELECT id AS room, n, e, kind, stored AND first IS NULL AND NOT outdated AS is_line,
             NOT (stored OR outdated) AS is_transient,
-            last + count(*) FILTER (WHERE stored AND first IS NULL) OVER so_far AS seq,
+            last + count(*) FILTER (WHERE stored AND first IS NULL AND NOT outdated) OVER so_far AS seq,
             place + count(*) FILTER (WHERE NOT (stored OR outdated)) OVER so_far AS place
         FROM event WINDOW so_far AS (PARTITION BY id ORDER BY n)
     ), new_lines AS (
@@ -335,7 +347,7 @@ BEGIN
         SELECT room, place, seq, p_node, e - 0 FROM numbered WHERE is_transient
     ), changes AS (
         SELECT room, max(seq) AS last, max(place) AS place,
-            (array_agg(e ->> 4 ORDER BY n DESC) FILTER (WHERE kind = 'topic'))[1] AS topic
+            (array_agg(e ->> 4 ORDER BY n DESC) FILTER (WHERE kind = 'topic' AND is_transient))[1] AS topic
         FROM numbered GROUP BY room
     ), new_rooms AS (
         UPDATE rooms SET last = changes.last, place = changes.place, topic = coalesce(changes.topic, rooms.topic)
@@ -390,7 +402,7 @@ COMMENT ON FUNCTION append IS
     'Store a batch. An event is an array: index of the room, kind, session, nickname; a line also has text, time, uid '
     'and file. Return rooms: the position in each room before the batch; repeated: the number of the line that had the '
     'same uid, by the index of the event; outdated: the nickname, away and reason of the member, or NULL, by the index '
-    'of the event, which has no effect.';
+    'of the event, which has no effect: the server does not have the session any more.';
 """
 
 _HOME = """

@@ -12,9 +12,21 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from broadcast.core.events import AwayChanged, Event, Joined, Left, Message, StoreFailed, TopicChanged
+from broadcast.core.events import (
+    Action,
+    AwayChanged,
+    Event,
+    FileInfo,
+    Joined,
+    Left,
+    Message,
+    Repeated,
+    Shared,
+    StoreFailed,
+    TopicChanged,
+)
 from broadcast.journals.postgres import commit_thread
-from broadcast.journals.postgres.commit_thread import CommitThread
+from broadcast.journals.postgres.commit_thread import SESSION_LOST, CommitThread
 from broadcast.journals.postgres.database import Connection, Database
 from broadcast.journals.postgres.journal import PostgresJournal
 from broadcast.journals.postgres.schema import open_schema
@@ -202,6 +214,48 @@ def test_events_of_a_session_that_another_server_has_take_effect_here_alone_and_
     query = "SELECT event ->> 0, event ->> 2 FROM broadcast.stream ORDER BY place"
     streamed = [("joined", "ann"), ("joined", "bob"), ("joined", "cem"), ("away", "cem"), ("left", "bob")]
     assert postgres.execute(query, database="shared") == streamed
+
+
+def test_server_stores_nothing_of_a_session_that_it_does_not_have_any_more(
+    run: NodeHarness, postgres: PostgresServer
+) -> None:
+    """It may have been suspended while the session went on at another server, or ended there."""
+    postgres.execute(
+        """
+        INSERT INTO broadcast.leases (node, epoch, until) VALUES ('one', 1, 'infinity');
+        INSERT INTO broadcast.people (key, node, session, nick, account, away, away_reason)
+            SELECT nick, node, session, nick, 0, false, ''
+            FROM (VALUES ('ann', 'one', 1), ('bob', 'other', 2), ('dan', 'one', 7)) AS new (nick, node, session)
+        """,
+        database="shared",
+    )
+    run.append(Joined(1, "ann"), TopicChanged(1, "ann", "new"))
+    late: list[Event] = [Message(2, "bob", "late", 1.0), Action(2, "bob", "waves", 1.0), TopicChanged(2, "bob", "old")]
+    assert run.append(*late, message("a")) == [*(StoreFailed(each, SESSION_LOST) for each in late), message("a", 1)]  # type: ignore[arg-type]
+    # The session 3 has ended.
+    assert run.append(Joined(3, "cem")) == [Joined(3, "cem"), Left(3, "cem")]
+    assert run.append(Message(3, "cem", "late", 1.0)) == [StoreFailed(Message(3, "cem", "late", 1.0), SESSION_LOST)]
+    assert run.append(message("b")) == [message("b", 2)]
+    query = "SELECT topic, last, place, (SELECT array_agg(session) FROM broadcast.members) FROM broadcast.rooms"
+    assert postgres.execute(query, database="shared") == [("new", 2, 2, [1])]
+
+
+def test_line_that_is_stored_already_is_answered_although_its_session_has_gone_on_elsewhere(
+    run: NodeHarness, postgres: PostgresServer
+) -> None:
+    first = Message(1, "ann", "a", 1.0, uid="x")
+    assert run.append(first) == [Message(1, "ann", "a", 1.0, 1, uid="x")]
+    lease = "INSERT INTO broadcast.leases (node, epoch, until) VALUES ('one', 1, 'infinity')"
+    postgres.execute(lease, database="shared")
+    again = Message(1, "ann", "a", 1.0, uid="x")
+    assert run.append(again) == [Repeated(again, 1)]
+
+
+def test_any_server_can_store_a_file_that_a_session_shares(run: NodeHarness, postgres: PostgresServer) -> None:
+    lease = "INSERT INTO broadcast.leases (node, epoch, until) VALUES ('one', 1, 'infinity')"
+    postgres.execute(lease, database="shared")
+    file = FileInfo("secret", "a.txt", 1, "text/plain", "")
+    assert run.append(Shared(1, "ann", file, 1.0)) == [Shared(1, "ann", file, 1.0, 1)]
 
 
 def test_locked_room_fails_after_a_time_and_works_again(

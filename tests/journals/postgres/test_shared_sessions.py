@@ -191,7 +191,7 @@ def test_former_server_changes_nothing_any_more(db: Connection, nodes: tuple[Nod
     for event in (Left(ANN.session, "Ann", ""), Renamed(ANN.session, "Ann", "anna"), Joined(ANN.session, "Ann")):
         append(one, "lobby", event, Message(ANN.session, "Ann", "last line", 1.0))
     assert db.execute(count).fetchall() == before
-    assert db.execute("SELECT seq FROM lines WHERE text = 'last line' ORDER BY seq").fetchall() == [(1,), (2,), (3,)]
+    assert db.execute("SELECT count(*) FROM lines").fetchall() == [(0,)]
     two.directory.release(ANN.session, "Ann", 2)
     find(two)  # after that, the nickname is free
     assert one.take(Person(5, "ann")) is None
