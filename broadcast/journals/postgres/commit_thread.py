@@ -248,7 +248,7 @@ class CommitThread:
                 answer = self._execute(statement, *values, at_once=in_doubt)
             except Exception as error:
                 reason = describe_error(error)
-                if is_deadlock(error) and not in_doubt and monotonic() < end:
+                if is_deadlock(error) and monotonic() < began + RETRY_SECONDS:
                     continue  # the database has undone this call, and has let the others go on
                 self._stats.record_failure(reason, 0)
                 if is_lease_lost(error):
@@ -256,7 +256,7 @@ class CommitThread:
                 is_refused = self._db is not None and not (self._db.closed or is_fatal(error))
                 if is_refused and (not in_doubt or is_stale(error)):
                     raise _NotStoredError(reason) from error
-                if is_refused and not is_timeout(error):
+                if is_refused and not (is_timeout(error) or is_deadlock(error)):
                     # An older call with this number may still be on its way. Let one without events take its place.
                     statement, values = _APPEND, _NOTHING
                 in_doubt = in_doubt or (self._db is not None and values != _NOTHING)

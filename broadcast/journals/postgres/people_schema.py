@@ -59,6 +59,14 @@ END
 $$;
 COMMENT ON FUNCTION notify_people IS 'Notify all servers of news. An empty notification stands for more than fit.';
 
+CREATE FUNCTION lock_people(p_sessions bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM people WHERE session = ANY (p_sessions) ORDER BY key FOR UPDATE;
+END
+$$;
+COMMENT ON FUNCTION lock_people IS
+    'Lock the rows of sessions in the order of all servers, so that none waits for one that waits for it.';
+
 CREATE FUNCTION free_nick(p_session bigint, p_nick text) RETURNS jsonb LANGUAGE sql AS $$
     WITH gone AS (
         DELETE FROM people WHERE session = p_session AND (p_nick IS NULL OR nick = p_nick)
@@ -96,6 +104,8 @@ BEGIN
     -- One server at a time, so that notifications have the order of the changes, and there is no deadlock.
     PERFORM pg_advisory_xact_lock(hashtext(people_channel()), 1);
     PERFORM set_config('synchronous_commit', 'off', true);  -- nothing of this must survive a crash
+    -- The function append frees nicknames at the same time.
+    PERFORM lock_people(ARRAY(SELECT (c #>> '{1,session}')::bigint FROM jsonb_array_elements(p_changes) AS c));
     FOR change IN SELECT c FROM jsonb_array_elements(p_changes) AS c LOOP
         item := change -> 1;
         IF jsonb_typeof(item) = 'object' THEN

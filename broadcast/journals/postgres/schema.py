@@ -299,6 +299,7 @@ LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_pl
 DECLARE
     answer jsonb := begin_batch(p_node, p_epoch, p_batch);
     change record;
+    is_freeing boolean := false;
     news jsonb := '[]';
 BEGIN
     IF answer IS NOT NULL THEN
@@ -370,6 +371,13 @@ BEGIN
         WHERE e ->> 1 IN ('joined', 'left', 'renamed', 'away') AND NOT answer -> 'outdated' ? (n - 1)::text
         ORDER BY n
     LOOP
+        IF NOT is_freeing AND (change.kind = 'renamed' OR change.kind = 'left' AND (change.e -> 6)::boolean) THEN
+            is_freeing := true;
+            PERFORM lock_people(ARRAY(
+                SELECT (e ->> 2)::bigint FROM jsonb_array_elements(p_events) WITH ORDINALITY AS given (e, n)
+                WHERE e ->> 1 IN ('left', 'renamed') AND NOT answer -> 'outdated' ? (n - 1)::text
+            ));
+        END IF;
         CASE change.kind
             WHEN 'joined' THEN
                 INSERT INTO members (room, session, node, nick)

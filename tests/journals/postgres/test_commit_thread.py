@@ -141,6 +141,31 @@ def test_batch_that_loses_a_deadlock_is_sent_again(run: NodeHarness, postgres: P
     assert run.journal.commit_stats.failed_commits == 0
 
 
+@pytest.mark.parametrize("seconds", [0.0, 4.0])
+def test_batch_in_doubt_that_loses_deadlocks_is_sent_again(
+    run: NodeHarness, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(commit_thread, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(commit_thread, "RETRY_SECONDS", seconds)
+    run.append_texts("a")
+    Loss(monkeypatch, '"b"', before=True)
+    execute = CommitThread._execute
+    deadlocks = 3
+
+    def lose_deadlocks(thread: CommitThread, statement: str, *values: object, at_once: bool) -> Mapping[str, object]:
+        nonlocal deadlocks
+        if at_once and deadlocks:
+            deadlocks -= 1
+            thread._db = thread._db or thread._database.connect()
+            raise psycopg.errors.DeadlockDetected
+        return execute(thread, statement, *values, at_once=at_once)
+
+    monkeypatch.setattr(CommitThread, "_execute", lose_deadlocks)
+    assert run.append_texts("b") == [message("b", 2)]
+    assert deadlocks == 0
+    assert stored(postgres) == [(1, "a"), (2, "b")]
+
+
 def test_batch_in_doubt_is_neither_confirmed_nor_refused_and_others_do_not_wait(
     run: NodeHarness, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
