@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 
@@ -13,6 +13,13 @@ class Mute:
     session: int | None
     account: int | None
     until: float | None
+    number: int = field(default=0, compare=False)
+    """A number that no other decision of any node has; see ``Hub.next_decision_number``."""
+
+    @property
+    def key(self) -> str:
+        """The session or the account. A later mute with this key replaces the one before."""
+        return f"account {self.account}" if self.session is None else f"session {self.session}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +28,13 @@ class SlowMode:
 
     room: str
     seconds: int
+    number: int = field(default=0, compare=False)
+    """As in ``Mute``."""
+
+    @property
+    def key(self) -> str:
+        """The room. A later slow mode with this key replaces the one before."""
+        return f"room {self.room}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -87,6 +88,7 @@ class Hub:
         self.rejections = dict.fromkeys(Rejection, 0)
         """Number of rejections of each kind."""
         self._first_session = first_session
+        self._decision_count = 0
         self._journal = journal
         self._call_later = call_later
 
@@ -147,6 +149,11 @@ class Hub:
     def lobby(self) -> Room:
         """The room in which all people arrive. It is open from ``open`` on."""
         return self.rooms.lobby
+
+    def next_decision_number(self) -> int:
+        """Return a number that no other decision of an operator has, on any node."""
+        self._decision_count += 1
+        return self._first_session + self._decision_count
 
     # Members
 
@@ -258,7 +265,7 @@ class Hub:
         *on_done* and the result are as in ``rename``.
         """
         if (mute := self.moderation.follow_logout(member)) is not None:
-            self.decide(mute)
+            self.decide(replace(mute, number=self.next_decision_number()))
         member.account = None
         self.other_nodes.update(member)
         return self.leave_registered_name(member, on_done)

@@ -198,7 +198,7 @@ def _mute(context: CommandContext, argument: str, at: float) -> None:
         raise UsageError("")
     person = _find_person(context, name)
     until = _until(at, seconds)
-    mutes = _mutes_of(person, until)
+    mutes = _mutes_of(context, person, until)
     for mute in mutes:
         context.hub.decide(mute)
     end = format_end(until)
@@ -213,7 +213,7 @@ def _unmute(context: CommandContext, argument: str, at: float) -> None:
     if rest:
         raise UsageError("")
     person = _find_person(context, name)
-    mutes = _mutes_of(person, 0)
+    mutes = _mutes_of(context, person, 0)
     ended = [context.hub.decide(mute) for mute in mutes]
     if not any(ended):
         raise NameRejected(f"{person.name} is not muted.")
@@ -221,10 +221,12 @@ def _unmute(context: CommandContext, argument: str, at: float) -> None:
     _record(context, at, "unmute", person.name, "", f"{person.name} is not muted any more.")
 
 
-def _mutes_of(person: _Person, until: float | None) -> list[Mute]:
+def _mutes_of(context: CommandContext, person: _Person, until: float | None) -> list[Mute]:
     """Return the mutes of each session of *person*, and of the account, up to the time *until*; see ``Mute``."""
-    mutes = [Mute(member.id, None, until) for member in person.members]
-    return mutes if person.account is None else [*mutes, Mute(None, person.account.id, until)]
+    targets: list[tuple[int | None, int | None]] = [(member.id, None) for member in person.members]
+    if person.account is not None:
+        targets.append((None, person.account.id))
+    return [Mute(*target, until, context.hub.next_decision_number()) for target in targets]
 
 
 def _op(context: CommandContext, argument: str, at: float) -> None:
@@ -444,7 +446,7 @@ def _slow(context: CommandContext, argument: str, at: float) -> None:
         raise UsageError("")
     if seconds > MAX_SLOW_SECONDS:
         raise RejectedError(f"slow mode has at most {MAX_SLOW_SECONDS} seconds between two lines.")
-    slow = SlowMode(room.name, seconds)
+    slow = SlowMode(room.name, seconds, context.hub.next_decision_number())
     context.hub.decide(slow)
     state = f"on: each person can say one line in {seconds} s" if seconds else "off"
     room.announce(f"Slow mode is {state}.", slow)

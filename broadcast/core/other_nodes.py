@@ -12,7 +12,8 @@ from weakref import WeakValueDictionary
 
 from broadcast.core import nicknames
 from broadcast.core.accounts import Authenticator
-from broadcast.core.decisions import Decision, LastingDecision
+from broadcast.core.decision_order import DecisionOrder
+from broadcast.core.decisions import Announcement, Decision, LastingDecision
 from broadcast.core.directory import (
     Directory,
     Expulsion,
@@ -30,7 +31,7 @@ from broadcast.core.interfaces import Callback
 from broadcast.core.membership import Member, MemberListener
 from broadcast.core.private_messages import PrivateMessages
 from broadcast.core.records import RecordChange, StoredRecords
-from broadcast.core.remote_listener import RemoteListener
+from broadcast.core.remote_listener import RemoteListener, ignore_outcome
 from broadcast.core.room import Room
 from broadcast.core.rooms import Rooms, call_after_barriers
 from broadcast.core.shared_records import RecordHub, SharedRecords
@@ -67,6 +68,7 @@ class OtherNodes:
         self._hub = hub
         self._people = hub.people
         self._records = SharedRecords(hub)
+        self._decisions = DecisionOrder(hub.moderation)
         self._releasing: dict[str, list[Callback]] = {}
         """The calls of ``take`` that wait until a nickname is free, by its key. A member has just given it up."""
         self._calls_after_leave: dict[int, list[Callback]] = {}
@@ -85,6 +87,7 @@ class OtherNodes:
         self._releasing.clear()
         self._calls_after_leave.clear()
         self._remote.clear()
+        self._decisions.forget_all()
 
     # Calls to the other nodes
 
@@ -205,7 +208,7 @@ class OtherNodes:
                 self._lose_session(event)
             elif isinstance(event, Announced):
                 for decision in event.decisions:
-                    moderation.carry_out(decision)
+                    self._decisions.read(decision)
 
     def _lose_session(self, event: Joined | Left) -> None:
         """If the session of *event* is one of this node, note that a later node has it, which has appended *event*.
@@ -231,9 +234,19 @@ class OtherNodes:
             self._directory.update(_describe(member, member.nick))
 
     def publish(self, decision: Decision) -> None:
-        """Let all other nodes carry out *decision*."""
-        if self._directory is not None:
-            self._directory.publish(decision)
+        """Let all other nodes carry out *decision*, which this node carries out at once."""
+        if self._directory is None:
+            return
+        if isinstance(decision, Announcement):
+            self._directory.publish(decision, ignore_outcome)
+            return
+
+        def published(error: RejectedError | None) -> None:
+            if error is not None:
+                self._decisions.end(decision)
+
+        self._decisions.begin(decision)
+        self._directory.publish(decision, published)
 
     def find_remote(self, session: int, nick: str) -> Member:
         """Return the member *session*, which is on another node. *nick* is its nickname in the stream of a room.
@@ -375,8 +388,11 @@ class OtherNodes:
                 self._existing_directory.send(message, on_taken)
 
     def carry_out(self, decision: Decision) -> None:
-        """Carry out *decision* of an operator on another node."""
-        self._hub.carry_out(decision)
+        """Carry out *decision* of an operator; see ``NodeListener``."""
+        if isinstance(decision, Announcement):
+            self._hub.carry_out(decision)
+        else:
+            self._decisions.receive(decision)
 
     def decisions_loaded(self, decisions: Sequence[LastingDecision]) -> None:
         """Carry out *decisions*, which are all that hold; see ``NodeListener``."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from broadcast.core.decisions import Decision
+from broadcast.core.decisions import Announcement, Decision
 from broadcast.core.directory import Directory, Expulsion, NodeListener, NodeMessage, OnDirectory, OnLookedUp, Person
 from broadcast.core.errors import DatabaseAway, JournalError, NoAnswer, NotHere, RejectedError
 from broadcast.core.events import (
@@ -387,12 +387,14 @@ class NodeDirectory:
         if not self._node.shared.is_lost:
             self._node.shared.enqueue(lambda: self._database.release(session, nick, generation))
 
-    def publish(self, decision: Decision) -> None:
-        """Pass *decision* to the other nodes in a later turn."""
+    def publish(self, decision: Decision, on_published: OnDirectory) -> None:
+        """Pass *decision* to the other nodes in a later turn, and a lasting one to this node, too."""
 
         def commit() -> None:
             self._database.decide(decision)
-            self._database.notify(self._node, lambda listener: listener.carry_out(decision))
+            but = self._node if isinstance(decision, Announcement) else None
+            self._database.notify(but, lambda listener: listener.carry_out(decision))
+            self._node.soon(lambda: on_published(None))
 
         self._node.shared.enqueue(commit)
 

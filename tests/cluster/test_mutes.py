@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
+from broadcast.core.decisions import Mute, SlowMode
+from broadcast.core.errors import DatabaseAway
 from tests.cluster.nodes import Cluster, Node, register
 from tests.cluster.test_resume import come_back
 from tests.harness import PASSWORD, Person
@@ -103,3 +107,53 @@ def test_node_that_starts_anew_knows_the_decisions_that_it_has_missed(
     bob = log_in(there, "bob")
     bob.say("one", "two")
     assert bob.read() == ""
+
+
+COMMANDS = [
+    ("/slow 5m", "/slow 1h"),
+    ("/slow 5m", "/slow off"),
+    ("/mute bob 1h", "/unmute bob"),
+    ("/unmute bob", "/mute bob 1h"),
+    ("/mute zoe", "/mute zoe 1h"),
+]
+
+
+@pytest.mark.parametrize("is_stream_late", [False, True])
+@pytest.mark.parametrize("commands", COMMANDS)
+def test_decisions_of_two_operators_at_once_are_the_same_everywhere(
+    cluster: Cluster, here: Node, there: Node, olga: Person, commands: tuple[str, str], is_stream_late: bool
+) -> None:
+    third = cluster.start()
+    olaf = join_operator(there, "olaf")
+    third.join("bob")
+    (zoe,) = here.join("zoe")
+    register(zoe)
+    olga.say("/mute bob")
+    third.shared.reads = here.shared.reads = not is_stream_late
+    olaf.put(f"{commands[1]}\r\n")
+    olga.put(f"{commands[0]}\r\n")
+    cluster.settle()
+    third.shared.reads = here.shared.reads = True
+    for node in cluster.nodes:
+        node.shared.wake()
+    cluster.settle()
+    stored = {decision.key: decision for decision in cluster.database.decisions.values()}
+    for node in cluster.nodes:
+        moderation = node.hub.moderation
+        slow = stored.get("room lobby")
+        assert moderation.slow_seconds("lobby") == (slow.seconds if isinstance(slow, SlowMode) else 0)
+        mutes = {key: each.until for key, each in stored.items() if isinstance(each, Mute)}
+        assert {f"{kind} {number}": until for (kind, number), until in moderation._mutes.items()} == {
+            key: inf if until is None else until for key, until in mutes.items()
+        }
+
+
+def test_decision_that_the_database_refuses_does_not_hide_those_of_other_nodes(
+    cluster: Cluster, here: Node, there: Node, olga: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    olaf = join_operator(there, "olaf")
+    with monkeypatch.context() as patch:
+        patch.setattr(here.directory, "publish", lambda _decision, on_published: on_published(DatabaseAway()))
+        olga.say("/slow 5m")
+    olaf.say("/slow 1h")
+    assert [node.hub.moderation.slow_seconds("lobby") for node in cluster.nodes] == [3600] * 2

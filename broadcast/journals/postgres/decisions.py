@@ -35,6 +35,5 @@ def decode_decision(kind: str, values: Any) -> Any:  # noqa: ANN401 - JSON, and 
 def stored_decision(decision: LastingDecision) -> StoredDecision:
     """Return the change of the database for *decision*, which replaces the one before with the same key."""
     if isinstance(decision, SlowMode):
-        return StoredDecision(f"room {decision.room}", encode_decision(decision) if decision.seconds else None, None)
-    key = f"account {decision.account}" if decision.session is None else f"session {decision.session}"
-    return StoredDecision(key, None if decision.until == 0 else encode_decision(decision), decision.session)
+        return StoredDecision(decision.key, encode_decision(decision) if decision.seconds else None, None)
+    return StoredDecision(decision.key, None if decision.until == 0 else encode_decision(decision), decision.session)

@@ -182,9 +182,9 @@ class PostgresDirectory:
         """Send a message to another node."""
         self._mail.send(message, on_taken)
 
-    def publish(self, decision: Decision) -> None:
-        """Send a decision to all other nodes."""
-        self._mail.publish(decision)
+    def publish(self, decision: Decision, on_published: OnDirectory = ignore_answer) -> None:
+        """Send a decision to all nodes."""
+        self._mail.publish(decision, on_published)
 
     def close(self) -> None:
         """Remove the people of this node, and end the thread. Blocks until then, for some seconds at most."""

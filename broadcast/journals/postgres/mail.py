@@ -74,10 +74,10 @@ class Mail:
         body = ["message", number, type(message).__name__, msgspec.to_builtins(message)]
         self._add(("send", message.to, body), stored)
 
-    def publish(self, decision: Decision) -> None:
-        """Send *decision* to all other nodes. The database keeps it if it holds until another one ends it."""
+    def publish(self, decision: Decision, on_published: OnDirectory) -> None:
+        """Send *decision* to all nodes; see ``Directory``. The database keeps it until another one replaces it."""
         kept = None if isinstance(decision, Announcement) else stored_decision(decision)._asdict()
-        self._add(("publish", None, ["decision", 0, *encode_decision(decision)], kept), ignore_answer)
+        self._add(("publish", None, ["decision", 0, *encode_decision(decision)], kept), on_published)
 
     def fail_all(self) -> None:
         """Let all messages without an answer fail, because other nodes have removed this one."""

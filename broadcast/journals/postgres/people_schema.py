@@ -167,7 +167,8 @@ BEGIN
                         (change #>> '{3,session}')::bigint);
                 END IF;
                 INSERT INTO mail (node, sender, body)
-                    SELECT leases.node, p_node, change -> 2 FROM leases WHERE leases.node <> p_node;
+                    SELECT leases.node, p_node, change -> 2 FROM leases
+                    WHERE leases.node <> p_node OR change -> 3 <> 'null';  -- so that all receive it in the same order
                 news := news || '[["mail"]]';
             WHEN 'open_slot', 'find_slot', 'begin_slot', 'end_slot' THEN
                 answer := coalesce(change_slot(change ->> 0, item), 'null');

@@ -46,8 +46,8 @@ def servers(database: Database, db: Connection) -> Iterator[Servers]:
     takes = [["take", row(session, name)] for session, name in enumerate(NAMES, 1)]
     db.execute("SELECT change_people('one', %s)", (Jsonb(takes),))
     with ExitStack() as stack:
-        connections = [stack.enter_context(closing(database.connect())) for _ in range(3)]
-        yield Servers(*connections, stack.enter_context(ThreadPoolExecutor()))
+        one, two, other = (stack.enter_context(closing(database.connect())) for _ in range(3))
+        yield Servers(one, two, other, stack.enter_context(ThreadPoolExecutor()))
 
 
 def row(session: int, nick: str) -> dict[str, object]:

@@ -204,6 +204,16 @@ def test_decisions_reach_all_others(nodes: tuple[Node, Node]) -> None:
     assert two.received == decisions
 
 
+def test_all_servers_receive_the_decisions_in_one_order(nodes: tuple[Node, Node]) -> None:
+    one, two = nodes
+    for seconds in range(1, 40):
+        nodes[seconds % 2].directory.publish(SlowMode("lobby", seconds, seconds))
+    one.directory.publish(Announcement("end"))
+    one.until(lambda: len(one.received) == 39)
+    two.until(lambda: len(two.received) == 40)
+    assert one.received == [decision for decision in two.received if decision != Announcement("end")]
+
+
 def test_decisions_that_hold_reach_a_server_that_starts(db: Connection, nodes: tuple[Node, Node]) -> None:
     one, two = nodes
     assert one.take(Person(1, "ann")) is None
