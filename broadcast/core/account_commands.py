@@ -57,7 +57,7 @@ def reject_misspelled(verb: str) -> None:
 def parse_login(line: str) -> str | None:
     """Return the NAME of ``/login NAME``, the *line* at the prompt for the nickname; None if it is no account command.
 
-    Raises ``RejectedError``.
+    Raises ``RejectedError``, also for every other command.
     """
     line = line.strip()
     if login := _login_name.fullmatch(line):
@@ -67,6 +67,8 @@ def parse_login(line: str) -> str | None:
         if command[1].lower() == "login":
             raise RejectedError("usage: /login NAME")
         raise RejectedError(f"choose a nickname first: /{command[1].lower()} comes after it.")
+    if line.startswith("/"):
+        raise RejectedError("choose a nickname first: commands come after it. quit leaves.")
     return None
 
 
