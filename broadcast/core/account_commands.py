@@ -152,6 +152,9 @@ def _passwd(context: CommandContext, argument: str, at: float) -> None:
     _reject_words("passwd", argument)
     account = _require_password(member)
 
+    def check(old: Password, on_result: OnAccount) -> None:
+        hub.authenticator.login(account.name, old, member.source, on_result)
+
     def submit(passwords: Sequence[Password], on_result: OnAccount) -> None:
         old, new, _ = passwords
         hub.authenticator.set_password(account, old, new, member.source, partial(changed, on_result))
@@ -165,7 +168,7 @@ def _passwd(context: CommandContext, argument: str, at: float) -> None:
     def finish(_account: Account) -> None:
         reply_lines(context, "Your password is changed.")
 
-    context.ask(PasswordDialogue((OLD_PASSWORD, NEW_PASSWORD, ONCE_MORE), submit, finish))
+    context.ask(PasswordDialogue((OLD_PASSWORD, NEW_PASSWORD, ONCE_MORE), submit, finish, check))
 
 
 def _drop(context: CommandContext, argument: str, at: float) -> None:
