@@ -296,7 +296,8 @@ class Conversation(Talk):
         if not line.strip():
             return
         if self.must_hide(line):
-            self.add(self.current, Problem("This line may show your password, so it is not sent. /help explains."))
+            why = questions.LEAVE_OUT if questions.may_hold_password(line) else questions.REPEATED
+            self.add(self.current, Problem(why))
             return
         command, argument = commands.parse(line)
         if command.name == "quit":
@@ -320,8 +321,8 @@ class Conversation(Talk):
 
     # Passwords
 
-    def _run_secretly(self, command: Command, argument: str, line: str) -> None:
-        """Ask for the passwords that *command* needs, and execute it then."""
+    def _run_secretly(self, command: Command, argument: str, line: str, known: Sequence[str] = ()) -> None:
+        """Ask for the passwords that *command* needs, and execute it then. The last ones may be *known* already."""
         if self._passwords == "refused":
             raise UsageError(questions.TLS_ONLY)
         if self._passwords == "readable":
@@ -329,9 +330,9 @@ class Conversation(Talk):
 
         def done(passwords: Sequence[str]) -> None:
             if passwords:
-                self._queue(command, argument, line, passwords)
+                self._queue(command, argument, line, (*passwords, *known))
 
-        self._ask_passwords(command.prompts, done)
+        self._ask_passwords(command.prompts[: len(command.prompts) - len(known)], done)
 
     def _ask_passwords(self, prompts: Sequence[str], done: Callable[[Sequence[str]], None]) -> None:
         """Ask for passwords, and call *done* with them, or with none if the user enters an empty line."""
@@ -389,7 +390,9 @@ class Conversation(Talk):
             hint = f" {questions.END_HINT}" if asks else ""
             self.add(view, *command, refused if item.command.is_text else Problem(why + hint))
             if asks:
-                self._run_secretly(item.command, item.argument, item.text)
+                # Only the first password of /passwd can be wrong, because the others are checked here.
+                known = item.passwords[1:] if isinstance(item.request, requests.SetPassword) else ()
+                self._run_secretly(item.command, item.argument, item.text, known)
         if item.destination is not None and item.selections == self.selections:
             self.switch_to(item.destination)
 
