@@ -21,6 +21,7 @@ NICKNAME_HINT: Final = "An empty line goes back to the nickname."
 COMMAND: Final = "No command works here. If this was a password that begins with /, enter it once more."
 LEAVE_OUT: Final = "Leave the password out: it is asked for. This line is not sent."
 REPEATED: Final = "This line is your password, so it is not sent."
+TYPED_EARLY: Final = "A password is asked for again."
 NOT_ENCRYPTED: Final = "This connection is not encrypted: others may read the password."
 TLS_ONLY: Final = "This server takes passwords only over TLS, or from its own machine."
 

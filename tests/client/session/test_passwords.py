@@ -137,6 +137,19 @@ def test_only_the_old_password_is_asked_for_again() -> None:
     assert here.front.texts[-1] == "-> The password is changed."
 
 
+def test_an_answer_that_is_typed_before_its_question_is_not_said() -> None:
+    here = Talk()
+    enter(here, "/login", "wrong", SECRET, "/me waves", "/names")
+    here.server.answer(error=errors.WrongPassword(1021, "Wrong password."))
+    assert here.front.texts[1:] == [
+        "! Wrong password. An empty line ends this.",
+        f"Not said: {SECRET} (A password is asked for again.)",
+        "Not said: /me waves (A password is asked for again.)",
+    ]
+    assert prompt(here) == "Password"
+    assert here.server.requests == [requests.Command("lobby", "/names")]
+
+
 @pytest.mark.parametrize("answer", ["seven b", "x" * 257, "cafe\u0301 b"])
 def test_a_new_password_of_another_length_is_asked_for_again(answer: str) -> None:
     here = Talk()
@@ -209,6 +222,8 @@ def test_a_line_that_may_show_a_password_is_not_sent(line: str) -> None:
     here = Talk()
     enter(here, "/login", SECRET)
     here.server.answer(requests.Account("ann", "ann"))
+    enter(here, "/passwd", SECRET, OTHER, OTHER)
+    here.server.answer(requests.Nothing())
     here.front.shown.clear()
     assert here.talk.must_hide(line)
     enter(here, line)
