@@ -210,7 +210,8 @@ class AccountsMachine(RuleBasedStateMachine):
         if not line.strip().startswith(PASSWORD_COMMANDS):
             user.typed.add(line)
         user.answers.append(line)
-        if len(user.answers) < count:
+        is_checked = len(user.answers) == (1 if user.dialogue == "passwd" else 0)
+        if len(user.answers) < count and not is_checked:
             return
         answers, user.answers = user.answers, []
         if busy:
@@ -219,6 +220,9 @@ class AccountsMachine(RuleBasedStateMachine):
             user.wrong += 1
             if user.wrong == MAX_WRONG_PASSWORDS:
                 user.close()
+            return
+        if is_checked:
+            user.answers, user.wrong = answers, 0
             return
         user.wrong, dialogue, user.dialogue = 0, user.dialogue, ""
         self.succeed(user, dialogue, answers[-1])

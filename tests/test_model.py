@@ -70,7 +70,11 @@ SMALL_LIMITS: Sequence[tuple[object, str, int]] = (
     (broadcast.delivery.fanout, "SENDS_PER_SLICE", 1),
     (tests.harness, "ROOM_FOR_OUTPUT", 80),
 )
-HELP = [f"-> {command.syntax}   {command.help}" for command in COMMANDS if not command.is_for_operators]
+HELP = [
+    f"-> {command.syntax}   {command.help}"
+    for command in COMMANDS
+    if not command.is_for_operators and command.name != "oidc"
+]
 HELD_BYTES = 3_000
 """The private queue, one reply of ``/help``, the receipts of one batch, and the transport's buffer."""
 

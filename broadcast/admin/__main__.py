@@ -225,8 +225,13 @@ def _change(folder: Path, options: Namespace) -> None:
 
 def _fingerprints(folder: Path, other: Path | None) -> Sequence[str]:
     """Return the fingerprints of the self-signed certificate in *folder*, or of the *other* one."""
-    from broadcast.server.certificates import SELF_SIGNED_FILE, read_fingerprints  # noqa: PLC0415
-
+    try:
+        from broadcast.server.certificates import SELF_SIGNED_FILE, read_fingerprints  # noqa: PLC0415 - optional
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "cryptography":
+            raise
+        text = f"fingerprint needs cryptography: run {sys.executable} -m pip install cryptography"
+        raise AdminError(UNUSABLE, text) from None
     path = other or folder / SELF_SIGNED_FILE
     try:
         certificate, key = read_fingerprints(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -251,4 +252,4 @@ def _decode(answer: bytes) -> str:
         return str(message["result"])
     error = message.get("error")
     text = str(error.get("message")) if isinstance(error, dict) else "the server has sent no reason"
-    raise AdminError(REJECTED, text.rstrip("."))
+    raise AdminError(REJECTED, re.sub(r"(?<! )\.$", "", text))  # a full stop behind a blank is a character of a list

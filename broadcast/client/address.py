@@ -19,6 +19,8 @@ UNIX = "unix:"
 URL = "broadcast://"
 TLS_URL = "broadcasts://"
 """The beginning of a link to a TLS port."""
+_IPV6 = set("0123456789abcdef:.")
+"""The characters of an IPv6 address."""
 
 
 def parse_address(text: str, port: str | None = None) -> dict[str, Any]:
@@ -58,6 +60,8 @@ def _parse_host(text: str, port: str | None) -> dict[str, Any]:
         raise ValueError("the port is given twice")
     if "%" not in host and host[:3].lower() in {"fe8", "fe9", "fea", "feb"} and host[4:5] == ":":
         raise ValueError(f"{host} needs the network interface behind it, as in {host}%eth0")
+    if ":" in host and set(host.partition("%")[0].lower()) - _IPV6:
+        raise ValueError(f"no host: {text}")
     number = port if beside is None else beside
     fields: dict[str, Any] = {"host": host or HOST}
     return fields if number is None else {**fields, "port": _port(number)}

@@ -57,7 +57,7 @@ def reject_misspelled(verb: str) -> None:
 def parse_login(line: str) -> str | None:
     """Return the NAME of ``/login NAME``, the *line* at the prompt for the nickname; None if it is no account command.
 
-    Raises ``RejectedError``.
+    Raises ``RejectedError``, also for every other command.
     """
     line = line.strip()
     if login := _login_name.fullmatch(line):
@@ -67,6 +67,8 @@ def parse_login(line: str) -> str | None:
         if command[1].lower() == "login":
             raise RejectedError("usage: /login NAME")
         raise RejectedError(f"choose a nickname first: /{command[1].lower()} comes after it.")
+    if line.startswith("/"):
+        raise RejectedError("choose a nickname first: commands come after it. quit leaves.")
     return None
 
 
@@ -150,6 +152,9 @@ def _passwd(context: CommandContext, argument: str, at: float) -> None:
     _reject_words("passwd", argument)
     account = _require_password(member)
 
+    def check(old: Password, on_result: OnAccount) -> None:
+        hub.authenticator.login(account.name, old, member.source, on_result)
+
     def submit(passwords: Sequence[Password], on_result: OnAccount) -> None:
         old, new, _ = passwords
         hub.authenticator.set_password(account, old, new, member.source, partial(changed, on_result))
@@ -163,7 +168,7 @@ def _passwd(context: CommandContext, argument: str, at: float) -> None:
     def finish(_account: Account) -> None:
         reply_lines(context, "Your password is changed.")
 
-    context.ask(PasswordDialogue((OLD_PASSWORD, NEW_PASSWORD, ONCE_MORE), submit, finish))
+    context.ask(PasswordDialogue((OLD_PASSWORD, NEW_PASSWORD, ONCE_MORE), submit, finish, check))
 
 
 def _drop(context: CommandContext, argument: str, at: float) -> None:

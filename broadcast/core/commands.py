@@ -193,7 +193,9 @@ def _help(context: CommandContext, argument: str, at: float) -> None:
     account = context.member.account
     is_operator = account is not None and account.is_operator
     if not argument.strip():
-        shown = COMMANDS if is_operator else [command for command in COMMANDS if not command.is_for_operators]
+        shown = [command for command in COMMANDS if is_operator or not command.is_for_operators]
+        if context.hub.authenticator.provider is None:
+            shown.remove(_BY_NAME["oidc"])
         reply_lines(context, *(f"{command.syntax}   {command.help}" for command in shown))
         return
     command = find_command(argument.strip().removeprefix("/"))

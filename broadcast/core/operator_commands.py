@@ -155,10 +155,16 @@ def _reject_mistyped_duration(why: str) -> None:
     """Raise ``RejectedError`` if the reason *why* begins like a time, because a ban without a time has no end."""
     word = why.partition(" ")[0]
     if word[:1].isdigit() and word.isalnum():
-        raise RejectedError(
-            f"nobody is banned, because {word[:24]} is no time. Times are 30s, 10m, 2h, 7d or 2w. "
-            "A reason begins with another word."
-        )
+        raise RejectedError(f"nobody is banned, because {_no_time(word)} A reason begins with another word.")
+
+
+def _wrong_duration(word: str) -> RejectedError:
+    """Return the reason why *word*, in the place of a time, is rejected."""
+    return RejectedError(_no_time(word)) if word[:1].isdigit() else UsageError("")
+
+
+def _no_time(word: str) -> str:
+    return f"{word[:24]} is no time. Times are 30s, 10m, 2h, 7d or 2w."
 
 
 def _until(at: float, seconds: int | None) -> float | None:
@@ -195,7 +201,7 @@ def _mute(context: CommandContext, argument: str, at: float) -> None:
     name, rest = _split(argument)
     seconds, rest = _split_duration(rest)
     if rest:
-        raise UsageError("")
+        raise _wrong_duration(rest)
     person = _find_person(context, name)
     until = _until(at, seconds)
     mutes = _mutes_of(context, person, until)
@@ -443,7 +449,7 @@ def _slow(context: CommandContext, argument: str, at: float) -> None:
         return
     seconds = 0 if word == "off" else parse_duration(word)
     if seconds is None:
-        raise UsageError("")
+        raise _wrong_duration(word)
     if seconds > MAX_SLOW_SECONDS:
         raise RejectedError(f"slow mode has at most {MAX_SLOW_SECONDS} seconds between two lines.")
     slow = SlowMode(room.name, seconds, context.hub.next_decision_number())

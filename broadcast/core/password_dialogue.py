@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from unicodedata import normalize
 
@@ -35,13 +36,15 @@ class PasswordDialogue:
     """The questions that come before one request.
 
     *prompts* are the texts of the questions. *submit* passes the answers to the request, or raises ``RejectedError``.
-    Its callback comes in a later turn of the reactor, also if the session has ended meanwhile. *finish* continues the
-    session after a success. It may raise ``RejectedError``.
+    Its callback comes in a later turn of the reactor, also if the session has ended meanwhile. *check*, if there is
+    one, does the same with the first answer, before the other questions. *finish* continues the session after a
+    success of *submit*. It may raise ``RejectedError``.
     """
 
     prompts: Sequence[str]
     submit: Callable[[Sequence[Password], OnAccount], None]
     finish: Callable[[Account], None]
+    check: Callable[[Password, OnAccount], None] | None = None
     _answers: list[Password] = field(default_factory=list, repr=False)
 
     @property
@@ -49,8 +52,13 @@ class PasswordDialogue:
         """The text of the present question."""
         return self.prompts[len(self._answers)]
 
-    def answer(self, text: str) -> Sequence[Password] | None:
-        """Take *text* as the next answer. Return all answers after the last question, else None.
+    @property
+    def has_begun(self) -> bool:
+        """Whether a question has been answered, and another one is to be asked."""
+        return bool(self._answers)
+
+    def answer(self, text: str) -> Callable[[OnAccount], None] | None:
+        """Take *text* as the next answer. Return the request that comes before the next question, if there is one.
 
         Raises ``RejectedError``. Then the present question is the one to ask again.
         """
@@ -60,11 +68,23 @@ class PasswordDialogue:
             if not before.is_text(text):
                 raise RejectedError("the two passwords differ.")
             self._answers.append(before)
+        if self.check is not None and not self._answers:
+            return partial(self._check_first, self.check, password)
         self._answers.append(password)
         if len(self._answers) < len(self.prompts):
             return None
         answers, self._answers = self._answers, []
-        return answers
+        return partial(self.submit, answers)
+
+    def _check_first(
+        self, check: Callable[[Password, OnAccount], None], password: Password, on_result: OnAccount
+    ) -> None:
+        def checked(result: Account | RejectedError) -> None:
+            if not isinstance(result, RejectedError):
+                self._answers.append(password)
+            on_result(result)
+
+        check(password, checked)
 
     def ask_again(self) -> Password | None:
         """Forget the last answer and return it, if the present question is for its repetition."""

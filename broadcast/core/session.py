@@ -491,11 +491,11 @@ class Session:
             self.peer.send(_PROMPT if self._member is None else CommandReply("Nothing was changed."))
             return
         try:
-            answers = dialogue.answer(text)
+            request = dialogue.answer(text)
             if not is_password_command(text):  # somebody may repeat it to ask again
                 typed.add(text)
-            if answers is not None:
-                dialogue.submit(answers, partial(self._on_result, dialogue))
+            if request is not None:
+                request(partial(self._on_result, dialogue))
                 self.pause()
                 return
         except RejectedError as error:
@@ -525,13 +525,20 @@ class Session:
                 self.peer.send(PasswordPrompt(dialogue.prompt))
         else:
             self._wrong_passwords = 0
-            self._machine.end_dialogue()
-            try:
-                dialogue.finish(result)
-            except RejectedError as error:
-                self.send_error(error)
+            self._go_on(dialogue, result)
         if self.ready:
             self.peer.ready_for_line()
+
+    def _go_on(self, dialogue: PasswordDialogue, account: Account) -> None:
+        """Ask the next question of *dialogue*, or end it, after a success with *account*."""
+        if dialogue.has_begun:
+            self.peer.send(PasswordPrompt(dialogue.prompt))
+            return
+        self._machine.end_dialogue()
+        try:
+            dialogue.finish(account)
+        except RejectedError as error:
+            self.send_error(error)
 
     def end_dialogue(self) -> None:
         """Forget the dialogue."""

@@ -150,6 +150,8 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.defaults["port"] = _DEFAULTS.ports[0]  # --help shows it; an opt_ method has no default
+        # Those of the methods have the line ends and the indentation of their docstrings.
+        self.docs = {name: " ".join(text.split()) for name, text in self.docs.items()}
         self.clear()  # the defaults are for --help only
         self.config = _DEFAULTS
         """The settings, once the options have been parsed."""
@@ -210,9 +212,16 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
-            raise SystemExit(format_for_stderr(f"{error}; twistd broadcast --help lists the options.")) from error
+            raise SystemExit(format_for_stderr(f"{error}; {self._advise(str(error))}.")) from error
         except StartupError as error:
             raise SystemExit(format_for_stderr(str(error))) from error
+
+    def _advise(self, error: str) -> str:
+        """Return what to do about the *error* of an option, which may be one of twistd's own."""
+        unknown = re.match(r"option --?(\S+) not recognized", error)
+        if unknown and self.parent and unknown[1] in self.parent.synonyms:
+            return "it is an option of twistd: write it before the word broadcast"
+        return "twistd broadcast --help lists the options"
 
     def postOptions(self) -> None:
         """Validate all settings and read their files, before twistd changes the working directory.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
+
+import pytest
 
 from broadcast.server.certificates import self_signed_certificate
 from tests.admin.conftest import Run
@@ -58,3 +61,10 @@ def test_fingerprints_of_the_certificate_are_printed(run: Run, folder: Path, tmp
     (tmp_path / "story").write_text("no certificate")
     error = f"broadcast-admin: {tmp_path / 'story'} holds no certificate in PEM format\n"
     assert run("fingerprint", str(tmp_path / "story")) == (3, "", error)
+
+
+def test_cryptography_is_asked_for_if_it_is_missing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "broadcast.server.certificates")
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    install = f"run {sys.executable} -m pip install cryptography"
+    assert run("fingerprint") == (3, "", f"broadcast-admin: fingerprint needs cryptography: {install}\n")

@@ -81,9 +81,9 @@ def test_a_new_password_replaces_the_old_one(run: Run, folder: Path) -> None:
     ("arguments", "status", "why"),
     [
         (["add", "ann"], 1, "ann is registered already"),
-        (["add", "two words"], 1, "a nickname holds only letters, digits, _, - and"),
+        (["add", "two words"], 1, "a nickname holds only letters, digits, _, - and .\n"),
         (["remove", "eve"], 1, "eve is not registered"),
-        (["rename", "ann", "bob"], 1, "bob is registered already"),
+        (["rename", "ann", "bob"], 1, "bob is registered already\n"),
         (["remove", "\udcff"], 2, "a name is not valid UTF-8. --help explains."),
         (["remove"], 2, "the following arguments are required: NAME. --help explains."),
         (["role", "ann", "king"], 2, "argument ROLE: invalid choice"),

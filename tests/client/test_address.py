@@ -22,6 +22,8 @@ NO_LINK = "is no link: it has the form broadcast://HOST[:PORT]/ROOM, and %3F sta
         ("h", "123456", "no port: 123456"),
         ("[]", None, "no host: []"),
         ("[::1", None, "no host: [::1"),
+        ("h:1:2", None, "no host: h:1:2"),
+        ("[h:1]", None, "no host: [h:1]"),
         ("a]b", None, "no host: a]b"),
         ("[[::1]]", None, "no host: [[::1]]"),
         ("[::1]x", None, "no host: [::1]x"),

@@ -123,7 +123,7 @@ def test_passwd_ends_the_other_sessions(world: World, ann: SessionClient) -> Non
     other = world.open_session()
     other.say("ann", PASSWORD)
     ann.read()
-    ann.say("/passwd", OTHER, OTHER, OTHER, PASSWORD, OTHER, OTHER)
+    ann.say("/passwd", OTHER, PASSWORD, OTHER, OTHER)
     assert replies(ann) == [
         ErrorReply("wrong password. An empty line ends this."),
         CommandReply("Your password is changed."),

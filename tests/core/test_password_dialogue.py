@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from broadcast.core.accounts import Account
 from broadcast.core.errors import RejectedError
 from broadcast.core.password_dialogue import (
     NEW_PASSWORD,
@@ -13,6 +14,8 @@ from broadcast.core.password_dialogue import (
     PasswordDialogue,
     TypedPasswords,
 )
+from broadcast.core.passwords import Password
+from broadcast.core.records import AccountRecord
 
 FIRST, SECOND = "correct horse", "another horse"
 
@@ -21,15 +24,37 @@ def dialogue(*prompts: str) -> PasswordDialogue:
     return PasswordDialogue(prompts, lambda _passwords, _on_result: None, lambda _account: None)
 
 
-def test_answers_are_returned_after_the_last_question_which_begins_again() -> None:
+def test_answers_are_submitted_after_the_last_question_which_begins_again() -> None:
     asked = dialogue(OLD_PASSWORD, NEW_PASSWORD, ONCE_MORE)
     assert [asked.answer(FIRST), asked.prompt, asked.answer(SECOND), asked.prompt] == [
         *(None, NEW_PASSWORD, None, ONCE_MORE),
     ]
-    answers = asked.answer(SECOND)
-    assert answers is not None
-    assert [answer.encoded.decode() for answer in answers] == [FIRST, SECOND, SECOND]
+    submitted: list[Password] = []
+    asked.submit = lambda passwords, _on_result: submitted.extend(passwords)
+    submit = asked.answer(SECOND)
+    assert submit is not None
+    submit(lambda _result: None)
+    assert [answer.encoded.decode() for answer in submitted] == [FIRST, SECOND, SECOND]
+    assert (asked.prompt, asked.has_begun) == (OLD_PASSWORD, False)
+
+
+def test_first_answer_counts_once_it_was_checked() -> None:
+    asked = dialogue(OLD_PASSWORD, NEW_PASSWORD)
+    outcome: Account | RejectedError = RejectedError("wrong password.")
+    asked.check = lambda _password, on_result: on_result(outcome)
+    results: list[Account | RejectedError] = []
+    check = asked.answer(FIRST)
+    assert check is not None
+    check(results.append)
+    assert (asked.prompt, asked.has_begun) == (OLD_PASSWORD, False)
+    outcome = Account(AccountRecord(1, "ann"))
+    check = asked.answer(FIRST)
+    assert check is not None
     assert asked.prompt == OLD_PASSWORD
+    check(results.append)
+    assert (asked.prompt, asked.has_begun) == (NEW_PASSWORD, True)
+    assert results[1] is outcome
+    assert asked.answer(SECOND) is not None
 
 
 @pytest.mark.parametrize("repetition", [FIRST, "short", "control\x01character"])

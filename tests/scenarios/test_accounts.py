@@ -323,10 +323,18 @@ def test_passwd_changes_the_password_and_ends_the_other_sessions(world: World, a
 
 
 def test_passwd_with_a_wrong_old_password_begins_again(ann: Person) -> None:
+    ann.say("/passwd", OTHER)
+    assert ann.read() == f"{ASK_OLD}{TYPED}{WRONG}{ASK_OLD}"
+    ann.say("", "/passwd", PASSWORD, "")
+    assert ann.read() == (
+        f"{TYPED}-> Nothing was changed.\r\n{ASK_OLD}{TYPED}{ASK_NEW}{TYPED}-> Nothing was changed.\r\n"
+    )
+
+
+def test_passwd_with_three_wrong_old_passwords_ends_the_session(ann: Person) -> None:
     ann.say("/passwd", OTHER, OTHER, OTHER)
-    assert ann.read() == f"{ASK_OLD}{TYPED}{ASK_NEW}{TYPED}{ASK_MORE}{TYPED}{WRONG}{ASK_OLD}"
-    ann.say("")
-    assert ann.read() == f"{TYPED}-> Nothing was changed.\r\n"
+    third = "-> Error: wrong password. It was the third one: connect again for another try.\r\n * Goodbye, ann.\r\n"
+    assert ann.read() == f"{ASK_OLD}{TYPED}{WRONG}{ASK_OLD}{TYPED}{WRONG}{ASK_OLD}{TYPED}{third}"
 
 
 def test_drop_deletes_the_account_and_frees_the_nickname(world: World, ann: Person) -> None:

@@ -12,6 +12,7 @@ from tests.scenarios.conftest import Opens, at_once, newcomer
 PROMPT = "Nickname: "
 EMPTY = "a nickname cannot be empty."
 BAD_CHARACTERS = "a nickname holds only ASCII letters, digits, _, - and ."
+NICK_FIRST = "choose a nickname first: commands come after it. quit leaves."
 NICK_TOO_LONG = "a nickname has at most 24 characters."
 LINE_TOO_LONG = "a line holds at most 512 bytes."
 DAY = 86400
@@ -83,7 +84,8 @@ def test_nickname_without_blanks_and_invisible_characters_is_shown(
         *((nick, EMPTY) for nick in ("", "   ", " \t ", "\u200b")),
         *((nick, NICK_TOO_LONG) for nick in ("x" * 25, "x" * 512)),
         ("x" * 513, LINE_TOO_LONG),
-        *((nick, BAD_CHARACTERS) for nick in ("ann smith", "ann!", "/help", "café", "\u0430nn", "דוד")),
+        *((nick, BAD_CHARACTERS) for nick in ("ann smith", "ann!", "café", "\u0430nn", "דוד")),
+        *((nick, NICK_FIRST) for nick in ("/help", " /quit", "/nick bob", "/oidc now", "//bob")),
         *((nick, f"{nick.strip()} is taken.") for nick in ("ann", "ANN", "ann ")),
         *((nick, "ann is taken.") for nick in ("\ufeffann", "\u202eann")),
         *(

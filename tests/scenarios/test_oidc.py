@@ -44,6 +44,18 @@ def log_in(world: World, provider: FakeProvider, subject: str, name: str | None 
     return person
 
 
+def test_help_lists_oidc_only_where_there_is_a_provider(world: World) -> None:
+    (ann,) = world.join("ann")
+    line = "-> /oidc   logs in with the OpenID Connect provider: shows a page and a code for your browser"
+    ann.say("/help")
+    assert line not in ann.lines()
+    ann.say("/help oidc")
+    assert ann.lines() == [line]
+    add_provider(world)
+    ann.say("/help")
+    assert line in ann.lines()
+
+
 # At the prompt for the nickname
 
 

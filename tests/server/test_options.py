@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from twisted.application.app import ServerOptions
 
 from broadcast import __version__
 from broadcast.core.limits import Limits
@@ -107,6 +108,14 @@ def test_invalid_option_is_reported_in_one_line(arguments: str, message: str) ->
     assert parse_error(*arguments.split()).startswith(f"broadcast: {message}")
 
 
+@pytest.mark.parametrize("option", ["--logfile=log", "--logfile", "-l", "--reactor=select"])
+def test_an_option_of_twistd_belongs_before_the_word_broadcast(option: str) -> None:
+    options = Options()
+    options.parent = ServerOptions()  # type: ignore[no-untyped-call]
+    with pytest.raises(SystemExit, match=r"; it is an option of twistd: write it before the word broadcast[.]$"):
+        options.parseOptions([option])
+
+
 def test_each_limit_can_have_its_highest_value() -> None:
     config = parse(*(text for name, limit in LIMITS.items() for text in (f"--{name}", str(limit.high)))).config
     assert config.limits == Limits(**{limit.field: limit.high for limit in LIMITS.values()})  # type: ignore[arg-type]
@@ -125,6 +134,7 @@ def test_help_shows_every_option_with_its_default_in_80_columns(
     assert caught.value.code == 0
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 80
+    assert not re.search(r"\S  +\S", re.sub(r"^ .*?--\S*", "", text, flags=re.MULTILINE))
     flat = " ".join(text.split())
     for option in [*VALIDATORS, "config"]:
         help_text = re.search(rf"--{option}[= ] ?(.*?)(?: -\w, --| --[a-z-]+=? |$)", flat)

@@ -612,7 +612,7 @@ class Program:
         reading = asyncio.ensure_future(self._read(chat))
         for room, view in views.items():
             deadline = crew.world.loop.time() + PATIENCE
-            while (people := {each.session: each.nick for each in await chat.members(room)}) != view.people:
+            while (people := await _people_of(chat, room)) != view.people:
                 known = set((view.people or {}).items())
                 self.people_problem = (
                     f"knows {known - people.items()} in {room}, and does not know {people.items() - known}"
@@ -628,6 +628,14 @@ class Program:
         await crew.leaving.wait()
         has_everything()
         return reading
+
+
+async def _people_of(chat: Chat, room: str) -> dict[str, str]:
+    """Return the nicknames in *room* by session."""
+    try:
+        return {member.session: member.nick for member in await chat.members(room)}
+    except NotInRoom:  # the session has just begun anew, and will join its rooms again
+        return {}
 
 
 async def in_thread(call: Callable[[], T]) -> T:

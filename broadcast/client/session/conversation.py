@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
@@ -70,7 +71,7 @@ class Conversation(Talk):
         self._now = now
         self._on_end = on_end
         self._take_answer: Callable[[str], None] = lambda _answer: None
-        self._last_password = ""
+        self._typed_passwords: deque[str] = deque(maxlen=4)  # as many as a login and /passwd take
         self._passwords = "safe"
         """Whether a password is safe on its way: see ``requests.Welcome.passwords``."""
         self._outbox = Outbox(self._send, self._show)
@@ -117,8 +118,7 @@ class Conversation(Talk):
 
     def must_hide(self, line: str) -> bool:
         """Return whether a typed line may show a password. It is neither sent nor stored."""
-        password = self._last_password.strip()
-        return questions.may_hold_password(line) or (password != "" and line.strip() == password)
+        return questions.may_hold_password(line) or line.strip() in self._typed_passwords
 
     def fetch_older(self, view: View, seq: int, show: Callable[[Sequence[Entry]], None]) -> None:
         """Ask for older lines of a room than line *seq*, and call *show* with them, the oldest first."""
@@ -296,7 +296,8 @@ class Conversation(Talk):
         if not line.strip():
             return
         if self.must_hide(line):
-            self.add(self.current, Problem("This line may show your password, so it is not sent. /help explains."))
+            why = questions.LEAVE_OUT if questions.may_hold_password(line) else questions.REPEATED
+            self.add(self.current, Problem(why))
             return
         command, argument = commands.parse(line)
         if command.name == "quit":
@@ -320,8 +321,8 @@ class Conversation(Talk):
 
     # Passwords
 
-    def _run_secretly(self, command: Command, argument: str, line: str) -> None:
-        """Ask for the passwords that *command* needs, and execute it then."""
+    def _run_secretly(self, command: Command, argument: str, line: str, known: Sequence[str] = ()) -> None:
+        """Ask for the passwords that *command* needs, and execute it then. The last ones may be *known* already."""
         if self._passwords == "refused":
             raise UsageError(questions.TLS_ONLY)
         if self._passwords == "readable":
@@ -329,9 +330,9 @@ class Conversation(Talk):
 
         def done(passwords: Sequence[str]) -> None:
             if passwords:
-                self._queue(command, argument, line, passwords)
+                self._queue(command, argument, line, (*passwords, *known))
 
-        self._ask_passwords(command.prompts, done)
+        self._ask_passwords(command.prompts[: len(command.prompts) - len(known)], done)
 
     def _ask_passwords(self, prompts: Sequence[str], done: Callable[[Sequence[str]], None]) -> None:
         """Ask for passwords, and call *done* with them, or with none if the user enters an empty line."""
@@ -342,7 +343,7 @@ class Conversation(Talk):
     def _take_password(self, dialogue: Dialogue, done: Callable[[Sequence[str]], None], answer: str) -> None:
         problem = dialogue.take(answer)
         if answer and problem != questions.COMMAND:
-            self._last_password = answer
+            self._typed_passwords.append(answer.strip())
         if problem:
             hint = questions.NICKNAME_HINT if self.state is State.ASKING else questions.END_HINT
             self.add(self.current, Problem(f"{problem} {hint}"))
@@ -389,7 +390,12 @@ class Conversation(Talk):
             hint = f" {questions.END_HINT}" if asks else ""
             self.add(view, *command, refused if item.command.is_text else Problem(why + hint))
             if asks:
-                self._run_secretly(item.command, item.argument, item.text)
+                for later in self._outbox.items:
+                    if later.command.is_text:  # it may be the answer, typed too early
+                        later.error = UsageError(questions.TYPED_EARLY)
+                # Only the first password of /passwd can be wrong, because the others are checked here.
+                known = item.passwords[1:] if isinstance(item.request, requests.SetPassword) else ()
+                self._run_secretly(item.command, item.argument, item.text, known)
         if item.destination is not None and item.selections == self.selections:
             self.switch_to(item.destination)
 

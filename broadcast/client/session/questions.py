@@ -6,15 +6,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+from unicodedata import normalize
 
 PASSWORD: Final = "Password"  # noqa: S105 -- a prompt
 OLD: Final = "Old password"
 NEW: Final = "New password"
 AGAIN: Final = "Once more"
 """The prompts for passwords. The answer to the last one equals the answer before."""
+MIN_PASSWORD_BYTES: Final = 8
+MAX_PASSWORD_BYTES: Final = 256
+"""The length of a new password in UTF-8, as all servers want it."""
 END_HINT: Final = "An empty line ends this."
 NICKNAME_HINT: Final = "An empty line goes back to the nickname."
 COMMAND: Final = "No command works here. If this was a password that begins with /, enter it once more."
+LEAVE_OUT: Final = "Leave the password out: it is asked for. This line is not sent."
+REPEATED: Final = "This line is your password, so it is not sent."
+TYPED_EARLY: Final = "A password is asked for again."
 NOT_ENCRYPTED: Final = "This connection is not encrypted: others may read the password."
 TLS_ONLY: Final = "This server takes passwords only over TLS, or from its own machine."
 
@@ -66,6 +73,13 @@ class Dialogue:
         elif self._prompts[len(self.answers)] == AGAIN and answer != self.answers[-1]:
             self.answers.pop()
             return "The two passwords differ."
+        elif self._is_new and not MIN_PASSWORD_BYTES <= len(normalize("NFC", answer).encode()) <= MAX_PASSWORD_BYTES:
+            return f"A password has {MIN_PASSWORD_BYTES} to {MAX_PASSWORD_BYTES} bytes."
         else:
             self.answers.append(answer)
         return ""
+
+    @property
+    def _is_new(self) -> bool:
+        """Whether the question is for a new password."""
+        return AGAIN in self._prompts and self._prompts[len(self.answers)] in {PASSWORD, NEW}

@@ -283,6 +283,7 @@ class PostgresDirectory:
         self._renew(db)
         while self._changes or self._in_flight:
             self._make_changes(db)
+            self._renew(db)
         self._feed.poll(db)
         next_call = min(self._next_renewal, self._feed.next_read)
         seconds = 0.0 if self._news else max(next_call - monotonic(), 0.0)
@@ -355,10 +356,16 @@ class PostgresDirectory:
             self._call_soon(partial(change.on_answer, DatabaseAway()))
 
     def _handle_news(self, db: Connection) -> None:
+        """Handle all notifications. Mail and records are read once for all that have come before this."""
         while self._news:
-            self._handle(db, self._news.popleft())
+            payloads = [*self._news]
+            self._news.clear()
+            unread = {"mail", "records"}
+            for payload in payloads:
+                self._renew(db)
+                self._handle(db, payload, unread)
 
-    def _handle(self, db: Connection, payload: str) -> None:
+    def _handle(self, db: Connection, payload: str, unread: set[str]) -> None:
         """Handle a notification. An empty one stands for more news than fit into one."""
         if not payload:
             self._catch_up(db)
@@ -366,9 +373,12 @@ class PostgresDirectory:
         node, news = msgspec.json.decode(payload)
         for kind, *values in news:
             if kind == "mail":
-                self._read_mail(db)
+                if kind in unread and values[0] in {None, self._database.node}:
+                    unread.clear()
+                    self._read_mail(db)
             elif kind == "records":
-                if node != self._database.node:
+                if kind in unread and node != self._database.node:
+                    unread.remove(kind)
                     self._feed.read(db)
             elif kind == "gone":
                 self._people.remove(*values)

@@ -114,7 +114,8 @@ class Mail:
                 on_taken = partial(self._answer, sender, number)
                 message: NodeMessage = msgspec.convert(values, _KINDS[name])
                 self._notify(partial(_receive, message, on_taken))
-        db.execute(_DELETE_MAIL, (self._node, self._last))
+        if mail:
+            db.execute(_DELETE_MAIL, (self._node, self._last))
 
 
 def _receive(message: NodeMessage, on_taken: OnDirectory, listener: NodeListener) -> None:

@@ -155,12 +155,12 @@ BEGIN
                 ELSE
                     INSERT INTO mail (node, sender, body, session)
                         VALUES (rival.node, p_node, change -> 2, rival.session);
-                    news := news || '[["mail"]]';
+                    news := news || jsonb_build_array(jsonb_build_array('mail', rival.node));
                     answer := CASE WHEN rival.node = '' THEN 'true' ELSE 'null' END;
                 END IF;
             WHEN 'answer' THEN
                 INSERT INTO mail (node, sender, body) VALUES (change ->> 1, p_node, change -> 2);
-                news := news || '[["mail"]]';
+                news := news || jsonb_build_array(jsonb_build_array('mail', change -> 1));
             WHEN 'publish' THEN
                 IF change -> 3 <> 'null' THEN
                     PERFORM decide(change #>> '{3,key}', nullif(change #> '{3,body}', 'null'),
@@ -169,7 +169,7 @@ BEGIN
                 INSERT INTO mail (node, sender, body)
                     SELECT leases.node, p_node, change -> 2 FROM leases
                     WHERE leases.node <> p_node OR change -> 3 <> 'null';  -- so that all receive it in the same order
-                news := news || '[["mail"]]';
+                news := news || '[["mail", null]]';  -- for all servers
             WHEN 'open_slot', 'find_slot', 'begin_slot', 'end_slot' THEN
                 answer := coalesce(change_slot(change ->> 0, item), 'null');
             ELSE

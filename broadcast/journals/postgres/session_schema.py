@@ -33,6 +33,7 @@ FUNCTIONS = """
 CREATE FUNCTION move_session(p_session bigint, p_node text) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     news jsonb;
+    has_mail boolean;
 BEGIN
     UPDATE sessions SET node = p_node WHERE session = p_session;
     UPDATE members SET node = p_node WHERE session = p_session;
@@ -42,11 +43,15 @@ BEGIN
             AND (node = '' OR stored > now() - interval '3 seconds') RETURNING mail.*
     )
     INSERT INTO mail (node, sender, body, session) SELECT p_node, sender, body, session FROM moved ORDER BY id;
+    has_mail := FOUND AND p_node <> '';
     WITH moved AS (
         UPDATE people SET node = p_node, generation = generation + 1 WHERE session = p_session RETURNING people.*
     )
     SELECT jsonb_agg(jsonb_build_array('here', to_jsonb(moved))) INTO news FROM moved;
-    RETURN news || '[["mail"]]';
+    IF has_mail THEN
+        news := news || jsonb_build_array(jsonb_build_array('mail', p_node));
+    END IF;
+    RETURN news;
 END
 $$;
 COMMENT ON FUNCTION move_session IS 'Give a session to another server, or park it, and return the news about it.';

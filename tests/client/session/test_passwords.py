@@ -123,6 +123,47 @@ def test_a_wrong_password_is_asked_for_again_until_an_empty_line() -> None:
     assert here.server.requests == []
 
 
+def test_only_the_old_password_is_asked_for_again() -> None:
+    here = Talk()
+    enter(here, "/passwd", "wrong", OTHER, OTHER)
+    here.server.answer(error=errors.WrongPassword(1021, "Wrong password."))
+    assert prompt(here) == "Old password"
+    enter(here, "also wrong")
+    here.server.answer(error=errors.WrongPassword(1021, "Wrong password."))
+    enter(here, SECRET)
+    assert prompt(here) is None
+    assert here.server.requests == [requests.SetPassword(SECRET, OTHER)]
+    here.server.answer(requests.Nothing())
+    assert here.front.texts[-1] == "-> The password is changed."
+
+
+def test_an_answer_that_is_typed_before_its_question_is_not_said() -> None:
+    here = Talk()
+    enter(here, "/login", "wrong", SECRET, "/me waves", "/names")
+    here.server.answer(error=errors.WrongPassword(1021, "Wrong password."))
+    assert here.front.texts[1:] == [
+        "! Wrong password. An empty line ends this.",
+        f"Not said: {SECRET} (A password is asked for again.)",
+        "Not said: /me waves (A password is asked for again.)",
+    ]
+    assert prompt(here) == "Password"
+    assert here.server.requests == [requests.Command("lobby", "/names")]
+
+
+@pytest.mark.parametrize("answer", ["seven b", "x" * 257, "cafe\u0301 b"])
+def test_a_new_password_of_another_length_is_asked_for_again(answer: str) -> None:
+    here = Talk()
+    enter(here, "/register", answer)
+    assert here.front.texts == ["! A password has 8 to 256 bytes. An empty line ends this."]
+    assert prompt(here) == "Password"
+    enter(here, "", "/passwd", answer)
+    assert prompt(here) == "New password"
+    enter(here, answer)
+    assert prompt(here) == "New password"
+    enter(here, SECRET, SECRET)
+    assert here.server.requests == [requests.SetPassword(answer, SECRET)]
+
+
 def test_new_passwords_are_compared_before_they_are_sent() -> None:
     here = Talk()
     enter(here, "/register", SECRET, OTHER, SECRET, SECRET)
@@ -181,11 +222,14 @@ def test_a_line_that_may_show_a_password_is_not_sent(line: str) -> None:
     here = Talk()
     enter(here, "/login", SECRET)
     here.server.answer(requests.Account("ann", "ann"))
+    enter(here, "/passwd", SECRET, OTHER, OTHER)
+    here.server.answer(requests.Nothing())
     here.front.shown.clear()
     assert here.talk.must_hide(line)
     enter(here, line)
     assert here.server.requests == []
-    assert here.front.texts == ["! This line may show your password, so it is not sent. /help explains."]
+    command, password = "Leave the password out: it is asked for. This line", "This line is your password, so it"
+    assert here.front.texts == [f"! {command if '/' in line else password} is not sent."]
     assert not here.talk.must_hide("hello")
     assert not here.talk.must_hide("/login ann")
 

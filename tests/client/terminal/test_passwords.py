@@ -89,7 +89,7 @@ def test_no_answer_ends_the_question(keys: str) -> None:
 def test_a_line_that_may_show_a_password_is_not_stored() -> None:
     async def scene(stage: Stage) -> None:
         stage.type(f"/login ann {SECRET}" + ENTER)
-        await stage.has("-> Error: This line may show your password, so it is not sent. /help explains.", ">")
+        await stage.has("-> Error: Leave the password out: it is asked for. This line is not sent.", ">")
         assert history(stage) == []
         assert stage.server.server.requests == []
 

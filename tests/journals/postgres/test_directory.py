@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
+from threading import Event as Flag
 from time import monotonic
 from typing import Any
 
@@ -21,6 +24,7 @@ from broadcast.journals.postgres import directory
 from broadcast.journals.postgres.database import Connection, Database
 from broadcast.journals.postgres.directory import PostgresDirectory
 from broadcast.journals.postgres.leases import LeaseLost, renew_lease, start_lease
+from broadcast.journals.postgres.mail import Mail
 from tests.postgres import wait_for
 
 PATIENCE = 20.0
@@ -152,6 +156,60 @@ def test_many_changes_at_once_reach_the_other_server(nodes: tuple[Node, Node]) -
     two.until(lambda: len(two.people) == 1000)
     one.directory.update(Person(5, "p5", away=True))
     two.until(lambda: two.people[5].away)
+
+
+def test_lease_is_renewed_while_changes_come_without_a_pause(
+    nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "RENEW_SECONDS", 0.0)
+    one = nodes[0].directory
+    ends: set[float] = set()
+    enough = Flag()
+
+    def change() -> None:
+        while not enough.is_set():
+            one.release(1, "ann")
+
+    def is_renewed() -> bool:
+        ends.add(one.lease_end)
+        return len(ends) > 3
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(change)
+        try:
+            wait_for(lambda: len(one._changes) > directory.MAX_CHANGES, "the changes are made too soon")
+            wait_for(is_renewed, "the lease is not renewed")
+        finally:
+            enough.set()
+
+
+def test_mail_is_read_by_its_recipient_only_and_once_for_many_notifications(
+    database: Database, db: Connection, nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = nodes
+    three = Node(database, "three")
+    reads: Counter[str] = Counter()
+
+    def count(mail: Mail, db: Connection) -> None:
+        reads[mail._node] += 1
+        read(mail, db)
+
+    assert one.take(ANN) is None
+    three.until(lambda: ANN.session in three.people)
+    read = Mail.read
+    monkeypatch.setattr(Mail, "read", count)
+    answers: list[RejectedError | None] = []
+    with db.transaction():
+        db.execute("SELECT pg_advisory_xact_lock(hashtext(people_channel()), 1)")  # changes wait, all but the first one
+        for _ in range(50):
+            two.directory.send(PrivateMessage(1, "bob", ANN.session, "hi"), answers.append)
+    one.until(lambda: len(one.received) == 50)
+    two.until(lambda: len(answers) == 50)
+    assert one.take(Person(ANN.session, "annie")) is None
+    three.until(lambda: three.people[ANN.session].nick == "annie")  # it has handled the news about the mail before
+    assert 1 <= reads["one"] <= 4
+    assert reads["three"] == 0
+    three.directory.close()
 
 
 @pytest.mark.parametrize(
