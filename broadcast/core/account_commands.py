@@ -176,8 +176,8 @@ def _drop(context: CommandContext, argument: str, at: float) -> None:
 
     def dropped(on_result: OnAccount, result: Account | RejectedError) -> None:
         if isinstance(result, Account):
-            if not hub.authenticator.is_required:
-                member.account = None  # the session continues without an account
+            if not hub.authenticator.is_required and hub.people.members.get(member.id) is member:
+                hub.log_out(member)  # the session continues without an account
             hub.leave_accounts(result, DROPPED, f"The account {result.name} was deleted.")
         on_result(result)
 
