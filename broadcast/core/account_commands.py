@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 from broadcast.core.accounts import DROPPED, PASSWORD_CHANGED, Account
 from broadcast.core.command_context import Command, CommandContext, end_wait, reply_lines
 from broadcast.core.errors import NameRejected, RegistrationClosed, RejectedError
-from broadcast.core.events import ErrorReply
 from broadcast.core.nicknames import MAX_NICKNAME_CHARS
 from broadcast.core.oidc_login import OidcLogin, describe_code
 from broadcast.core.password_dialogue import NEW_PASSWORD, OLD_PASSWORD, ONCE_MORE, PASSWORD, PasswordDialogue
@@ -197,8 +196,7 @@ def _oidc(context: CommandContext, argument: str, at: float) -> None:
 
     def finish(result: Account | RejectedError) -> None:
         if isinstance(result, RejectedError):
-            hub.rejections[result.kind] += 1
-            context.peer.send(ErrorReply(str(result)))
+            context.send_error(result)
         elif login.is_join:
             reply_lines(context, f"{result.name} is joined to your identity: /oidc logs in to it from now on.")
         else:

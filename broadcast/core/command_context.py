@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from broadcast.core.events import CommandReply, ErrorReply
+from broadcast.core.events import CommandReply
 
 if TYPE_CHECKING:
     from broadcast.core.errors import RejectedError
@@ -45,6 +45,9 @@ class CommandContext(Protocol):
 
     def resume(self) -> None:
         """Accept the next line."""
+
+    def send_error(self, error: RejectedError) -> None:
+        """Count *error*, and send it to the user."""
 
     def set_view(self, view: View) -> None:
         """Send the room's events in *view* from here on."""
@@ -90,7 +93,6 @@ def reply_lines(context: CommandContext, *lines: str) -> None:
 def end_wait(context: CommandContext, error: RejectedError | None) -> None:
     """Send *error*, if there is one, and accept the next line if the session has waited."""
     if error is not None:
-        context.hub.rejections[error.kind] += 1
-        context.peer.send(ErrorReply(str(error)))
+        context.send_error(error)
     if not context.ready:
         context.resume()

@@ -283,9 +283,7 @@ def _say(context: CommandContext, argument: str, at: float) -> None:
 def _send_private(context: CommandContext, to: Member | Account, text: str, at: float) -> None:
     def stored(sent: Sent | RejectedError) -> None:
         if isinstance(sent, RejectedError):
-            context.hub.rejections[sent.kind] += 1
-            context.peer.send(ErrorReply(str(sent)))
-            context.resume()
+            end_wait(context, sent)
         elif not _confirm_sent(context, sent):
             context.resume()
 

@@ -248,8 +248,7 @@ def _change_role(context: CommandContext, argument: str, at: float, action: str,
 
     def changed(error: RejectedError | None) -> None:
         if error is not None:
-            context.peer.send(ErrorReply(str(error)))
-            context.resume()
+            end_wait(context, error)
             return
         _announce_about(context, _sessions_of(context.hub, account), f"{account.name} {state}.")
         context.hub.announce_role(account)
