@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from broadcast.core.accounts import DROPPED, PASSWORD_CHANGED, Account
-from broadcast.core.command_context import Command, CommandContext, end_wait, reply_lines
+from broadcast.core.command_context import Command, CommandContext, UsageError, end_wait, reply_lines
 from broadcast.core.errors import NameRejected, RegistrationClosed, RejectedError
 from broadcast.core.nicknames import MAX_NICKNAME_CHARS
 from broadcast.core.oidc_login import OidcLogin, describe_code
@@ -188,7 +188,7 @@ def _drop(context: CommandContext, argument: str, at: float) -> None:
 
 def _oidc(context: CommandContext, argument: str, at: float) -> None:
     if argument.strip():
-        raise RejectedError("usage: /oidc")
+        raise UsageError
     hub, member = context.hub, context.member
 
     def show(code: DeviceCode) -> None:

@@ -6,15 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from broadcast.core.errors import RejectedError
 from broadcast.core.events import CommandReply
 
 if TYPE_CHECKING:
-    from broadcast.core.errors import RejectedError
     from broadcast.core.hub import Hub
     from broadcast.core.interfaces import Peer, View
     from broadcast.core.membership import Member
     from broadcast.core.password_dialogue import PasswordDialogue
     from broadcast.core.room import Room
+
+
+class UsageError(RejectedError):
+    """The arguments of a command are wrong. ``commands.run`` shows the usage of the command in place of this."""
 
 
 class CommandContext(Protocol):
@@ -83,6 +87,13 @@ class Command:
     def syntax(self) -> str:
         """The command as it is typed: ``/msg NAME TEXT``."""
         return f"/{self.name} {self.usage}".rstrip()
+
+
+def require_argument(argument: str) -> str:
+    """Return *argument*. Raises ``UsageError`` if it is blank."""
+    if not argument.strip():
+        raise UsageError
+    return argument
 
 
 def reply_lines(context: CommandContext, *lines: str) -> None:

@@ -10,14 +10,22 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from broadcast.core.account_commands import ACCOUNT_COMMANDS, reject_misspelled, reject_password
-from broadcast.core.command_context import Command, CommandContext, end_wait, reply_lines
+from broadcast.core.command_context import (
+    Command,
+    CommandContext,
+    UsageError,
+    end_wait,
+    reply_lines,
+    require_argument,
+)
 from broadcast.core.errors import JournalError, NameRejected, PasswordNeeded, RejectedError
 from broadcast.core.events import CommandReply, ErrorReply, HistoryLine, Stored, Uptime
 from broadcast.core.file_names import format_size
 from broadcast.core.moderation import check_operator
 from broadcast.core.nicknames import casefold_key, reject_controls
-from broadcast.core.operator_commands import OPERATOR_COMMANDS, UsageError
+from broadcast.core.operator_commands import OPERATOR_COMMANDS
 from broadcast.core.private_commands import show_found, show_history, show_inbox
+from broadcast.core.rooms import fold_room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.core.search_query import parse_query
 from broadcast.core.slots import OPEN_SECONDS, FilePlan, Slot
@@ -134,7 +142,7 @@ def _run(context: CommandContext, command: Command, argument: str, at: float) ->
     try:
         command.run(context, argument, at)
     except UsageError:
-        raise _usage_error(command.name) from None
+        raise RejectedError(f"usage: {command.syntax}") from None
 
 
 def _run_now(context: CommandContext, command: Command, argument: str, at: float) -> None:
@@ -178,17 +186,6 @@ def _reply_later(context: CommandContext, lines: Callable[[], Iterable[str]]) ->
     context.room.after_barrier(reply)
 
 
-def _require_args(argument: str, command: str) -> str:
-    """Return *argument*; raise ``RejectedError`` with the usage of *command* if it is blank."""
-    if not argument.strip():
-        raise _usage_error(command)
-    return argument
-
-
-def _usage_error(command: str) -> RejectedError:
-    return RejectedError(f"usage: {_BY_NAME[command].syntax}")
-
-
 def _help(context: CommandContext, argument: str, at: float) -> None:
     account = context.member.account
     is_operator = account is not None and account.is_operator
@@ -197,7 +194,7 @@ def _help(context: CommandContext, argument: str, at: float) -> None:
         reply_lines(context, *(f"{command.syntax}   {command.help}" for command in shown))
         return
     command = find_command(argument.strip().removeprefix("/"))
-    if command.is_for_operators and not is_operator:
+    if not is_operator:
         check_permission(context.member, command)
     reply_lines(context, f"{command.syntax}   {command.help}")
     if command.aliases:
@@ -257,7 +254,7 @@ def _names(context: CommandContext, argument: str, at: float) -> None:
 
 
 def _nick(context: CommandContext, argument: str, at: float) -> None:
-    name = _require_args(argument, "nick").strip()
+    name = require_argument(argument).strip()
 
     def renamed(error: RejectedError | None) -> None:
         if error is None:
@@ -273,11 +270,11 @@ def _nick(context: CommandContext, argument: str, at: float) -> None:
 
 
 def _me(context: CommandContext, argument: str, at: float) -> None:
-    context.room.act(context.member, _require_args(argument, "me").strip(), at)
+    context.room.act(context.member, require_argument(argument).strip(), at)
 
 
 def _say(context: CommandContext, argument: str, at: float) -> None:
-    context.room.say(context.member, _require_args(argument, "say"), at)
+    context.room.say(context.member, require_argument(argument), at)
 
 
 def _send_private(context: CommandContext, to: Member | Account, text: str, at: float) -> None:
@@ -319,12 +316,12 @@ def _confirm_sent(context: CommandContext, sent: Sent) -> bool:
 def _msg(context: CommandContext, argument: str, at: float) -> None:
     name, _, text = argument.strip().partition(" ")
     if not text:
-        raise _usage_error("msg")
+        raise UsageError
     _send_private(context, context.hub.people.find_recipient(name), text.strip(), at)
 
 
 def _reply(context: CommandContext, argument: str, at: float) -> None:
-    text = _require_args(argument, "reply").strip()
+    text = require_argument(argument).strip()
     hub, member = context.hub, context.member
     if not member.last_private_sender:
         raise RejectedError("nobody has written to you yet.")
@@ -349,7 +346,7 @@ def _parse_range(argument: str) -> Callable[[int], tuple[int, int]]:
     if re.fullmatch(r"|[1-9][0-9]{0,17}", argument):
         lines = min(int(argument or HISTORY_DEFAULT_LINES), HISTORY_MAX_LINES)
         return lambda newest: (newest - lines + 1, newest)
-    raise _usage_error("history")
+    raise UsageError
 
 
 class _PagedReply:
@@ -405,7 +402,7 @@ class _PagedReply:
 def _history(context: CommandContext, argument: str, at: float) -> None:
     if argument.strip().startswith("@"):
         if not show_history(context, argument):
-            raise _usage_error("history")
+            raise UsageError
         return
     to_range = _parse_range(argument)
     room = context.room
@@ -425,7 +422,7 @@ def _history(context: CommandContext, argument: str, at: float) -> None:
 def _search(context: CommandContext, argument: str, at: float) -> None:
     if show_found(context, argument):
         return
-    query = partial(context.room.search, parse_query(_require_args(argument, "search")), SEARCH_MAX_LINES)
+    query = partial(context.room.search, parse_query(require_argument(argument)), SEARCH_MAX_LINES)
     reply = _PagedReply(context, if_none="nothing found.", if_failed="this server cannot search")
     reply.start(lambda: [query])
 
@@ -471,7 +468,7 @@ def _list_rooms(context: CommandContext) -> Iterator[str]:
 
 
 def _join(context: CommandContext, argument: str, at: float) -> None:
-    name = _require_args(argument, "join").strip().lower()
+    name = fold_room_name(require_argument(argument))
     if name == context.room.name:
         raise RejectedError(f"you are in {name} already.")
     context.hub.check_joining(context.member, name, at)
@@ -494,27 +491,27 @@ def _topic(context: CommandContext, argument: str, at: float) -> None:
         _reply_later(context, lambda: [f"Topic: {room.topic}" if room.topic else no_topic])
 
 
-def _parse_toggle(argument: str, state: bool, command: str) -> bool:
+def _parse_toggle(argument: str, state: bool) -> bool:
     """Return the new state of a switch. Without an argument, it is the opposite of *state*."""
     new_state = {"": not state, "on": True, "off": False}.get(argument.strip().casefold())
     if new_state is None:
-        raise _usage_error(command)
+        raise UsageError
     return new_state
 
 
 def _timestamp(context: CommandContext, argument: str, at: float) -> None:
-    times = _parse_toggle(argument, context.view.times, "timestamp")
+    times = _parse_toggle(argument, context.view.times)
     context.set_view(replace(context.view, times=times))
     reply_lines(context, f"timestamps are {'on' if times else 'off'}.")
 
 
 def _receipts(context: CommandContext, argument: str, at: float) -> None:
-    context.member.receipts = _parse_toggle(argument, context.member.receipts, "receipts")
+    context.member.receipts = _parse_toggle(argument, context.member.receipts)
     reply_lines(context, f"receipts are {'on' if context.member.receipts else 'off'}.")
 
 
 def _quiet(context: CommandContext, argument: str, at: float) -> None:
-    quiet = _parse_toggle(argument, context.view.quiet, "quiet")
+    quiet = _parse_toggle(argument, context.view.quiet)
     context.set_view(replace(context.view, quiet=quiet))
     reply_lines(context, f"joins and leaves are {'off' if quiet else 'on'}.")
 
@@ -535,7 +532,7 @@ def _ignore(context: CommandContext, argument: str, at: float) -> None:
 
 
 def _unignore(context: CommandContext, argument: str, at: float) -> None:
-    name = _require_args(argument, "unignore").strip()
+    name = require_argument(argument).strip()
     nick = context.hub.unignore(context.member, name)
     if nick is None:
         raise RejectedError(f"you do not ignore {name[:24]}.")
