@@ -14,8 +14,9 @@ from broadcast.core.passwords import Password
 from broadcast.core.sanitize import sanitize
 from broadcast.doors.jsonrpc.account_messages import AccountResult, LoginCode, LoginEnded
 from broadcast.doors.jsonrpc.encoder import encode_notification
-from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
+from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal, session_gone
 from broadcast.doors.jsonrpc.messages import Empty
+from broadcast.doors.jsonrpc.responses import reject
 
 if TYPE_CHECKING:
     from broadcast.core.accounts import Account, OnAccount
@@ -35,11 +36,6 @@ if TYPE_CHECKING:
 
 NOT_ENCRYPTED = "This connection is not encrypted: others may read the password."
 TLS_ONLY = "this server takes passwords only over TLS, or from its own machine."
-
-
-def session_gone() -> RpcError:
-    """Return the error for a request whose session has ended, or continues on another connection."""
-    return RpcError(Code.INTERNAL_ERROR, "The session is not here any more.")
 
 
 def password_safety(hub: Hub, source: Source) -> PasswordSafety:
@@ -111,8 +107,7 @@ def _check(
         elif isinstance(error, RpcError):
             call.fail(error)
         else:
-            connection.sessions.hub.rejections[error.kind] += 1
-            call.fail(explain_rejection(error))
+            reject(connection.sessions.hub, call, error)
         connection.resume()
         session.end_check()
 

@@ -9,9 +9,10 @@ from broadcast.core import commands
 from broadcast.core.events import ErrorReply
 from broadcast.core.interfaces import View
 from broadcast.core.sanitize import sanitize
-from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection
+from broadcast.doors.jsonrpc.errors import Code, RpcError
 from broadcast.doors.jsonrpc.line_reader import LIST_BYTES
 from broadcast.doors.jsonrpc.messages import CommandResult
+from broadcast.doors.jsonrpc.responses import reject
 
 if TYPE_CHECKING:
     from broadcast.core.errors import RejectedError
@@ -138,8 +139,7 @@ class _CommandRun:
         self._connection.resume()
 
     def send_error(self, error: RejectedError) -> None:
-        """Count *error*, with which the command fails."""
-        self.hub.rejections[error.kind] += 1
+        """Let the command fail with *error*."""
         self._rejection = error
 
     def set_view(self, _view: View) -> None:
@@ -157,7 +157,7 @@ class _CommandRun:
     def answer(self) -> None:
         """Answer the call with the lines, or with the reason of the failure."""
         if self._rejection is not None:
-            self._call.fail(explain_rejection(self._rejection))
+            reject(self.hub, self._call, self._rejection)
         elif self._collector.error:
             self._call.fail(RpcError(Code.INTERNAL_ERROR, self._collector.error))
         else:
