@@ -340,10 +340,11 @@ def is_share(name: str) -> bool:
 
 def read_record(folder: Path, file_id: str) -> SharedFile | None:
     """Return the record of the share *file_id* in *folder*; None if it is invalid. Raises ``OSError``."""
-    names = {field.name for field in fields(SharedFile)}
+    types = {field.name: field.type for field in fields(SharedFile)}  # as they stand above: "str", "int" or "float"
     try:
         stored = json.loads((folder / f"{file_id}.json").read_bytes())
-        file = SharedFile(**{name: value for name, value in stored.items() if name in names})
+        # A value of another type counts as missing.
+        file = SharedFile(**{name: value for name, value in stored.items() if types.get(name) == type(value).__name__})
     except (ValueError, TypeError, AttributeError):
         return None
     return file if file.id == file_id else None

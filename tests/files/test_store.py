@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 import tracemalloc
@@ -330,6 +331,17 @@ def test_a_record_that_cannot_be_read_removes_nothing(world: StoreWorld, text: s
     assert world.names() == {file.sha256, f"{file.id}.json"}
     assert world.store.find(file.id) is None
     assert world.reports == [f"{file.id}.json is no record of a shared file: move it out of {world.folder}."]
+
+
+@pytest.mark.parametrize(("member", "value"), [("sha256", []), ("size", "5"), ("at", "noon"), ("owner", None)])
+def test_a_record_with_a_value_of_another_type_removes_nothing(world: StoreWorld, member: str, value: object) -> None:
+    file, other = world.share(b"hello"), world.share(b"other")
+    record = world.folder / f"{file.id}.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {member: value}))
+    world.restart()
+    assert world.names() == {record.name, file.sha256, f"{other.id}.json", other.sha256}
+    assert (world.store.find(file.id), world.store.find(other.id)) == (None, other)
+    assert world.reports == [f"{record.name} is no record of a shared file: move it out of {world.folder}."]
 
 
 def test_a_record_of_a_later_version_is_read(world: StoreWorld) -> None:
