@@ -9,7 +9,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from broadcast.doors.jsonrpc.encoder import encode_line, encode_notification
 from broadcast.doors.jsonrpc.errors import Code, Error, RpcError, explain_rejection
-from broadcast.doors.jsonrpc.messages import Empty, ErrorResponse, Refused, RequestId, Response
+from broadcast.doors.jsonrpc.messages import Empty, ErrorResponse, RequestId, Response
+from broadcast.doors.jsonrpc.notifications import Refused
 
 if TYPE_CHECKING:
     from broadcast.core.errors import RejectedError
