@@ -87,13 +87,16 @@ def _post_with_uid(
     """Append a line with a uid, once the uids of the room have been loaded."""
     if session.ending:
         call.fail(session_gone())
-    elif error is None:
+    elif error is not None:
+        call.fail(uid_unknown(error))
+    else:
         try:
-            _append(connection, call, session, room, event)
+            # Meanwhile, the session may have left the room on another connection.
+            _append(connection, call, session, session.find_room(room.name), event)
         except RejectedError as rejection:
             reject(connection.sessions.hub, call, rejection)
-    else:
-        call.fail(uid_unknown(error))
+        except RpcError as refused:
+            call.fail(refused)
     connection.resume()
 
 
