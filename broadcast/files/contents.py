@@ -117,6 +117,16 @@ class Part(Protocol):
         """Remove the bytes."""
 
 
+class Content(Protocol):
+    """A content that is open to read it. One thread at a time uses it."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return at most *size* bytes from *offset* on, and none only at the end."""
+
+    def close(self) -> None:
+        """Release the content."""
+
+
 class PartKey(NamedTuple):
     """The place of the bytes of an unfinished upload in a database. A server that is alone needs none."""
 
