@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from broadcast.core.accounts import DROPPED, PASSWORD_CHANGED, Account
 from broadcast.core.command_context import Command, CommandContext, UsageError, end_wait, reply_lines
-from broadcast.core.errors import NameRejected, RegistrationClosed, RejectedError
+from broadcast.core.errors import NameRejected, NotPermitted, RegistrationClosed, RejectedError
 from broadcast.core.nicknames import MAX_NICKNAME_CHARS
 from broadcast.core.oidc_login import OidcLogin, describe_code
 from broadcast.core.password_dialogue import NEW_PASSWORD, OLD_PASSWORD, ONCE_MORE, PASSWORD, PasswordDialogue
@@ -211,9 +211,9 @@ def _reject_words(command: str, argument: str) -> None:
 
 
 def require_account(member: Member) -> Account:
-    """Return the account to which *member* is logged in. Raises ``RejectedError``."""
+    """Return the account to which *member* is logged in. Raises ``NotPermitted``."""
     if member.account is None:
-        raise RejectedError("you are not logged in. /login NAME logs in as NAME.")
+        raise NotPermitted("you are not logged in. /login NAME logs in as NAME.")
     return member.account
 
 

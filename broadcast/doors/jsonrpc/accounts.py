@@ -64,7 +64,8 @@ def account_name(member: Member) -> str | None:
     return None if member.account is None else member.account.name
 
 
-def _own_account(connection: Connection) -> Account:
+def own_account(connection: Connection) -> Account:
+    """Return the account to which the session is logged in. Raises ``NotPermitted``."""
     account = connection.session.member.account
     if account is None:
         raise NotPermitted("you are not logged in.")
@@ -73,7 +74,7 @@ def _own_account(connection: Connection) -> Account:
 
 def _own_password(connection: Connection) -> Account:
     """Return the own account, which has a password. Raises ``RejectedError``."""
-    account = _own_account(connection)
+    account = own_account(connection)
     if not account.queued.password_hash:
         raise NameRejected(f"{account.name} has no password: ask the administrator for one.")
     return account
@@ -230,7 +231,7 @@ def begin_oidc(connection: Connection, call: Call, _params: Empty) -> None:
 def logout(connection: Connection, call: Call, params: LogoutParams) -> None:
     """Log out, and take another nickname."""
     hub, member = connection.sessions.hub, connection.session.member
-    account = _own_account(connection)
+    account = own_account(connection)
     if hub.authenticator.is_required:
         raise NotPermitted("only people with an account can be here: quit in place of logging out.")
 
