@@ -82,8 +82,9 @@ class PostgresJournal:
         Raises ``JournalInUse``, ``JournalDamaged``, ``JournalTooNew`` or another ``JournalError``.
         """
         self._query_thread = start_query_thread(self._database, self._call_soon)
-        self._indexer = SearchIndexer(self._database.connect, self._database.node)
-        return self._begin(name, *self._prepare(name, tail))
+        prepared = self._prepare(name, tail)
+        self._indexer = SearchIndexer(self._database.connect, self._database.node)  # its tables exist now
+        return self._begin(name, *prepared)
 
     def _prepare(self, name: str, tail: int) -> _Opened:
         """Take a new epoch, and read the room *name*. May block. Raises ``JournalError``."""
