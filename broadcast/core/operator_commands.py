@@ -156,7 +156,7 @@ def _reject_mistyped_duration(why: str) -> None:
 
 def _wrong_duration(word: str) -> RejectedError:
     """Return the reason why *word*, in the place of a time, is rejected."""
-    return RejectedError(_no_time(word)) if word[:1].isdigit() else UsageError("")
+    return RejectedError(_no_time(word)) if word[:1].isdigit() else UsageError()
 
 
 def _no_time(word: str) -> str:
