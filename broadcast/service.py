@@ -10,7 +10,8 @@ import secrets
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -310,21 +311,27 @@ def _make_shared_storage(config: Config, call_soon: CallSoon, stats: CommitStats
 
 def _make_database(config: Config) -> Database:
     """Return the PostgreSQL database that *config* names. Raises ``StartupError``."""
-    try:
+    install = _pip_install("psycopg[binary]")
+    advice = f"--journal postgresql: needs psycopg: run pip install '.[postgres]' in the checkout, or {install}"
+    with _optional("psycopg", "", advice=advice):  # the error has no name if there is no libpq
         from broadcast.journals.postgres.database import Database  # noqa: PLC0415 - optional
-    except ImportError as error:
-        if (error.name or "psycopg").partition(".")[0] != "psycopg":  # without a name if there is no libpq
-            raise
-        raise StartupError(
-            "--journal postgresql: needs psycopg: run pip install '.[postgres]' in the checkout, or "
-            f"{_pip_install('psycopg[binary]')}"
-        ) from error
     number = re.search(r"(?:^|\btcp6?:)(\d+)", config.ports[0])
     node = config.node or sanitize(f"{gethostname()}:{number[1] if number else config.ports[0]}")
     database = Database(config.database or "", config.schema, node)
     if problem := database.find_problem():
         raise StartupError(f"--journal is not a URL that PostgreSQL understands: {problem}.")
     return database
+
+
+@contextmanager
+def _optional(*modules: str, advice: str) -> Iterator[None]:
+    """Raise ``StartupError`` with *advice* if one of *modules*, which an import in the context needs, is missing."""
+    try:
+        yield
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in modules:
+            raise
+        raise StartupError(advice) from error
 
 
 def _pip_install(*packages: str) -> str:
@@ -341,12 +348,9 @@ def _make_monitor(
     storage: _Storage,
 ) -> Monitor:
     """Return the monitor that serves metrics at *port*; raises ``StartupError``."""
-    try:
+    advice = f"--metrics needs prometheus_client: {_pip_install('prometheus_client')}"
+    with _optional("prometheus_client", advice=advice):
         from broadcast.server import metrics  # noqa: PLC0415 - slow to import, and its dependency is optional
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] != "prometheus_client":
-            raise
-        raise StartupError(f"--metrics needs prometheus_client: {_pip_install('prometheus_client')}") from error
     listener = parse_listener(reactor, port, "127.0.0.1", "--metrics")
     sources = metrics.Sources(connections, hub, dispatcher, storage.journal, storage.shared)
 
@@ -364,15 +368,10 @@ def _make_web_door(
     make_writer: Callable[[StreamTransport], Writer],
 ) -> WebDoor:
     """Return the door for the web page. Raises ``StartupError``."""
-    try:
+    install = _pip_install("h11", "websockets")
+    advice = f"--web needs h11 and websockets: run pip install '.[web]' in the checkout, or {install}"
+    with _optional("h11", "websockets", advice=advice):
         from broadcast.doors.web.door import WebDoor, WebSettings  # noqa: PLC0415 - optional, as above
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] not in {"h11", "websockets"}:
-            raise
-        raise StartupError(
-            "--web needs h11 and websockets: run pip install '.[web]' in the checkout, or "
-            f"{_pip_install('h11', 'websockets')}"
-        ) from error
     settings = WebSettings(config.web_path, config.web_url, config.web_origins, config.trusted_proxies, config.web_hsts)
     return WebDoor(programs, hub, reactor, reactor.callFromThread, time, make_writer, settings, gethostname())
 
@@ -434,13 +433,9 @@ def _make_authenticator(config: Config, journal: Journal, reactor: Any) -> Authe
     accounts = Accounts(journal.records)
     authenticator = Authenticator(accounts, Hasher(call_soon), monotonic, time, secrets.token_urlsafe, config.accounts)
     if config.oidc is not None:
-        try:
+        with _optional("jwt", "cryptography", advice=f"--oidc needs PyJWT: {_pip_install('PyJWT[crypto]')}"):
             from broadcast.accounts.oidc import OidcClient  # noqa: PLC0415 - optional, as above
             from broadcast.accounts.oidc_threads import OidcProvider  # noqa: PLC0415 - likewise
-        except ImportError as error:
-            if (error.name or "").partition(".")[0] not in {"jwt", "cryptography"}:
-                raise
-            raise StartupError(f"--oidc needs PyJWT: {_pip_install('PyJWT[crypto]')}") from error
         client = OidcClient(config.oidc, config.oidc_client_id, config.oidc_secret, monotonic)
         authenticator.provider = OidcProvider(client, call_soon, reactor.callLater, monotonic, _log_provider_failure)
     return authenticator
@@ -458,13 +453,9 @@ def _make_certificate(config: Config, reactor: Any) -> CertificateKeeper:  # noq
     for option, port in [*(("--tls", port) for port in config.tls), *(("--web-tls", port) for port in config.web_tls)]:
         if port.startswith(("ssl:", "tls:")):
             raise StartupError(f"{option} {port}: this would encrypt twice. Write tcp: and --cert, or use --port.")
-    try:
+    option = "--tls" if config.tls else "--web-tls"
+    with _optional("cryptography", advice=f"{option} needs cryptography: {_pip_install('cryptography')}"):
         from broadcast.server.certificate_keeper import CertificateKeeper  # noqa: PLC0415 - optional, as above
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] != "cryptography":
-            raise
-        option = "--tls" if config.tls else "--web-tls"
-        raise StartupError(f"{option} needs cryptography: {_pip_install('cryptography')}") from error
     certificate = CertificateKeeper(config.cert, config.key, config.data, reactor, reactor.callFromThread, time)
     if certificate.is_given:
         certificate.get_context()

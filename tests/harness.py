@@ -28,7 +28,7 @@ from broadcast.core.membership import Member, MemberListener
 from broadcast.core.passwords import Password
 from broadcast.core.session import Session
 from broadcast.core.settings import Settings
-from broadcast.core.source import LOCAL
+from broadcast.core.source import Source
 from broadcast.delivery.dispatcher import Dispatcher
 from broadcast.delivery.fanout import Fanout
 from broadcast.delivery.peer import StreamPeer
@@ -345,7 +345,7 @@ class SessionClient(Client):
         self.closed = False
         writer = writer_of(self.transport, world.clock)
         self.peer = StreamPeer(world.fanout, writer, self._encoder_for, self._count_ready, self._note_closed)
-        self.session = Session(world.hub, self.peer, LOCAL)
+        self.session = Session(world.hub, self.peer, Source())
         self.peer.bind_session(self.session.id)
 
     def _encoder_for(self, view: View) -> TokenEncoder:

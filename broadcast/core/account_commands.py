@@ -8,9 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from broadcast.core.accounts import DROPPED, PASSWORD_CHANGED, Account
-from broadcast.core.command_context import Command, CommandContext, end_wait, reply_lines
-from broadcast.core.errors import NameRejected, RegistrationClosed, RejectedError
-from broadcast.core.events import ErrorReply
+from broadcast.core.command_context import Command, CommandContext, UsageError, end_wait, reply_lines
+from broadcast.core.errors import NameRejected, NotPermitted, RegistrationClosed, RejectedError
 from broadcast.core.nicknames import MAX_NICKNAME_CHARS
 from broadcast.core.oidc_login import OidcLogin, describe_code
 from broadcast.core.password_dialogue import NEW_PASSWORD, OLD_PASSWORD, ONCE_MORE, PASSWORD, PasswordDialogue
@@ -181,8 +180,8 @@ def _drop(context: CommandContext, argument: str, at: float) -> None:
 
     def dropped(on_result: OnAccount, result: Account | RejectedError) -> None:
         if isinstance(result, Account):
-            if not hub.authenticator.is_required:
-                member.account = None  # the session continues without an account
+            if not hub.authenticator.is_required and hub.people.members.get(member.id) is member:
+                hub.log_out(member)  # the session continues without an account
             hub.leave_accounts(result, DROPPED, f"The account {result.name} was deleted.")
         on_result(result)
 
@@ -194,7 +193,7 @@ def _drop(context: CommandContext, argument: str, at: float) -> None:
 
 def _oidc(context: CommandContext, argument: str, at: float) -> None:
     if argument.strip():
-        raise RejectedError("usage: /oidc")
+        raise UsageError
     hub, member = context.hub, context.member
 
     def show(code: DeviceCode) -> None:
@@ -202,8 +201,7 @@ def _oidc(context: CommandContext, argument: str, at: float) -> None:
 
     def finish(result: Account | RejectedError) -> None:
         if isinstance(result, RejectedError):
-            hub.rejections[result.kind] += 1
-            context.peer.send(ErrorReply(str(result)))
+            context.send_error(result)
         elif login.is_join:
             reply_lines(context, f"{result.name} is joined to your identity: /oidc logs in to it from now on.")
         else:
@@ -218,9 +216,9 @@ def _reject_words(command: str, argument: str) -> None:
 
 
 def require_account(member: Member) -> Account:
-    """Return the account to which *member* is logged in. Raises ``RejectedError``."""
+    """Return the account to which *member* is logged in. Raises ``NotPermitted``."""
     if member.account is None:
-        raise RejectedError("you are not logged in. /login NAME logs in as NAME.")
+        raise NotPermitted("you are not logged in. /login NAME logs in as NAME.")
     return member.account
 
 

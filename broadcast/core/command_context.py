@@ -6,15 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from broadcast.core.events import CommandReply, ErrorReply
+from broadcast.core.errors import RejectedError
+from broadcast.core.events import CommandReply
 
 if TYPE_CHECKING:
-    from broadcast.core.errors import RejectedError
     from broadcast.core.hub import Hub
     from broadcast.core.interfaces import Peer, View
     from broadcast.core.membership import Member
     from broadcast.core.password_dialogue import PasswordDialogue
     from broadcast.core.room import Room
+
+
+class UsageError(RejectedError):
+    """The arguments of a command are wrong. ``commands.run`` shows the usage of the command in place of this."""
 
 
 class CommandContext(Protocol):
@@ -45,6 +49,9 @@ class CommandContext(Protocol):
 
     def resume(self) -> None:
         """Accept the next line."""
+
+    def send_error(self, error: RejectedError) -> None:
+        """Count *error*, and send it to the user."""
 
     def set_view(self, view: View) -> None:
         """Send the room's events in *view* from here on."""
@@ -82,6 +89,13 @@ class Command:
         return f"/{self.name} {self.usage}".rstrip()
 
 
+def require_argument(argument: str) -> str:
+    """Return *argument*. Raises ``UsageError`` if it is blank."""
+    if not argument.strip():
+        raise UsageError
+    return argument
+
+
 def reply_lines(context: CommandContext, *lines: str) -> None:
     """Send *lines* as the reply to a command."""
     context.peer.send(*map(CommandReply, lines))
@@ -90,7 +104,6 @@ def reply_lines(context: CommandContext, *lines: str) -> None:
 def end_wait(context: CommandContext, error: RejectedError | None) -> None:
     """Send *error*, if there is one, and accept the next line if the session has waited."""
     if error is not None:
-        context.hub.rejections[error.kind] += 1
-        context.peer.send(ErrorReply(str(error)))
+        context.send_error(error)
     if not context.ready:
         context.resume()

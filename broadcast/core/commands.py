@@ -2,54 +2,43 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from broadcast.core.account_commands import ACCOUNT_COMMANDS, reject_misspelled, reject_password
-from broadcast.core.command_context import Command, CommandContext, end_wait, reply_lines
-from broadcast.core.errors import JournalError, NameRejected, PasswordNeeded, RejectedError
-from broadcast.core.events import CommandReply, ErrorReply, HistoryLine, Stored, Uptime
+from broadcast.core.command_context import (
+    Command,
+    CommandContext,
+    UsageError,
+    end_wait,
+    reply_lines,
+    require_argument,
+)
+from broadcast.core.errors import NameRejected, PasswordNeeded, RejectedError
+from broadcast.core.events import CommandReply, Uptime
 from broadcast.core.file_names import format_size
 from broadcast.core.moderation import check_operator
 from broadcast.core.nicknames import casefold_key, reject_controls
-from broadcast.core.operator_commands import OPERATOR_COMMANDS, UsageError
-from broadcast.core.private_commands import show_found, show_history, show_inbox
+from broadcast.core.operator_commands import OPERATOR_COMMANDS
+from broadcast.core.reading_commands import READING_COMMANDS
+from broadcast.core.rooms import fold_room_name
 from broadcast.core.sanitize import sanitize
-from broadcast.core.search_query import parse_query
 from broadcast.core.slots import OPEN_SECONDS, FilePlan, Slot
-from broadcast.core.stats import Rejection
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
     from broadcast.core.accounts import Account
-    from broadcast.core.interfaces import ReadCallback
     from broadcast.core.membership import Member, Membership
     from broadcast.core.private_messages import Sent
 
-    Query: TypeAlias = Callable[[ReadCallback], None]
-    """Starts one query of the journal, whose result the callback receives."""
-
-HISTORY_DEFAULT_LINES = 20
-"""Number of lines that ``/history`` shows without an argument."""
-HISTORY_MAX_LINES = 1000
-"""Maximum number of lines that ``/history`` shows."""
 NAMES_PER_LINE = 100
 """Maximum number of members in one line of ``/names``."""
 NAMES_LINE_CHARS = 4_000
 """Maximum number of characters in one line of ``/names``, unless one member alone has more."""
-PAGE_LINES = 16
-"""Number of lines in a page of results, at most 64 KiB. The next page follows when the peer is not congested."""
-SEARCH_MAX_LINES = 50
-"""Maximum number of lines that ``/search`` shows."""
 MAX_IGNORED = 100
 """Maximum number of nicknames that one member can ignore. They are in memory until the member leaves."""
-LISTED_FILES = 20
-"""Number of files that ``/files`` lists."""
 LISTED_ROOMS = 50
 """Maximum number of rooms that ``/rooms`` lists."""
 IDLE_AFTER_SECONDS = 5 * 60
@@ -134,7 +123,7 @@ def _run(context: CommandContext, command: Command, argument: str, at: float) ->
     try:
         command.run(context, argument, at)
     except UsageError:
-        raise _usage_error(command.name) from None
+        raise RejectedError(f"usage: {command.syntax}") from None
 
 
 def _run_now(context: CommandContext, command: Command, argument: str, at: float) -> None:
@@ -178,17 +167,6 @@ def _reply_later(context: CommandContext, lines: Callable[[], Iterable[str]]) ->
     context.room.after_barrier(reply)
 
 
-def _require_args(argument: str, command: str) -> str:
-    """Return *argument*; raise ``RejectedError`` with the usage of *command* if it is blank."""
-    if not argument.strip():
-        raise _usage_error(command)
-    return argument
-
-
-def _usage_error(command: str) -> RejectedError:
-    return RejectedError(f"usage: {_BY_NAME[command].syntax}")
-
-
 def _help(context: CommandContext, argument: str, at: float) -> None:
     account = context.member.account
     is_operator = account is not None and account.is_operator
@@ -199,7 +177,7 @@ def _help(context: CommandContext, argument: str, at: float) -> None:
         reply_lines(context, *(f"{command.syntax}   {command.help}" for command in shown))
         return
     command = find_command(argument.strip().removeprefix("/"))
-    if command.is_for_operators and not is_operator:
+    if not is_operator:
         check_permission(context.member, command)
     reply_lines(context, f"{command.syntax}   {command.help}")
     if command.aliases:
@@ -259,7 +237,7 @@ def _names(context: CommandContext, argument: str, at: float) -> None:
 
 
 def _nick(context: CommandContext, argument: str, at: float) -> None:
-    name = _require_args(argument, "nick").strip()
+    name = require_argument(argument).strip()
 
     def renamed(error: RejectedError | None) -> None:
         if error is None:
@@ -275,19 +253,17 @@ def _nick(context: CommandContext, argument: str, at: float) -> None:
 
 
 def _me(context: CommandContext, argument: str, at: float) -> None:
-    context.room.act(context.member, _require_args(argument, "me").strip(), at)
+    context.room.act(context.member, require_argument(argument).strip(), at)
 
 
 def _say(context: CommandContext, argument: str, at: float) -> None:
-    context.room.say(context.member, _require_args(argument, "say"), at)
+    context.room.say(context.member, require_argument(argument), at)
 
 
 def _send_private(context: CommandContext, to: Member | Account, text: str, at: float) -> None:
     def stored(sent: Sent | RejectedError) -> None:
         if isinstance(sent, RejectedError):
-            context.hub.rejections[sent.kind] += 1
-            context.peer.send(ErrorReply(str(sent)))
-            context.resume()
+            end_wait(context, sent)
         elif not _confirm_sent(context, sent):
             context.resume()
 
@@ -323,12 +299,12 @@ def _confirm_sent(context: CommandContext, sent: Sent) -> bool:
 def _msg(context: CommandContext, argument: str, at: float) -> None:
     name, _, text = argument.strip().partition(" ")
     if not text:
-        raise _usage_error("msg")
+        raise UsageError
     _send_private(context, context.hub.people.find_recipient(name), text.strip(), at)
 
 
 def _reply(context: CommandContext, argument: str, at: float) -> None:
-    text = _require_args(argument, "reply").strip()
+    text = require_argument(argument).strip()
     hub, member = context.hub, context.member
     if not member.last_private_sender:
         raise RejectedError("nobody has written to you yet.")
@@ -338,106 +314,6 @@ def _reply(context: CommandContext, argument: str, at: float) -> None:
     if to is None:
         raise RejectedError("the one who wrote to you last is not here.")
     _send_private(context, to, text, at)
-
-
-def _parse_range(argument: str) -> Callable[[int], tuple[int, int]]:
-    """Return a function that takes the number of the newest line and returns the first and last number to show."""
-    argument = argument.strip()
-    if span := re.fullmatch(r"#([0-9]{1,18})(?:-#?([0-9]{1,18}))?", argument):
-        first, last = sorted((int(span[1]), int(span[2] or span[1])))
-        if last - first >= HISTORY_MAX_LINES:
-            raise RejectedError(
-                f"at most {HISTORY_MAX_LINES} lines at once: /history #{first}-#{first + HISTORY_MAX_LINES - 1}"
-            )
-        return lambda _newest: (first, last)
-    if re.fullmatch(r"|[1-9][0-9]{0,17}", argument):
-        lines = min(int(argument or HISTORY_DEFAULT_LINES), HISTORY_MAX_LINES)
-        return lambda newest: (newest - lines + 1, newest)
-    raise _usage_error("history")
-
-
-class _PagedReply:
-    """The reply to a command that runs *queries* one by one and sends the lines that they find, page by page.
-
-    The queries run and the pages are sent while the peer is not congested. *if_none* is the reply if there are no
-    lines. *if_failed* precedes the reason of an error. Then the session accepts the next line.
-    """
-
-    def __init__(self, context: CommandContext, if_none: str, if_failed: str) -> None:
-        self._context = context
-        self._if_none = if_none
-        self._if_failed = if_failed
-        self._queries: list[Query] = []
-        self._found_any = False
-
-    def start(self, build_queries: Callable[[], Iterable[Query]]) -> None:
-        """Call *build_queries* when all earlier lines have been delivered, so that the queries find them."""
-        self._context.pause()
-        self._context.room.after_barrier(partial(self._run, build_queries))
-
-    def _run(self, build_queries: Callable[[], Iterable[Query]]) -> None:
-        self._queries = list(build_queries())
-        self._queries.reverse()
-        self._run_next()
-
-    def _run_next(self) -> None:
-        self._queries.pop()(self._on_result)
-
-    def _on_result(self, result: Sequence[Stored] | JournalError) -> None:
-        context = self._context
-        if isinstance(result, JournalError):
-            context.hub.rejections[Rejection.NOT_FOUND] += 1
-            context.peer.send(ErrorReply(f"{self._if_failed}: {result}"))
-            context.resume()
-        else:
-            self._send_page(result)
-
-    def _send_page(self, lines: Sequence[Stored]) -> None:
-        context = self._context
-        self._found_any = self._found_any or bool(lines)
-        context.peer.send(*map(HistoryLine, lines[:PAGE_LINES]))
-        if rest := lines[PAGE_LINES:]:
-            context.peer.when_writable(partial(self._send_page, rest))
-        elif self._queries:
-            context.peer.when_writable(self._run_next)
-        else:
-            if not self._found_any:
-                reply_lines(context, self._if_none)
-            context.resume()
-
-
-def _history(context: CommandContext, argument: str, at: float) -> None:
-    if argument.strip().startswith("@"):
-        if not show_history(context, argument):
-            raise _usage_error("history")
-        return
-    to_range = _parse_range(argument)
-    room = context.room
-
-    def build_queries() -> list[Query]:
-        first, last = to_range(room.last_seq)
-        first, last = max(first, 1), min(last, room.last_seq)
-        return [
-            partial(room.history, page, min(page + PAGE_LINES - 1, last))
-            for page in range(first, max(first, last) + 1, PAGE_LINES)
-        ]
-
-    reply = _PagedReply(context, if_none="nothing was said yet.", if_failed="the history cannot be read")
-    reply.start(build_queries)
-
-
-def _search(context: CommandContext, argument: str, at: float) -> None:
-    if show_found(context, argument):
-        return
-    query = partial(context.room.search, parse_query(_require_args(argument, "search")), SEARCH_MAX_LINES)
-    reply = _PagedReply(context, if_none="nothing found.", if_failed="this server cannot search")
-    reply.start(lambda: [query])
-
-
-def _files(context: CommandContext, argument: str, at: float) -> None:
-    query = partial(context.room.files, LISTED_FILES)
-    reply = _PagedReply(context, if_none="nobody has shared a file here.", if_failed="the files cannot be listed")
-    reply.start(lambda: [query])
 
 
 def _upload_link(context: CommandContext, argument: str, at: float) -> None:
@@ -475,7 +351,7 @@ def _list_rooms(context: CommandContext) -> Iterator[str]:
 
 
 def _join(context: CommandContext, argument: str, at: float) -> None:
-    name = _require_args(argument, "join").strip().lower()
+    name = fold_room_name(require_argument(argument))
     if name == context.room.name:
         raise RejectedError(f"you are in {name} already.")
     context.hub.check_joining(context.member, name, at)
@@ -498,27 +374,27 @@ def _topic(context: CommandContext, argument: str, at: float) -> None:
         _reply_later(context, lambda: [f"Topic: {room.topic}" if room.topic else no_topic])
 
 
-def _parse_toggle(argument: str, state: bool, command: str) -> bool:
+def _parse_toggle(argument: str, state: bool) -> bool:
     """Return the new state of a switch. Without an argument, it is the opposite of *state*."""
     new_state = {"": not state, "on": True, "off": False}.get(argument.strip().casefold())
     if new_state is None:
-        raise _usage_error(command)
+        raise UsageError
     return new_state
 
 
 def _timestamp(context: CommandContext, argument: str, at: float) -> None:
-    times = _parse_toggle(argument, context.view.times, "timestamp")
+    times = _parse_toggle(argument, context.view.times)
     context.set_view(replace(context.view, times=times))
     reply_lines(context, f"timestamps are {'on' if times else 'off'}.")
 
 
 def _receipts(context: CommandContext, argument: str, at: float) -> None:
-    context.member.receipts = _parse_toggle(argument, context.member.receipts, "receipts")
+    context.member.receipts = _parse_toggle(argument, context.member.receipts)
     reply_lines(context, f"receipts are {'on' if context.member.receipts else 'off'}.")
 
 
 def _quiet(context: CommandContext, argument: str, at: float) -> None:
-    quiet = _parse_toggle(argument, context.view.quiet, "quiet")
+    quiet = _parse_toggle(argument, context.view.quiet)
     context.set_view(replace(context.view, quiet=quiet))
     reply_lines(context, f"joins and leaves are {'off' if quiet else 'on'}.")
 
@@ -539,7 +415,7 @@ def _ignore(context: CommandContext, argument: str, at: float) -> None:
 
 
 def _unignore(context: CommandContext, argument: str, at: float) -> None:
-    name = _require_args(argument, "unignore").strip()
+    name = require_argument(argument).strip()
     nick = context.hub.unignore(context.member, name)
     if nick is None:
         raise RejectedError(f"you do not ignore {name[:24]}.")
@@ -586,10 +462,7 @@ _FOR_EVERYBODY: tuple[Command, ...] = (
     Command("say", "TEXT", "says it literally: /say quit", _say),
     Command("msg", "NAME TEXT", "private to one person", _msg, ("m", "tell", "w"), names_person=True),
     Command("reply", "TEXT", "private to the last person who wrote to you", _reply, ("r",)),
-    Command("inbox", "", "the last stored messages to you; /history @NAME shows those with NAME", show_inbox),
-    Command("history", "[N]", "the last N lines, or those of a range: /history #10-#30", _history),
-    Command("search", "WORDS", 'the last lines that hold all WORDS: /search "the build" red', _search),
-    Command("files", "", f"lists the last {LISTED_FILES} files of the room", _files),
+    *READING_COMMANDS,
     Command("upload-link", "", "shows how to share one file from a shell, with curl", _upload_link),
     Command("rooms", "", "lists the rooms", _rooms),
     Command("join", "ROOM", "moves to another room, and opens it if there is none", _join),

@@ -236,7 +236,7 @@ class Hub:
 
         def renamed(error: RejectedError | None) -> None:
             if error is None:
-                self.other_nodes.update(member)
+                self._account_changed(member, before)
             else:
                 member.account = before
             on_done(error)
@@ -253,8 +253,8 @@ class Hub:
         If *member* has left meanwhile, a session that has the nickname now gets another one.
         """
         if self.people.members.get(member.id) is member:
-            member.account = account
-            self.other_nodes.update(member)
+            before, member.account = member.account, account
+            self._account_changed(member, before)
         owner = self.people.owner_of(account.name)
         if owner is not None:
             self.leave_registered_name(owner, unasked=True)
@@ -264,11 +264,15 @@ class Hub:
 
         *on_done* and the result are as in ``rename``.
         """
-        if (mute := self.moderation.follow_logout(member)) is not None:
-            self.decide(replace(mute, number=self.next_decision_number()))
-        member.account = None
-        self.other_nodes.update(member)
+        before, member.account = member.account, None
+        self._account_changed(member, before)
         return self.leave_registered_name(member, on_done)
+
+    def _account_changed(self, member: Member, before: Account | None) -> None:
+        """Tell the other nodes the account of *member*. A mute of the account *before* stays with the session."""
+        if (mute := self.moderation.follow_session(member, before)) is not None:
+            self.decide(replace(mute, number=self.next_decision_number()))
+        self.other_nodes.update(member)
 
     def leave_registered_name(
         self, member: Member, on_done: OnRenamed = ignore_outcome, *, unasked: bool = False, refused: Sequence[str] = ()

@@ -347,9 +347,11 @@ class Moderation:
         self._update()
         return any(until is not None for until in ended)
 
-    def follow_logout(self, member: Member) -> Mute | None:
-        """Return the mute of the session of *member*, which leaves its account, if the account is muted."""
-        until = None if member.account is None else self._mutes.get(("account", member.account.id))
+    def follow_session(self, member: Member, before: Account | None) -> Mute | None:
+        """Return the mute of the session of *member*, if it has left the account *before* and that is muted."""
+        if before is None or before is member.account:
+            return None
+        until = self._mutes.get(("account", before.id))
         return None if until is None else Mute(member.id, None, None if until == inf else until)
 
     def forget(self, member: Member) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broadcast.core import nicknames
 from broadcast.core.accounts import OPERATOR
-from broadcast.core.command_context import Command, CommandContext, end_wait, reply_lines
+from broadcast.core.command_context import Command, CommandContext, UsageError, end_wait, reply_lines, require_argument
 from broadcast.core.decisions import Announcement, Mute, SlowMode
 from broadcast.core.errors import JournalError, NameRejected, NotHere, RejectedError
 from broadcast.core.events import CommandReply, ErrorReply
@@ -46,10 +46,6 @@ REACHED_NAMES: Final = 20
 """Maximum number of people that the question before a ban names. The others are only counted."""
 MAX_SLOW_SECONDS: Final = 3600
 """Maximum time between two lines of a person in slow mode, in seconds."""
-
-
-class UsageError(RejectedError):
-    """The arguments are wrong. ``commands.py`` replaces the text by the usage of the command."""
 
 
 # People
@@ -140,7 +136,7 @@ def _split(argument: str) -> tuple[str, str]:
     """Return the first word of *argument*, and the rest. Raises ``UsageError`` if there is none."""
     word, _, rest = argument.strip().partition(" ")
     if not word:
-        raise UsageError("")
+        raise UsageError
     return word, rest.strip()
 
 
@@ -160,7 +156,7 @@ def _reject_mistyped_duration(why: str) -> None:
 
 def _wrong_duration(word: str) -> RejectedError:
     """Return the reason why *word*, in the place of a time, is rejected."""
-    return RejectedError(_no_time(word)) if word[:1].isdigit() else UsageError("")
+    return RejectedError(_no_time(word)) if word[:1].isdigit() else UsageError()
 
 
 def _no_time(word: str) -> str:
@@ -217,7 +213,7 @@ def _unmute(context: CommandContext, argument: str, at: float) -> None:
     """End the mute of a person."""
     name, rest = _split(argument)
     if rest:
-        raise UsageError("")
+        raise UsageError
     person = _find_person(context, name)
     mutes = _mutes_of(context, person, 0)
     ended = [context.hub.decide(mute) for mute in mutes]
@@ -248,7 +244,7 @@ def _deop(context: CommandContext, argument: str, at: float) -> None:
 def _change_role(context: CommandContext, argument: str, at: float, action: str, role: str) -> None:
     name, rest = _split(argument)
     if rest:
-        raise UsageError("")
+        raise UsageError
     account = _find_account(context, name)
     state = "is an operator now" if role else "is no operator any more"
     if account.queued.role == role:
@@ -256,8 +252,7 @@ def _change_role(context: CommandContext, argument: str, at: float, action: str,
 
     def changed(error: RejectedError | None) -> None:
         if error is not None:
-            context.peer.send(ErrorReply(str(error)))
-            context.resume()
+            end_wait(context, error)
             return
         _announce_about(context, _sessions_of(context.hub, account), f"{account.name} {state}.")
         context.hub.announce_role(account)
@@ -405,7 +400,7 @@ def _unban(context: CommandContext, argument: str, at: float) -> None:
     """End the bans of a name, with the address that was banned together with it, or of a network."""
     name, rest = _split(argument)
     if rest:
-        raise UsageError("")
+        raise UsageError
     account = context.hub.accounts.find(name)
     changes = context.hub.moderation.unban(name, None if account is None else account.id)
     if not changes:
@@ -416,7 +411,7 @@ def _unban(context: CommandContext, argument: str, at: float) -> None:
 def _bans(context: CommandContext, argument: str, at: float) -> None:
     """List the bans."""
     if argument.strip():
-        raise UsageError("")
+        raise UsageError
     lines = [*map(_format_ban, context.hub.moderation.bans(at))] or ["nobody is banned."]
     context.peer.send_lazily(map(CommandReply, lines))
 
@@ -432,9 +427,7 @@ def _format_ban(ban: Ban) -> str:
 
 def _announce(context: CommandContext, argument: str, at: float) -> None:
     """Announce a text in all rooms."""
-    text = argument.strip()
-    if not text:
-        raise UsageError("")
+    text = require_argument(argument).strip()
     context.hub.decide(Announcement(f"{_operator_name(context)} announces: {text}"))
     _record(context, at, "announce", "", text, "announced in all rooms.")
 
@@ -493,7 +486,7 @@ def _audit(context: CommandContext, argument: str, at: float) -> None:
     """Show the newest entries of the audit trail."""
     word = argument.strip()
     if word and not (word.isascii() and word.isdecimal() and len(word) < 18 and int(word)):
-        raise UsageError("")
+        raise UsageError
     context.pause()
 
     def show(result: Sequence[AuditEntry] | JournalError) -> None:

@@ -24,5 +24,3 @@ class Source:
 
 UNKNOWN: Final = Source(is_local=False)
 """An origin of which nothing is known, so that it is not safe."""
-LOCAL: Final = Source()
-"""The origin of a connection of this machine, which has no address."""

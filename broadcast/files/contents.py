@@ -117,6 +117,16 @@ class Part(Protocol):
         """Remove the bytes."""
 
 
+class Content(Protocol):
+    """A content that is open to read it. One thread at a time uses it."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return at most *size* bytes from *offset* on, and none only at the end."""
+
+    def close(self) -> None:
+        """Release the content."""
+
+
 class PartKey(NamedTuple):
     """The place of the bytes of an unfinished upload in a database. A server that is alone needs none."""
 
@@ -340,10 +350,11 @@ def is_share(name: str) -> bool:
 
 def read_record(folder: Path, file_id: str) -> SharedFile | None:
     """Return the record of the share *file_id* in *folder*; None if it is invalid. Raises ``OSError``."""
-    names = {field.name for field in fields(SharedFile)}
+    types = {field.name: field.type for field in fields(SharedFile)}  # as they stand above: "str", "int" or "float"
     try:
         stored = json.loads((folder / f"{file_id}.json").read_bytes())
-        file = SharedFile(**{name: value for name, value in stored.items() if name in names})
+        # A value of another type counts as missing.
+        file = SharedFile(**{name: value for name, value in stored.items() if types.get(name) == type(value).__name__})
     except (ValueError, TypeError, AttributeError):
         return None
     return file if file.id == file_id else None

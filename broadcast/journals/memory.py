@@ -14,12 +14,11 @@ from broadcast.core.interfaces import Journal, OpenedRoom, ReadCallback, RoomLog
 from broadcast.core.search_query import SearchQuery
 from broadcast.core.stats import CommitStats
 from broadcast.core.time_slice import CallSoon
+from broadcast.journals.batch_queue import COMMITTED
 from broadcast.journals.commit_queue import CommittedQueue, storage_problem
 from broadcast.journals.full_text import matching
 from broadcast.journals.memory_records import MemoryRecords
 
-_COMMITTED = (*STORED, TopicChanged)
-"""The events that a journal stores."""
 SEARCH_ROWS_PER_TURN = 500
 """Number of lines to search in one reactor turn, which takes some milliseconds. This journal has no thread for it."""
 
@@ -65,7 +64,7 @@ class MemoryJournal:
     def append(self, log: MemoryRoomLog, event: Event) -> None:
         """Store *event* in *log*, and return it to the listener in a later turn. Forget the oldest event if needed."""
         returned: Event = event
-        if isinstance(event, _COMMITTED) and (reason := storage_problem(event)):
+        if isinstance(event, COMMITTED) and (reason := storage_problem(event)):
             self.commit_stats.failed_events += 1
             returned = StoreFailed(event, reason)
         elif isinstance(event, STORED):

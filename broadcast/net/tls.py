@@ -466,6 +466,11 @@ class TlsConnection(DirectTransport, Protocol):
         """Whether a proxy forwards the connection, whatever its address is."""
         return getattr(self._tcp, "is_forwarded", False)
 
+    @property
+    def is_address_known(self) -> bool:
+        """Whether the address is that of the client, and not that of a proxy that does not give the client's."""
+        return getattr(self._tcp, "is_address_known", True)
+
     def getPeer(self) -> IAddress:
         """Return the address of the client."""
         return self._tcp.getPeer()

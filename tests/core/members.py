@@ -6,7 +6,7 @@ from broadcast.core.events import PrivateMessage
 from broadcast.core.membership import Member
 from broadcast.core.records import PrivateLine
 from broadcast.core.room import Room
-from broadcast.core.source import LOCAL
+from broadcast.core.source import Source
 from tests.harness import SessionClient, World, admitted
 
 
@@ -40,7 +40,7 @@ class Program:
 def program(world: World, nick: str, *rooms: str) -> tuple[Member, Program]:
     """Return a program that is in *rooms*."""
     listener = Program()
-    member = admitted(world.hub, world.hub.next_session_id(), nick, listener, source=LOCAL, receives_own=True)
+    member = admitted(world.hub, world.hub.next_session_id(), nick, listener, source=Source(), receives_own=True)
     for name in rooms:
         world.hub.rooms.open(name, lambda room: room.enter(member) if isinstance(room, Room) else None)
         world.settle()
@@ -51,7 +51,7 @@ def admit(world: World, name: str) -> Member:
     """Return a member with the nickname *name*, which joins the lobby."""
     client = SessionClient(world)
     client.session.start()
-    member = admitted(world.hub, client.session.id, name, client.session, source=LOCAL)
+    member = admitted(world.hub, client.session.id, name, client.session, source=Source())
     world.room.enter(member)
     return member
 

@@ -11,7 +11,8 @@ from secrets import token_urlsafe
 from time import time
 
 from broadcast.files.contents import SharedFile, StoreError
-from broadcast.files.store import FileStore, SharePlan
+from broadcast.files.store import FileStore
+from broadcast.files.transfers import SharePlan
 from broadcast.threads import WorkerThreads
 
 UPLOADS = 4

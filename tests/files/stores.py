@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any, NoReturn, TypeVar
@@ -12,7 +13,8 @@ from typing import Any, NoReturn, TypeVar
 from twisted.internet.task import Clock
 
 from broadcast.files.contents import PartFile, SharedFile, StoreError
-from broadcast.files.store import ContentStore, FileStore, SharePlan, Upload
+from broadcast.files.store import ContentStore, FileStore
+from broadcast.files.transfers import SharePlan, Upload
 from broadcast.threads import Worker
 
 T = TypeVar("T")
@@ -129,6 +131,11 @@ class StoreWorld:
     def names(self) -> set[str]:
         """Return the names in the folder."""
         return {path.name for path in self.folder.iterdir()}
+
+
+def hash_of(data: bytes) -> str:
+    """Return the SHA-256 of *data*, as shares name it."""
+    return sha256(data).hexdigest()
 
 
 def path_of(upload: Upload) -> Path:

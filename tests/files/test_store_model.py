@@ -26,7 +26,8 @@ from hypothesis.stateful import (
 )
 
 from broadcast.files.contents import SharedFile
-from broadcast.files.store import Upload, counted
+from broadcast.files.store import counted
+from broadcast.files.transfers import Upload
 from tests.files.stores import Finish, StoreWorld, path_of
 
 OWNERS = st.sampled_from(["ann", "bob"])

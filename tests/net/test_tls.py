@@ -484,6 +484,13 @@ def test_origin_is_secure_and_local_only_without_a_proxy(world: TlsWorld, forwar
     assert source_of(client.server) == Source("127.0.0.1", is_local=not forwarded, is_encrypted=True)
 
 
+def test_origin_has_no_address_if_the_proxy_gives_none(world: TlsWorld) -> None:
+    client = world.open()
+    client.transport.is_forwarded, client.transport.is_address_known = True, False  # type: ignore[attr-defined]
+    client.shake_hands()
+    assert source_of(client.server) == Source(None, is_local=False, is_encrypted=True)
+
+
 def test_proxied_half_closing_passes_through() -> None:
     assert IHalfCloseableProtocol.implementedBy(TlsConnection)
 

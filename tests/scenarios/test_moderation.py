@@ -7,7 +7,7 @@ import pytest
 from broadcast.core.operator_commands import REACHED_NAMES
 from broadcast.core.settings import Settings
 from broadcast.core.stats import Rejection
-from tests.harness import Person, World
+from tests.harness import PASSWORD, Person, World
 from tests.operators import address, audit, give_account, join, join_operator, make_account, member_of
 from tests.scenarios.conftest import Opens, newcomer
 
@@ -214,6 +214,23 @@ def test_a_mute_follows_the_account_to_another_session(world: World, ann: Person
     again.say("hi")
     assert again.lines() == ["-> Error: you are muted until 2026-01-15 13:00 UTC."]
     world.hub.log_out(member_of(world, "rob"))
+    again.say("hi")
+    assert again.lines() == ["-> Error: you are muted until 2026-01-15 13:00 UTC."]
+    assert ann.lines() == []
+
+
+@pytest.mark.parametrize("typed", [["/login rob", PASSWORD], ["/drop", PASSWORD], ["/logout"]])
+def test_a_mute_of_an_account_follows_a_session_that_leaves_it(
+    world: World, ann: Person, bob: Person, typed: list[str]
+) -> None:
+    world.register(bob)
+    make_account(world, "rob", password=PASSWORD)
+    bob.say("quit")
+    ann.say("/mute bob 1h")  # who is not here
+    again = connect(world, FAR)
+    again.say("bob", PASSWORD, *typed)
+    again.read()
+    ann.read()
     again.say("hi")
     assert again.lines() == ["-> Error: you are muted until 2026-01-15 13:00 UTC."]
     assert ann.lines() == []

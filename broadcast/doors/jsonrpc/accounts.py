@@ -14,8 +14,9 @@ from broadcast.core.passwords import Password
 from broadcast.core.sanitize import sanitize
 from broadcast.doors.jsonrpc.account_messages import AccountResult, LoginCode, LoginEnded
 from broadcast.doors.jsonrpc.encoder import encode_notification
-from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
+from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal, session_gone
 from broadcast.doors.jsonrpc.messages import Empty
+from broadcast.doors.jsonrpc.responses import reject
 
 if TYPE_CHECKING:
     from broadcast.core.accounts import Account, OnAccount
@@ -35,11 +36,6 @@ if TYPE_CHECKING:
 
 NOT_ENCRYPTED = "This connection is not encrypted: others may read the password."
 TLS_ONLY = "this server takes passwords only over TLS, or from its own machine."
-
-
-def session_gone() -> RpcError:
-    """Return the error for a request whose session has ended, or continues on another connection."""
-    return RpcError(Code.INTERNAL_ERROR, "The session is not here any more.")
 
 
 def password_safety(hub: Hub, source: Source) -> PasswordSafety:
@@ -68,7 +64,8 @@ def account_name(member: Member) -> str | None:
     return None if member.account is None else member.account.name
 
 
-def _own_account(connection: Connection) -> Account:
+def own_account(connection: Connection) -> Account:
+    """Return the account to which the session is logged in. Raises ``NotPermitted``."""
     account = connection.session.member.account
     if account is None:
         raise NotPermitted("you are not logged in.")
@@ -77,7 +74,7 @@ def _own_account(connection: Connection) -> Account:
 
 def _own_password(connection: Connection) -> Account:
     """Return the own account, which has a password. Raises ``RejectedError``."""
-    account = _own_account(connection)
+    account = own_account(connection)
     if not account.queued.password_hash:
         raise NameRejected(f"{account.name} has no password: ask the administrator for one.")
     return account
@@ -111,8 +108,7 @@ def _check(
         elif isinstance(error, RpcError):
             call.fail(error)
         else:
-            connection.sessions.hub.rejections[error.kind] += 1
-            call.fail(explain_rejection(error))
+            reject(connection.sessions.hub, call, error)
         connection.resume()
         session.end_check()
 
@@ -235,7 +231,7 @@ def begin_oidc(connection: Connection, call: Call, _params: Empty) -> None:
 def logout(connection: Connection, call: Call, params: LogoutParams) -> None:
     """Log out, and take another nickname."""
     hub, member = connection.sessions.hub, connection.session.member
-    account = _own_account(connection)
+    account = own_account(connection)
     if hub.authenticator.is_required:
         raise NotPermitted("only people with an account can be here: quit in place of logging out.")
 

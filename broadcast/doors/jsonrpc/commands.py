@@ -12,8 +12,10 @@ from broadcast.core.sanitize import sanitize
 from broadcast.doors.jsonrpc.errors import Code, RpcError
 from broadcast.doors.jsonrpc.line_reader import LIST_BYTES
 from broadcast.doors.jsonrpc.messages import CommandResult
+from broadcast.doors.jsonrpc.responses import reject
 
 if TYPE_CHECKING:
+    from broadcast.core.errors import RejectedError
     from broadcast.core.events import Notice
     from broadcast.core.hub import Hub
     from broadcast.core.interfaces import Peer, Publisher
@@ -114,6 +116,8 @@ class _CommandRun:
         self.member: Member = connection.session.member
         self._connection = connection
         self._call = call
+        self._rejection: RejectedError | None = None
+        """The reason why the command was refused after a wait; None if it was not."""
 
     @property
     def nick(self) -> str:
@@ -134,6 +138,10 @@ class _CommandRun:
         self.answer()
         self._connection.resume()
 
+    def send_error(self, error: RejectedError) -> None:
+        """Let the command fail with *error*."""
+        self._rejection = error
+
     def set_view(self, _view: View) -> None:
         """Do nothing: such commands are not run here."""
 
@@ -148,7 +156,9 @@ class _CommandRun:
 
     def answer(self) -> None:
         """Answer the call with the lines, or with the reason of the failure."""
-        if self._collector.error:
+        if self._rejection is not None:
+            reject(self.hub, self._call, self._rejection)
+        elif self._collector.error:
             self._call.fail(RpcError(Code.INTERNAL_ERROR, self._collector.error))
         else:
             self._call.succeed(CommandResult(lines=self._collector.lines))

@@ -15,10 +15,10 @@ from msgspec import UNSET, Raw, Struct
 
 from broadcast.core import events
 from broadcast.core.events import Action, Message, Shared
-from broadcast.doors.jsonrpc import messages
+from broadcast.doors.jsonrpc import notifications
 from broadcast.doors.jsonrpc.catalogue import NOTIFICATIONS
 from broadcast.doors.jsonrpc.errors import Code
-from broadcast.doors.jsonrpc.messages import Notification
+from broadcast.doors.jsonrpc.messages import File, Notification
 
 if TYPE_CHECKING:
     from broadcast.core.events import Event, FileInfo, Line, Notice, PrivateMessage, Stored
@@ -96,8 +96,8 @@ class RoomEncoder:
         """Return the notice that *first* to *last* are missing, for ``events`` in a result."""
         return f'{{"method":"gap","room":"{self._room}","first":{first},"last":{last}}}'.encode()
 
-    def _describe_shared(self, event: Shared) -> messages.Shared:
-        return messages.Shared(
+    def _describe_shared(self, event: Shared) -> notifications.Shared:
+        return notifications.Shared(
             room=self._room,
             seq=event.seq,
             at=round(event.at, 3),
@@ -122,28 +122,28 @@ class RoomEncoder:
             case Shared():
                 return self._describe_shared(event)
             case events.Joined(session=session, nick=nick):
-                return messages.Joined(room=room, nick=nick, session=public_id(session))
+                return notifications.Joined(room=room, nick=nick, session=public_id(session))
             case events.Left(session=session, nick=nick, reason=reason, by=by):
-                return messages.Left(
+                return notifications.Left(
                     room=room, nick=nick, session=public_id(session), reason=reason or None, by=by or UNSET
                 )
             case events.JoinCount(count=count):
-                return messages.Crowd(room=room, joined=count, left=0)
+                return notifications.Crowd(room=room, joined=count, left=0)
             case events.LeaveCount(count=count):
-                return messages.Crowd(room=room, joined=0, left=count)
+                return notifications.Crowd(room=room, joined=0, left=count)
             case events.Renamed(session=session, nick=old, new=nick):
-                return messages.Renamed(room=room, old=old, nick=nick, session=public_id(session))
+                return notifications.Renamed(room=room, old=old, nick=nick, session=public_id(session))
             case events.AwayChanged(session=session, nick=nick, away=away, reason=reason):
                 why = reason if away else None
-                return messages.Away(room=room, nick=nick, session=public_id(session), reason=why)
+                return notifications.Away(room=room, nick=nick, session=public_id(session), reason=why)
             case events.TopicChanged(session=session, nick=nick, text=text):
-                return messages.TopicChange(room=room, nick=nick, session=public_id(session), text=text or None)
+                return notifications.TopicChange(room=room, nick=nick, session=public_id(session), text=text or None)
             case events.Announced(text=text):
-                return messages.Announced(room=room, text=text)
+                return notifications.Announced(room=room, text=text)
             case events.Gap(first=first, last=last) if first > last:
-                return messages.Crowd(room=room, joined=0, left=0)
+                return notifications.Crowd(room=room, joined=0, left=0)
             case events.Gap(first=first, last=last):
-                return messages.Gap(room=room, first=first, last=last)
+                return notifications.Gap(room=room, first=first, last=last)
             case events.StoreFailed():
                 return _describe_failure(event)
             case _:  # a barrier, or a notice for people
@@ -165,9 +165,9 @@ class FramedEncoder(RoomEncoder):
         return self._frame(line) if line else line
 
 
-def describe_file(file: FileInfo, url: str) -> messages.File:
+def describe_file(file: FileInfo, url: str) -> File:
     """Return *file* as programs see it. *url* is its address, empty if it is no longer there."""
-    return messages.File(
+    return File(
         id=file.id,
         name=file.name,
         size=file.size,
@@ -182,7 +182,7 @@ def describe_file(file: FileInfo, url: str) -> messages.File:
 def encode_private(number: int, message: PrivateMessage) -> bytes:
     """Return *message* as a line. It is the private message *number* of its recipient."""
     return encode_notification(
-        messages.Told(
+        notifications.Told(
             id=number,
             nick=message.nick,
             session=public_id(message.session),
@@ -194,16 +194,16 @@ def encode_private(number: int, message: PrivateMessage) -> bytes:
 
 def encode_stored_private(line: PrivateLine) -> Raw:
     """Return *line* as an object, for ``events`` in a result."""
-    event = messages.StoredTold(at=round(line.at, 3), nick=line.sender, to=line.recipient, text=line.text)
+    event = notifications.StoredTold(at=round(line.at, 3), nick=line.sender, to=line.recipient, text=line.text)
     return Raw(b'{"method":"told",' + _json.encode(event)[1:])
 
 
-def _describe_failure(failure: events.StoreFailed) -> messages.Refused:
+def _describe_failure(failure: events.StoreFailed) -> notifications.Refused:
     """Return the notice about a notification that was not stored."""
     event = failure.event
     method = _METHODS_OF[type(event)]
     uid = "" if isinstance(event, events.TopicChanged) else event.uid
-    return messages.Refused(uid=uid or UNSET, method=method, code=Code.NOT_KEPT, message=describe_loss(failure))
+    return notifications.Refused(uid=uid or UNSET, method=method, code=Code.NOT_KEPT, message=describe_loss(failure))
 
 
 def describe_loss(failure: events.StoreFailed) -> str:

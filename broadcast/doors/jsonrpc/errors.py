@@ -13,6 +13,7 @@ from broadcast.core.errors import (
     BroadcastError,
     Busy,
     FileRejected,
+    JournalError,
     Muted,
     NameRejected,
     NicknameRejected,
@@ -173,6 +174,16 @@ def refusal(  # noqa: PLR0913 - one for each member of the data
         reason=reason, why=why, limit=limit, seq=seq, room=room, supported=supported, retry=retry, until=until
     )
     return RpcError(REASONS[reason][0], message, data)
+
+
+def session_gone() -> RpcError:
+    """Return the error for a request whose session has ended, or continues on another connection."""
+    return RpcError(Code.INTERNAL_ERROR, "The session is not here any more.")
+
+
+def uid_unknown(error: JournalError) -> RpcError:
+    """Return the error for a line that may have been stored before. ``not-kept`` would deny that."""
+    return refusal("not-known", f"The journal cannot say whether it has this uid: {error}. Try again later.")
 
 
 def explain_rejection(error: RejectedError) -> RpcError:  # noqa: C901, PLR0911, PLR0912 - one case for each error

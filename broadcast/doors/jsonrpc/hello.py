@@ -24,10 +24,9 @@ from broadcast.doors.jsonrpc.accounts import (
     check_safety,
     parse_existing,
     password_safety,
-    session_gone,
 )
 from broadcast.doors.jsonrpc.claiming import SessionClaim
-from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
+from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal, session_gone
 from broadcast.doors.jsonrpc.messages import (
     MAX_ROOMS,
     PROTOCOL_VERSION,

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from broadcast.core.errors import RejectedError
 from broadcast.core.rooms import fold_room_name
-from broadcast.doors.jsonrpc.accounts import session_gone
-from broadcast.doors.jsonrpc.errors import RpcError, explain_rejection, refusal
+from broadcast.doors.jsonrpc.errors import RpcError, explain_rejection, refusal, session_gone
 from broadcast.doors.jsonrpc.messages import MAX_ROOMS, JoinParams, JoinResult
 from broadcast.doors.jsonrpc.snapshots import CatchUp, SnapshotTaker, bytes_per_snapshot, check_after
 

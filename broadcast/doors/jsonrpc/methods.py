@@ -17,13 +17,13 @@ from broadcast.core.nicknames import casefold_key, reject_controls
 from broadcast.core.rooms import fold_room_name
 from broadcast.core.sanitize import sanitize
 from broadcast.doors.jsonrpc import accounts, messages
-from broadcast.doors.jsonrpc.accounts import session_gone
 from broadcast.doors.jsonrpc.commands import run_command
 from broadcast.doors.jsonrpc.encoder import describe_loss
-from broadcast.doors.jsonrpc.errors import RpcError, explain_rejection, refusal
+from broadcast.doors.jsonrpc.errors import RpcError, explain_rejection, refusal, session_gone, uid_unknown
 from broadcast.doors.jsonrpc.joining import join
 from broadcast.doors.jsonrpc.private_messages import FirstTell
 from broadcast.doors.jsonrpc.reading import list_members, list_rooms, read_history, read_inbox, search
+from broadcast.doors.jsonrpc.responses import reject
 from broadcast.doors.jsonrpc.session import MAX_TELL_UIDS
 from broadcast.doors.jsonrpc.uploads import open_upload
 
@@ -87,14 +87,16 @@ def _post_with_uid(
     """Append a line with a uid, once the uids of the room have been loaded."""
     if session.ending:
         call.fail(session_gone())
-    elif error is None:
-        try:
-            _append(connection, call, session, room, event)
-        except RejectedError as rejection:
-            connection.sessions.hub.rejections[rejection.kind] += 1
-            call.fail(explain_rejection(rejection))
+    elif error is not None:
+        call.fail(uid_unknown(error))
     else:
-        call.fail(_unknown(error))
+        try:
+            # Meanwhile, the session may have left the room on another connection.
+            _append(connection, call, session, session.find_room(room.name), event)
+        except RejectedError as rejection:
+            reject(connection.sessions.hub, call, rejection)
+        except RpcError as refused:
+            call.fail(refused)
     connection.resume()
 
 
@@ -114,18 +116,13 @@ def _answer_repetition(
     if isinstance(first, RejectedError):
         call.fail(explain_rejection(first))
     elif isinstance(first, JournalError):
-        call.fail(_unknown(first))
+        call.fail(uid_unknown(first))
     elif isinstance(first, StoreFailed) or call.is_request:
         _answer_stored(call, first)
     else:
         # The stream of the room may not have reached this line yet, and a program counts the lines that it has read.
         line = connection.encoder_for(room).encode(first)
         room.after_barrier(partial(connection.peer.send_in_room, room.publisher, line))
-
-
-def _unknown(error: JournalError) -> RpcError:
-    """Return the error for a line that may have been stored before. ``not-kept`` would deny that."""
-    return refusal("not-known", f"The journal cannot say whether it has this uid: {error}. Try again later.")
 
 
 def _clean_leave_reason(connection: Connection, text: str | None) -> str:
@@ -174,8 +171,7 @@ def _tell_later(
             raise session_gone()
         _tell_now(connection, call, params, recipient)
     except RejectedError as error:
-        connection.sessions.hub.rejections[error.kind] += 1
-        call.fail(explain_rejection(error))
+        reject(connection.sessions.hub, call, error)
     except RpcError as error:
         call.fail(error)
     if connection.ready:
@@ -258,8 +254,7 @@ def _nick(connection: Connection, call: Call, params: messages.NickParams) -> No
         if error is None:
             call.succeed(messages.NickResult(nick=member.nick))
         else:
-            hub.rejections[error.kind] += 1
-            call.fail(explain_rejection(error))
+            reject(hub, call, error)
         if not connection.ready:
             connection.resume()
 

@@ -12,7 +12,8 @@ from broadcast.core.events import PrivateMessage
 from broadcast.core.nicknames import casefold_key
 from broadcast.core.records import PrivateLine
 from broadcast.doors.jsonrpc.encoder import encode_notification, encode_private
-from broadcast.doors.jsonrpc.messages import Announced, TellResult
+from broadcast.doors.jsonrpc.messages import TellResult
+from broadcast.doors.jsonrpc.notifications import Announced
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,8 +16,9 @@ from broadcast.doors.jsonrpc.encoder import encode_notification
 from broadcast.doors.jsonrpc.errors import Code, RpcError, explain_rejection, refusal
 from broadcast.doors.jsonrpc.framing import LineDecoder, LineSplitter, LineTooLong
 from broadcast.doors.jsonrpc.hello import Hello
-from broadcast.doors.jsonrpc.messages import MAX_REQUEST_BYTES, Empty, Goodbye, HelloParams, HelloResult
+from broadcast.doors.jsonrpc.messages import MAX_REQUEST_BYTES, Empty, HelloParams, HelloResult
 from broadcast.doors.jsonrpc.methods import HANDLERS
+from broadcast.doors.jsonrpc.notifications import Goodbye
 from broadcast.doors.jsonrpc.requests import BadRequest, Request, decode_params, decode_request, find_uid
 from broadcast.doors.jsonrpc.responses import Call, Responses, encode_error, internal_error
 from broadcast.net.addresses import source_of

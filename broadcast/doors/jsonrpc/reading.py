@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 from msgspec import Raw, Struct, UnsetType
 
-from broadcast.core.account_commands import require_account
 from broadcast.core.errors import JournalError
 from broadcast.core.private_commands import MAX_LINES, find_partner
 from broadcast.core.sanitize import sanitize
 from broadcast.core.search_query import parse_query
 from broadcast.doors.jsonrpc import messages
+from broadcast.doors.jsonrpc.accounts import own_account
 from broadcast.doors.jsonrpc.encoder import encode_stored_private
 from broadcast.doors.jsonrpc.errors import Code, RpcError
 from broadcast.doors.jsonrpc.line_reader import LIST_BYTES, LineCollector, Lines, read_lines
@@ -124,7 +124,7 @@ def search(connection: Connection, call: Call, params: messages.SearchParams) ->
 
 def read_inbox(connection: Connection, call: Call, _params: messages.Empty) -> None:
     """Answer with the newest stored private messages to the user."""
-    read = partial(_private_lines(connection).read_inbox, require_account(connection.session.member))
+    read = partial(_private_lines(connection).read_inbox, own_account(connection))
     _answer_private(connection, call, read, lambda events, fits: SearchResult(events=events))  # noqa: ARG005
 
 
@@ -134,7 +134,7 @@ def _private_lines(connection: Connection) -> PrivateLines:
 
 def _find_pair(connection: Connection, name: str) -> tuple[Account, Account]:
     """Return the own account, and that of the person *name*. Raises ``RejectedError``."""
-    own = require_account(connection.session.member)
+    own = own_account(connection)
     return own, find_partner(connection.sessions.hub, sanitize(name))
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from broadcast.doors.jsonrpc.encoder import encode_line, encode_notification
-from broadcast.doors.jsonrpc.errors import Code, Error, RpcError
-from broadcast.doors.jsonrpc.messages import Empty, ErrorResponse, Refused, RequestId, Response
+from broadcast.doors.jsonrpc.errors import Code, Error, RpcError, explain_rejection
+from broadcast.doors.jsonrpc.messages import Empty, ErrorResponse, RequestId, Response
+from broadcast.doors.jsonrpc.notifications import Refused
+
+if TYPE_CHECKING:
+    from broadcast.core.errors import RejectedError
+    from broadcast.core.hub import Hub
 
 _EMPTY: Final = Empty()
 
@@ -132,6 +137,12 @@ def _encode(id: RequestId | UnsetType, result: Struct | list[Raw]) -> bytes:  # 
 def encode_error(id: RequestId | None, error: RpcError) -> bytes:  # noqa: A002
     """Return the response with *error* as a line."""
     return encode_line(ErrorResponse(id=id, error=Error(code=error.code, message=str(error), data=error.data)))
+
+
+def reject(hub: Hub, call: Call, error: RejectedError) -> None:
+    """Count *error*, one of the core, and answer *call* with it."""
+    hub.rejections[error.kind] += 1
+    call.fail(explain_rejection(error))
 
 
 def internal_error() -> RpcError:

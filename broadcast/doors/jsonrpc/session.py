@@ -15,7 +15,7 @@ from broadcast.core.sanitize import sanitize
 from broadcast.core.session import CONNECTION_LOST
 from broadcast.doors.jsonrpc.encoder import encode_notification, public_id
 from broadcast.doors.jsonrpc.errors import refusal
-from broadcast.doors.jsonrpc.messages import Announced
+from broadcast.doors.jsonrpc.notifications import Announced
 from broadcast.doors.jsonrpc.private_messages import PrivateMessages
 
 if TYPE_CHECKING:

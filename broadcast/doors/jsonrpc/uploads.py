@@ -11,10 +11,10 @@ from broadcast.core.errors import JournalError, RejectedError
 from broadcast.core.events import FileInfo, Shared, StoreFailed
 from broadcast.core.file_names import clean_file_name
 from broadcast.core.slots import FilePlan
-from broadcast.doors.jsonrpc.accounts import session_gone
 from broadcast.doors.jsonrpc.encoder import describe_file, describe_loss
-from broadcast.doors.jsonrpc.errors import RpcError, explain_rejection, refusal
+from broadcast.doors.jsonrpc.errors import explain_rejection, refusal, session_gone, uid_unknown
 from broadcast.doors.jsonrpc.messages import UploadParams, UploadResult
+from broadcast.doors.jsonrpc.responses import reject
 
 if TYPE_CHECKING:
     from broadcast.core.errors import UidReused
@@ -53,13 +53,13 @@ def _open_with_uid(
         call.fail(session_gone())
         connection.resume()
     elif error is not None:
-        call.fail(_unknown(error))
+        call.fail(uid_unknown(error))
         connection.resume()
     else:
         try:
             _open(connection, call, session, room, params)
         except RejectedError as rejection:
-            _reject(connection, call, rejection)
+            reject(connection.sessions.hub, call, rejection)
             connection.resume()
 
 
@@ -77,7 +77,7 @@ def _open(connection: Connection, call: Call, session: ProgramSession, room: Roo
 
     def opened(slot: Slot | RejectedError) -> None:
         if isinstance(slot, RejectedError):
-            _reject(connection, call, slot)
+            reject(connection.sessions.hub, call, slot)
         elif (slot.name, slot.size) != (name, params.size):
             call.fail(refusal("uid-reused", "Another upload of this session has the same uid."))
         else:
@@ -95,11 +95,6 @@ def _resume(connection: Connection) -> None:
         connection.resume()
 
 
-def _reject(connection: Connection, call: Call, rejection: RejectedError) -> None:
-    connection.sessions.hub.rejections[rejection.kind] += 1
-    call.fail(explain_rejection(rejection))
-
-
 def _answer_repetition(hub: Hub, call: Call, first: Stored | StoreFailed | UidReused | JournalError) -> None:
     """Answer with the *first* event that has the uid, or with an error."""
     if isinstance(first, Shared):
@@ -111,8 +106,4 @@ def _answer_repetition(hub: Hub, call: Call, first: Stored | StoreFailed | UidRe
         call.fail(refusal("not-kept", describe_loss(first)))
     else:
         assert isinstance(first, JournalError)  # another event of a file is the only other possibility
-        call.fail(_unknown(first))
-
-
-def _unknown(error: JournalError) -> RpcError:
-    return refusal("not-known", f"The journal cannot say whether it has this uid: {error}. Try again later.")
+        call.fail(uid_unknown(first))

@@ -16,7 +16,8 @@ from broadcast.files.types import INLINE, TEXT
 if TYPE_CHECKING:
     from broadcast.doors.web.http import Headers, Reply, Request
     from broadcast.files.contents import SharedFile
-    from broadcast.files.store import Download, FileStore
+    from broadcast.files.store import FileStore
+    from broadcast.files.transfers import Download
 
 CHUNK_BYTES: Final = 64 * 1024
 """Number of bytes that are read at once. A client that reads slowly holds as many in memory."""

@@ -17,7 +17,8 @@ from broadcast.core.file_names import format_size
 from broadcast.doors.web.downloads import Downloads
 from broadcast.doors.web.http import read_bearer, respond_text
 from broadcast.files.contents import PartKey, SharedFile, SlotEnded, StoreError
-from broadcast.files.store import SharePlan, StoreFull, WrongContent
+from broadcast.files.store import StoreFull
+from broadcast.files.transfers import SharePlan, WrongContent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from broadcast.core.slots import Slot
     from broadcast.core.uploads import Uploads
     from broadcast.doors.web.http import Handler, Headers, Reply, Request
-    from broadcast.files.store import FileStore, Upload
+    from broadcast.files.store import FileStore
+    from broadcast.files.transfers import Upload
 
 _content_range: Final = re.compile(rb"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.IGNORECASE)
 _UNAUTHORIZED: Final = (

@@ -271,3 +271,14 @@ def test_program_is_kicked_while_it_says_hello_or_joins(world: ProgramWorld, ann
         assert world.hub.people.owner_of("dave") is None
         assert world.hub.rooms.keys() == {"lobby"}
         assert command(ann, "/ping") == ["pong"]
+
+
+def test_a_command_that_is_refused_after_a_wait_has_the_error_of_one_that_is_refused_at_once(
+    world: ProgramWorld, ann: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = ann.request("command", room="lobby", line="/kick zoe")["error"]
+    others = world.hub.other_nodes
+    monkeypatch.setattr(others, "is_certain", lambda _name: False)
+    monkeypatch.setattr(others, "look_up", lambda _names, on_done: world._soon.append(on_done))
+    assert ann.request("command", room="lobby", line="/kick zoe")["error"] == at_once
+    assert at_once == {"code": 1006, "message": "zoe is not here.", "data": {"reason": "not-here"}}

@@ -496,3 +496,17 @@ def test_connection_that_is_lost_before_the_answer_does_not_end_the_session(
     assert back.welcome["resumed"] is True
     assert texts_of(back.welcome) == ["one"]
     assert ann.events() == []
+
+
+def test_line_that_waited_is_refused_if_the_session_has_left_the_room_on_another_connection(
+    world: ProgramWorld, ann: Program, bob: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[Callable[[None], None]] = []
+    monkeypatch.setattr(world.room, "load_uids", waiting.append)
+    bob.put("say", {"room": "lobby", "text": "hi", "uid": "a"})
+    back = come_back(bob)
+    back.call("leave", room="lobby")
+    ann.read()
+    waiting[0](None)
+    world.settle()
+    assert ann.events() == []

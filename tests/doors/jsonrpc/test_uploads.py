@@ -41,7 +41,9 @@ def file_of(slot: Slot) -> FileInfo:
 
 def test_features_say_whether_the_server_takes_files(world: ProgramWorld) -> None:
     assert world.program("ann").welcome["features"] == ["accounts"]
-    assert world.program("bob").fail("upload", **REPORT) == (1030, "no-files")
+    bob = world.program("bob")
+    assert bob.fail("upload", **REPORT) == (1030, "no-files")
+    assert bob.fail("command", room="lobby", line="/upload-link") == (1030, "no-files")
     take_files(world)
     assert world.program("carol").welcome["features"] == ["accounts", "files"]
 

@@ -223,8 +223,13 @@ def test_messages_between_accounts_are_stored_for_both(world: ProgramWorld, ann:
     }
     assert ann.call("command", room="lobby", line="/history @bob 1") == {"lines": ["[12:00] [ann] yes"]}
     guest = world.program("guest")
-    for params in ({"method": "inbox"}, {"method": "history", "with": "ann", "last": 9}):
-        assert guest.fail(**params) == (-32602, None)
+    for params in (
+        {"method": "inbox"},
+        {"method": "history", "with": "ann", "last": 9},
+        {"method": "search", "with": "ann", "words": "psst"},
+        {"method": "command", "room": "lobby", "line": "/inbox"},
+    ):
+        assert guest.fail(**params) == (1024, "not-permitted")
     assert ann.fail("history", **{"with": "guest"}, last=9) == (-32602, None)
     assert ann.fail("history", **{"with": "bob"}, room="lobby", last=9) == (-32602, None)
     assert ann.fail("history", **{"with": "bob"}, before=9) == (-32602, None)

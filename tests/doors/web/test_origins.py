@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broadcast.core.source import LOCAL, Source
+from broadcast.core.source import Source
 from broadcast.doors.web.origins import UNIX, Origins, TrustedProxies, parse_origin
 
 ORIGINS = Origins(["https://chat.example.com", "http://other.example:8080"], "Paul.lan.example")
@@ -178,7 +178,7 @@ def test_proxy_says_whether_the_client_uses_https(proto: str, is_encrypted: bool
         assert PROXIES.find_source(peer, {b"x-forwarded-proto": proto.encode()}).is_encrypted is is_encrypted
 
 
-@pytest.mark.parametrize("peer", [Source("10.0.0.2", is_local=False), Source("127.0.0.1"), LOCAL])
+@pytest.mark.parametrize("peer", [Source("10.0.0.2", is_local=False), Source("127.0.0.1"), Source()])
 def test_header_of_others_means_nothing(peer: Source) -> None:
     headers = {b"x-forwarded-for": b"198.51.100.9", b"x-forwarded-proto": b"https"}
     assert PROXIES.find_source(peer, headers) == peer
@@ -186,7 +186,7 @@ def test_header_of_others_means_nothing(peer: Source) -> None:
 
 def test_proxy_on_a_unix_socket_can_be_trusted() -> None:
     headers = {b"x-forwarded-for": b"198.51.100.9"}
-    assert TrustedProxies([UNIX]).find_source(LOCAL, headers) == Source("198.51.100.9", is_local=False)
+    assert TrustedProxies([UNIX]).find_source(Source(), headers) == Source("198.51.100.9", is_local=False)
     assert not TrustedProxies([UNIX]).is_trusted("127.0.0.1")
 
 

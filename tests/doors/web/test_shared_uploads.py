@@ -15,9 +15,9 @@ from twisted.python.failure import Failure
 
 from broadcast.core.errors import DatabaseAway, RejectedError
 from broadcast.core.slots import FilePlan, MemorySlots, OnBegun, OnFoundSlot, OnSlot, Slot, Slots, UploadClock
-from broadcast.files.contents import Part, PartKey, Sealed, SharedFile, SlotEnded, StoreError
+from broadcast.files.contents import Content, Part, PartKey, Sealed, SharedFile, SlotEnded, StoreError
 from broadcast.files.images import read_image
-from broadcast.files.store import Content, ContentStore
+from broadcast.files.store import ContentStore
 from tests.doors.web.sharing import BASE_URL, SharingWorld, chunked_request, put_request
 from tests.harness import Person
 

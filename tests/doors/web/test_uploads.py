@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.address import IPv4Address
 
 from broadcast.core.slots import OPEN_SECONDS, UPLOAD_SECONDS
-from broadcast.files.store import HIGH_WATER_BYTES
+from broadcast.files.transfers import HIGH_WATER_BYTES
 from tests.doors.web.sharing import BASE_URL, SharingWorld, chunked_request, link_of, put_request
 from tests.files import find
 from tests.files.stores import broken

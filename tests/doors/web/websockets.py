@@ -13,7 +13,7 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.uri import WebSocketURI
 
-from broadcast.core.source import LOCAL
+from broadcast.core.source import Source
 from broadcast.doors.web.http import Refusal, Request
 from broadcast.doors.web.websocket import WebSocketConnection, open_websocket
 from tests.doors.jsonrpc.programs import DirectProgramWorld, Program, ProgramWorld
@@ -45,7 +45,7 @@ def upgrade_request(**changes: bytes | None) -> Request:
     """Return the request of a browser, with *changes* of the header: underscores are hyphens, None is no field."""
     fields = HANDSHAKE | {name.replace("_", "-").encode(): value for name, value in changes.items()}
     headers = {name: value for name, value in fields.items() if value is not None}
-    return Request("GET", "/ws", "", headers, LOCAL, False, cast("Body", None))
+    return Request("GET", "/ws", "", headers, Source(), False, cast("Body", None))
 
 
 def frame(

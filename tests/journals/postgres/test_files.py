@@ -13,7 +13,8 @@ from psycopg.errors import UniqueViolation
 
 from broadcast.core.errors import StartupError
 from broadcast.files.contents import PartKey, SharedFile, SlotEnded, StoreError
-from broadcast.files.store import SWEEP_SECONDS, SharePlan, Upload
+from broadcast.files.store import SWEEP_SECONDS
+from broadcast.files.transfers import SharePlan, Upload
 from broadcast.journals.postgres.database import Connection, Database
 from broadcast.journals.postgres.files import CHUNK_BYTES, PostgresContents, PostgresPart
 from tests.files.stores import NOON, Finish, StoreWorld
