@@ -348,11 +348,16 @@ class Moderation:
         return any(until is not None for until in ended)
 
     def follow_session(self, member: Member, before: Account | None) -> Mute | None:
-        """Return the mute of the session of *member*, if it has left the account *before* and that is muted."""
+        """Return the mute of the account *before* as one of the session of *member*, which has left the account.
+
+        Return None if it would not last longer than the mute that the session has already.
+        """
         if before is None or before is member.account:
             return None
-        until = self._mutes.get(("account", before.id))
-        return None if until is None else Mute(member.id, None, None if until == inf else until)
+        until = self._mutes.get(("account", before.id), 0.0)
+        if until <= self._mutes.get(("session", member.id), 0.0):
+            return None
+        return Mute(member.id, None, None if until == inf else until)
 
     def forget(self, member: Member) -> None:
         """Forget the session of *member*, which has ended. A mute of its account stays."""

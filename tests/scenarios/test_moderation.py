@@ -213,9 +213,6 @@ def test_a_mute_follows_the_account_to_another_session(world: World, ann: Person
     ann.read()
     again.say("hi")
     assert again.lines() == ["-> Error: you are muted until 2026-01-15 13:00 UTC."]
-    world.hub.log_out(member_of(world, "rob"))
-    again.say("hi")
-    assert again.lines() == ["-> Error: you are muted until 2026-01-15 13:00 UTC."]
     assert ann.lines() == []
 
 
@@ -234,6 +231,17 @@ def test_a_mute_of_an_account_follows_a_session_that_leaves_it(
     again.say("hi")
     assert again.lines() == ["-> Error: you are muted until 2026-01-15 13:00 UTC."]
     assert ann.lines() == []
+
+
+def test_a_mute_of_a_session_is_not_shortened_by_that_of_an_account_it_leaves(
+    world: World, ann: Person, bob: Person
+) -> None:
+    make_account(world, "rob", password=PASSWORD)
+    ann.say("/mute rob 1h", "/mute bob")
+    bob.say("/login rob", PASSWORD, "/logout")
+    bob.read()
+    bob.say("hi")
+    assert bob.lines() == ["-> Error: you are muted until an operator ends it."]
 
 
 def test_muting_takes_a_time_or_nothing(ann: Person, bob: Person) -> None:
