@@ -1,8 +1,8 @@
 """The order of the mutes and slow modes that operators on several nodes of a cluster decide. No I/O.
 
 A node carries out a decision of its own operator at once, and one of another node as soon as its users can read of it.
-So decisions about the same person or room come in another order to each node. The order of the database counts: it is
-the one in which all nodes *receive* the decisions, their own ones included. The last one received holds everywhere.
+So each node may carry out decisions about the same person or room in another order. But all nodes *receive* the
+decisions, their own ones included, in the order of the database. The last one received holds everywhere.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ class DecisionOrder:
     def __init__(self, moderation: Moderation) -> None:
         self._moderation = moderation
         self._own: dict[str, list[int]] = {}
-        """The numbers of the decisions of this node that it has not received yet, by what they are about.
+        """The numbers of the decisions of this node that it has not received yet, by ``LastingDecision.key``.
 
         This node has carried out the last one of each list. Other nodes' decisions that it receives come before it.
         """
         self._received: deque[int] = deque(maxlen=MAX_RECEIVED)
+        """The numbers of the decisions that were received last."""
 
     def forget_all(self) -> None:
         """Forget all decisions, because the node starts anew."""
@@ -39,7 +40,7 @@ class DecisionOrder:
         self._own.setdefault(decision.key, []).append(decision.number)
 
     def end(self, decision: LastingDecision) -> bool:
-        """Do not wait for *decision* of this node any more. Return whether it was waited for."""
+        """Do not wait for *decision* any more. Return whether it is one of this node that was waited for."""
         numbers = self._own.get(decision.key, [])
         if decision.number not in numbers:
             return False
@@ -55,6 +56,10 @@ class DecisionOrder:
             self._moderation.carry_out(decision)
 
     def read(self, decision: LastingDecision) -> None:
-        """Carry out *decision*, which the stream of a room announces, unless it was received before, or will count."""
+        """Carry out *decision*, which the stream of a room announces, unless a later one may hold already.
+
+        That is so if *decision* was received before, or while this node has not received its own decision about the
+        same. In the second case, ``receive`` carries out the later one.
+        """
         if decision.number not in self._received and decision.key not in self._own:
             self._moderation.carry_out(decision)

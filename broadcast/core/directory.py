@@ -118,7 +118,7 @@ class NodeListener(Protocol):
         """Handle *message* of another node to a session of this one. Call *on_taken* once it is with its recipient."""
 
     def carry_out(self, decision: Decision) -> None:
-        """Carry out *decision* of an operator on another node, or a lasting one on this node; see ``publish``."""
+        """Carry out *decision* of an operator on another node. This node receives its own lasting ones, too."""
 
     def decisions_loaded(self, decisions: Sequence[LastingDecision]) -> None:
         """Carry out *decisions*, which are all that hold now, in place of those that are known."""
@@ -219,8 +219,8 @@ class Directory(Protocol):
         """
 
     def publish(self, decision: Decision, on_published: OnDirectory) -> None:
-        """Pass *decision* to all nodes: a lasting one also to this node, an announcement to the others only.
+        """Pass *decision* to all other nodes, and a lasting one also to this node.
 
-        All nodes receive the decisions in the same order. Call *on_published* once it is on its way, or with the reason
-        why it is perhaps not.
+        All nodes receive the decisions in the same order. Call *on_published* once *decision* is stored for them, or
+        with the reason why it may not be.
         """

@@ -211,9 +211,9 @@ class OtherNodes:
                     self._decisions.read(decision)
 
     def _lose_session(self, event: Joined | Left) -> None:
-        """If the session of *event* is one of this node, note that a later node has it, which has appended *event*.
+        """Note that another node has claimed the session of *event* after this node, if its generation says so.
 
-        An event of an earlier node has a lower generation. This node may read it after it has claimed the session.
+        This node may have claimed the session before it reads the last events of an earlier node.
         """
         member = self._people.members.get(event.session)
         if member is None or member.is_remote or member.resumable is None:

@@ -66,7 +66,7 @@ class ReportRecords(Protocol):
 
 
 SESSION_LOST: Final = "the session has gone on at another server"
-"""The reason why a line or a topic is not stored that came before this server knew that."""
+"""The reason why a line or a topic is not stored. It was appended before this server knew that."""
 _APPEND = "SELECT append(%s, %s, %s, %s::text[], %s::jsonb)"
 _NOTHING: tuple[object, ...] = ([], "[]")
 """The rest of the parameters of a batch without events."""
@@ -371,8 +371,8 @@ def make_corrections(event: Event, member: MemberRow | None) -> Iterator[Event]:
     """Yield the events that undo *event*, which the database has ignored because another node has the session.
 
     *member* is the session in the room as all other nodes know it; None if it is not in the room. This node may have
-    delivered *event* already. So it delivers *event* in any case, and the corrections after it. Their generation is
-    a higher one, as that of the session is.
+    delivered *event* already. So it delivers *event* in any case, and the corrections after it. These have a higher
+    generation than *event*, because the session has one, too.
     """
     if member is None:
         if isinstance(event, Joined):

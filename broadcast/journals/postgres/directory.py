@@ -356,7 +356,7 @@ class PostgresDirectory:
             self._call_soon(partial(change.on_answer, DatabaseAway()))
 
     def _handle_news(self, db: Connection) -> None:
-        """Handle all notifications. Mail and records are read once for all that have come before this."""
+        """Handle all notifications. Mail and records are read once for all notifications that have come by now."""
         while self._news:
             payloads = [*self._news]
             self._news.clear()
@@ -366,7 +366,7 @@ class PostgresDirectory:
                 self._handle(db, payload, unread)
 
     def _handle(self, db: Connection, payload: str, unread: set[str]) -> None:
-        """Handle a notification. An empty one stands for more news than fit into one."""
+        """Handle a notification. An empty one stands for more news than fit into one. Read only what is *unread*."""
         if not payload:
             self._catch_up(db)
             return
@@ -374,7 +374,7 @@ class PostgresDirectory:
         for kind, *values in news:
             if kind == "mail":
                 if kind in unread and values[0] in {None, self._database.node}:
-                    unread.clear()
+                    unread.clear()  # this reads the records, too
                     self._read_mail(db)
             elif kind == "records":
                 if kind in unread and node != self._database.node:

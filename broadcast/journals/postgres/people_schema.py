@@ -65,7 +65,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION lock_people IS
-    'Lock the rows of sessions in the order of all servers, so that none waits for one that waits for it.';
+    'Lock the rows of sessions. All servers do so in the same order, so that none waits for one that waits for it.';
 
 CREATE FUNCTION free_nick(p_session bigint, p_nick text) RETURNS jsonb LANGUAGE sql AS $$
     WITH gone AS (
@@ -104,7 +104,7 @@ BEGIN
     -- One server at a time, so that notifications have the order of the changes, and there is no deadlock.
     PERFORM pg_advisory_xact_lock(hashtext(people_channel()), 1);
     PERFORM set_config('synchronous_commit', 'off', true);  -- nothing of this must survive a crash
-    -- The function append frees nicknames at the same time.
+    -- The function append, which does not take the lock above, frees nicknames.
     PERFORM lock_people(ARRAY(SELECT (c #>> '{1,session}')::bigint FROM jsonb_array_elements(p_changes) AS c));
     FOR change IN SELECT c FROM jsonb_array_elements(p_changes) AS c LOOP
         item := change -> 1;
@@ -168,7 +168,7 @@ BEGIN
                 END IF;
                 INSERT INTO mail (node, sender, body)
                     SELECT leases.node, p_node, change -> 2 FROM leases
-                    WHERE leases.node <> p_node OR change -> 3 <> 'null';  -- so that all receive it in the same order
+                    WHERE leases.node <> p_node OR change -> 3 <> 'null';  -- all receive decisions in the same order
                 news := news || '[["mail", null]]';  -- for all servers
             WHEN 'open_slot', 'find_slot', 'begin_slot', 'end_slot' THEN
                 answer := coalesce(change_slot(change ->> 0, item), 'null');

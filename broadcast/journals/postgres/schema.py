@@ -318,7 +318,8 @@ BEGIN
         SELECT n, room.*, e, e ->> 1 AS kind, e ->> 1 IN ('said', 'emoted', 'shared') AS stored,
             (SELECT seq FROM lines WHERE lines.room = room.id AND uid = CASE WHEN
                 e ->> 1 IN ('said', 'emoted', 'shared') THEN e ->> 6 END) AS first,
-            -- Any server can store a file that a session shares: the slot of the upload decides about that.
+            -- A server without a directory has no lease, and nobody in people. Any server can store a file that a
+            -- session shares: the slot of the upload decides about that.
             CASE WHEN EXISTS (SELECT FROM leases WHERE node = p_node) AND e ->> 1 NOT IN ('left', 'shared', 'announced')
                 THEN (e ->> 2)::bigint END AS author
         FROM jsonb_array_elements(p_events) WITH ORDINALITY AS given (e, n)
@@ -371,6 +372,7 @@ BEGIN
         WHERE e ->> 1 IN ('joined', 'left', 'renamed', 'away') AND NOT answer -> 'outdated' ? (n - 1)::text
         ORDER BY n
     LOOP
+        -- The function change_people locks rows of people, too. So lock all of these rows before the first is freed.
         IF NOT is_freeing AND (change.kind = 'renamed' OR change.kind = 'left' AND (change.e -> 6)::boolean) THEN
             is_freeing := true;
             PERFORM lock_people(ARRAY(
