@@ -151,15 +151,15 @@ def _reject_mistyped_duration(why: str) -> None:
     """Raise ``RejectedError`` if the reason *why* begins like a time, because a ban without a time has no end."""
     word = why.partition(" ")[0]
     if word[:1].isdigit() and word.isalnum():
-        raise RejectedError(f"nobody is banned, because {_no_time(word)} A reason begins with another word.")
+        raise RejectedError(f"nobody is banned, because {_explain_duration(word)} A reason begins with another word.")
 
 
 def _wrong_duration(word: str) -> RejectedError:
     """Return the reason why *word*, in the place of a time, is rejected."""
-    return RejectedError(_no_time(word)) if word[:1].isdigit() else UsageError()
+    return RejectedError(_explain_duration(word)) if word[:1].isdigit() else UsageError()
 
 
-def _no_time(word: str) -> str:
+def _explain_duration(word: str) -> str:
     return f"{word[:24]} is no time. Times are 30s, 10m, 2h, 7d or 2w."
 
 

@@ -1,4 +1,4 @@
-"""What ``/history`` and ``/search`` show, page by page."""
+"""The replies to ``/history`` and ``/search``, page by page."""
 
 from __future__ import annotations
 

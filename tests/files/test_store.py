@@ -1,4 +1,4 @@
-"""A share survives every restart, ends with its time, and leaves nothing; faults of the disk are said once."""
+"""A share survives every restart, ends with its time, and leaves nothing; a fault of the disk is logged once."""
 
 from __future__ import annotations
 

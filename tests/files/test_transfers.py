@@ -1,4 +1,4 @@
-"""An upload ends as a share or leaves nothing, and a download ends as a whole or says so."""
+"""An upload becomes a share or leaves nothing, and a fault ends a download."""
 
 from __future__ import annotations
 

@@ -322,7 +322,7 @@ def test_passwd_changes_the_password_and_ends_the_other_sessions(world: World, a
     assert again.read() == f"{ASK}{TYPED}{WRONG}{ASK}{TYPED}" + confirmed("ann", "1 other is here: rob.")
 
 
-def test_passwd_with_a_wrong_old_password_begins_again(ann: Person) -> None:
+def test_passwd_asks_for_a_wrong_old_password_again(ann: Person) -> None:
     ann.say("/passwd", OTHER)
     assert ann.read() == f"{ASK_OLD}{TYPED}{WRONG}{ASK_OLD}"
     ann.say("", "/passwd", PASSWORD, "")

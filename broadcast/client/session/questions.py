@@ -15,7 +15,7 @@ AGAIN: Final = "Once more"
 """The prompts for passwords. The answer to the last one equals the answer before."""
 MIN_PASSWORD_BYTES: Final = 8
 MAX_PASSWORD_BYTES: Final = 256
-"""The length of a new password in UTF-8, as all servers want it."""
+"""The limits of a new password, in bytes of UTF-8. All servers have the same ones."""
 END_HINT: Final = "An empty line ends this."
 NICKNAME_HINT: Final = "An empty line goes back to the nickname."
 COMMAND: Final = "No command works here. If this was a password that begins with /, enter it once more."
