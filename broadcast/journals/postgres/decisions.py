@@ -1,4 +1,4 @@
-"""The decisions of operators in PostgreSQL: their JSON, and the keys of those that last."""
+"""The decisions of operators in PostgreSQL: their JSON, and the changes of the table ``decisions``."""
 
 from __future__ import annotations
 
