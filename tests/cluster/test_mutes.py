@@ -73,7 +73,9 @@ def test_session_that_leaves_its_muted_account_stays_muted_everywhere(
 ) -> None:
     bob = there.program("bob")
     bob.call("register", password=PASSWORD)
-    olga.say("/mute bob 1h")
+    bob.call("quit")
+    olga.say("/mute bob 1h")  # who is not here, so no session is muted
+    bob = there.program("bob", password=PASSWORD)
     bob.call("logout")
     olga.read()
     assert bob.fail("say", room="lobby", text="hi") == (1025, "muted")
