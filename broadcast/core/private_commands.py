@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from broadcast.core.account_commands import require_account
-from broadcast.core.command_context import reply_lines
+from broadcast.core.command_context import UsageError, reply_lines
 from broadcast.core.errors import JournalError, RejectedError
 from broadcast.core.events import ErrorReply, PrivateHistoryLine
 from broadcast.core.nicknames import MAX_NICKNAME_CHARS, casefold_key
@@ -41,16 +41,15 @@ def find_partner(hub: Hub, name: str) -> Account:
     return account
 
 
-def show_history(context: CommandContext, argument: str) -> bool:
-    """Show the lines with the person for whom *argument* asks. Return False if it has another form."""
+def show_history(context: CommandContext, argument: str) -> None:
+    """Show the lines with the person for whom *argument* asks. Raises ``UsageError`` if it has another form."""
     match = _history.fullmatch(argument.strip())
     if match is None:
-        return False
+        raise UsageError
     account = require_account(context.member)
     limit = min(int(match[2] or DEFAULT_LINES), MAX_LINES)
     read = partial(context.hub.private_lines.read_with, account, find_partner(context.hub, match[1]), None, limit)
     _reply(context, read, if_none="no private messages with this person are stored.", if_failed=_UNREADABLE)
-    return True
 
 
 def show_found(context: CommandContext, argument: str) -> bool:

@@ -102,8 +102,7 @@ class _PagedReply:
 
 def _history(context: CommandContext, argument: str, at: float) -> None:
     if argument.strip().startswith("@"):
-        if not show_history(context, argument):
-            raise UsageError
+        show_history(context, argument)
         return
     to_range = _parse_range(argument)
     room = context.room
