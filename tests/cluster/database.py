@@ -85,10 +85,10 @@ class SharedRoom:
         session, corrections = event.session, list[Event]()
         if session not in self.members:
             if isinstance(event, Joined):
-                corrections.append(Left(session, event.nick, generation=1 << 30))
+                corrections.append(Left(session, event.nick, generation=event.generation + 1))
         else:
             if isinstance(event, Left):
-                corrections.append(replace(self.members[session][1], generation=1 << 30))
+                corrections.append(replace(self.members[session][1], generation=event.generation + 1))
             if session in self.absent or isinstance(event, AwayChanged):
                 corrections.append(self.absent.get(session, AwayChanged(session, event.nick, away=False)))
         self.stream.append((node, Ignored(event, corrections)))
