@@ -134,6 +134,7 @@ def test_help_shows_every_option_with_its_default_in_80_columns(
     assert caught.value.code == 0
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 80
+    # No text has the indentation of a docstring.
     assert not re.search(r"\S  +\S", re.sub(r"^ .*?--\S*", "", text, flags=re.MULTILINE))
     flat = " ".join(text.split())
     for option in [*VALIDATORS, "config"]:
