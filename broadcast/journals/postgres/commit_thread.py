@@ -194,6 +194,7 @@ class CommitThread:
             return
         if self._stats.last_error or any(row[1] in DURABLE for row in rows):
             self._stats.record_success(self._stats.now() - began)
+        self._stats.failed_events += sum(rows[int(index)][1] in DURABLE for index in answer["outdated"])
         positions = dict(zip(rooms, answer["rooms"], strict=True))
         segments = _number(chunks, positions, answer["repeated"], answer["outdated"])
         for index, (log, segment) in enumerate(segments):

@@ -260,6 +260,7 @@ def test_server_stores_nothing_of_a_session_that_it_does_not_have_any_more(
     # The session 3 has ended.
     assert run.append(Joined(3, "cem")) == [Joined(3, "cem"), Left(3, "cem")]
     assert run.append(Message(3, "cem", "late", 1.0)) == [StoreFailed(Message(3, "cem", "late", 1.0), SESSION_LOST)]
+    assert run.journal.commit_stats.failed_events == 4
     assert run.append(message("b")) == [message("b", 2)]
     query = "SELECT topic, last, place, (SELECT array_agg(session) FROM broadcast.members) FROM broadcast.rooms"
     assert postgres.execute(query, database="shared") == [("new", 2, 2, [1])]
