@@ -20,7 +20,7 @@ PATIENCE = 60.0
 _PORTS = range(10_000, 32_000)
 """Ports that the system does not give to connections and to listeners on any port."""
 _positions = count(os.getpid() * 601)
-"""Where this process looks for free ports in ``_PORTS``: far away from processes that were started shortly before."""
+"""Positions in ``_PORTS`` where this process looks: far from those of processes that were started shortly before."""
 
 
 class BenchmarkError(Exception):
@@ -85,7 +85,7 @@ class Running:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that is free now, and that this process has not got before."""
+    """Return a port of 127.0.0.1 that is free now, and that this process has not returned before."""
     while True:
         port = _PORTS[next(_positions) % len(_PORTS)]
         with socket.socket() as listener, suppress(OSError):

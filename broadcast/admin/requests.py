@@ -252,4 +252,4 @@ def _decode(answer: bytes) -> str:
         return str(message["result"])
     error = message.get("error")
     text = str(error.get("message")) if isinstance(error, dict) else "the server has sent no reason"
-    raise AdminError(REJECTED, re.sub(r"(?<! )\.$", "", text))  # a full stop behind a blank is a character of a list
+    raise AdminError(REJECTED, re.sub(r"(?<! )\.$", "", text))  # one after a blank ends a list of characters
