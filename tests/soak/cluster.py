@@ -111,10 +111,12 @@ class ClusterSoak:
             node = servers.nodes[number % len(servers.nodes)]
             if restarts and loop.time() >= restarts[0]:
                 restarts.pop(0)
+                self._crew.database_changes += 1
                 if restarts:
                     await self._measure("restart of the database", servers.restart_database(1.0))
                 else:
                     await self._measure("kill -9 of the database", servers.kill_database(1.0))
+                self._crew.database_changes += 1
             elif number // len(servers.nodes) % 3 == 0:
                 await self._measure("kill -9 of a server", servers.restart(node, signal.SIGKILL, 2.0))
                 number += 1
