@@ -133,6 +133,16 @@ def test_passwd_ends_the_other_sessions(world: World, ann: SessionClient) -> Non
     assert not ann.closed
 
 
+def test_passwd_that_fails_after_the_old_password_asks_again(world: World, ann: SessionClient) -> None:
+    ann.say("/passwd", PASSWORD)
+    world.hasher.fails = True
+    ann.say(OTHER, OTHER)
+    assert len(replies(ann)) == 1
+    world.hasher.fails = False
+    ann.say(PASSWORD, OTHER, OTHER)
+    assert replies(ann) == [CommandReply("Your password is changed.")]
+
+
 def test_drop_deletes_the_account_and_ends_the_other_sessions(world: World, ann: SessionClient) -> None:
     ann.say("/nick rob")
     other = world.open_session()
