@@ -106,10 +106,11 @@ class UploadDoor:
             if first and first != received:
                 _continue_at(reply, received)
                 return
-        if (upload := self._begun.get(slot.file_id)) is not None and not first:
-            if upload.is_finishing:
-                respond_text(reply, 409, "All bytes of the file are here already.", (_offset(received),))
-                return
+        upload = self._begun.get(slot.file_id)
+        if upload is not None and upload.is_finishing:
+            respond_text(reply, 409, "All bytes of the file are here already.", (_offset(received),))
+            return
+        if upload is not None and not first:
             self._drop(slot.file_id, "the upload was started again.")
         name = request.path.removeprefix("/files/")
         # Of a link whose client does not know the size, the end of the body is the end of the file.

@@ -242,6 +242,21 @@ def test_a_client_that_leaves_before_the_answer_has_still_shared(world: SharingW
     world.check()
 
 
+@pytest.mark.parametrize("more", [{}, {"content_range": "bytes 5-9/10"}])
+def test_nothing_follows_the_end_of_an_upload_without_a_size(
+    world: SharingWorld, ann: Person, more: dict[str, str]
+) -> None:
+    slot = world.open_slot(ann)
+    world.disk_works = False
+    world.client().send(chunked_request(slot, b"hello", b"", target="/files/a"))
+    response = world.put(slot, b"again", target="/files/a", **more)
+    assert (response.status, response.text) == (409, "All bytes of the file are here already.\n")
+    world.disk_works = True
+    world.settle()
+    assert [shared.file.size for shared in world.shared()] == [5]
+    world.check()
+
+
 def test_chunked_uploads_need_no_size(world: SharingWorld, ann: Person) -> None:
     slot = world.open_slot(ann)
     lost = world.client()
