@@ -127,7 +127,6 @@ def test_a_server_that_goes_down_says_so_and_the_page_comes_back(pages: Pages, s
     banner(ann, LOST)
     server.start()
     program = Program(server.port, "robot", "kitchen")
-    program.until(lambda message: message.get("method") == "joined")
     say(ann, "after")
     program.said("after")
     expect_shown(ann, "before", "after")
