@@ -182,7 +182,7 @@ class PostgresDirectory:
         """Send a message to another node."""
         self._mail.send(message, on_taken)
 
-    def publish(self, decision: Decision, on_published: OnDirectory = ignore_answer) -> None:
+    def publish(self, decision: Decision, on_published: OnDirectory) -> None:
         """Send a decision to all nodes."""
         self._mail.publish(decision, on_published)
 

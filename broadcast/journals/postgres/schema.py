@@ -324,12 +324,11 @@ BEGIN
                 THEN (e ->> 2)::bigint END AS author
         FROM jsonb_array_elements(p_events) WITH ORDINALITY AS given (e, n)
         JOIN room ON room.index = (e ->> 0)::integer
-    ), author AS MATERIALIZED (
-        SELECT session, node = p_node AS is_own FROM people
-        WHERE session = ANY (ARRAY(SELECT DISTINCT author FROM given))
+    ), own AS MATERIALIZED (
+        SELECT session FROM people WHERE node = p_node AND session = ANY (ARRAY(SELECT DISTINCT author FROM given))
     ), event AS MATERIALIZED (
         SELECT *, first IS NULL AND (
-            author IS NOT NULL AND author NOT IN (SELECT session FROM author WHERE is_own)
+            author IS NOT NULL AND author NOT IN (SELECT session FROM own)
             OR kind IN ('joined', 'left', 'renamed', 'away') AND is_outdated(p_node, id, p_events, e)
         ) AS outdated
         FROM given

@@ -20,6 +20,7 @@ from broadcast.core.directory import Expulsion, NodeMessage, OnDirectory, Person
 from broadcast.core.errors import DatabaseAway, NotHere, RecipientNotReading, RejectedError
 from broadcast.core.events import PrivateMessage
 from broadcast.core.records import PrivateLine
+from broadcast.core.remote_listener import ignore_outcome
 from broadcast.journals.postgres import directory
 from broadcast.journals.postgres.database import Connection, Database
 from broadcast.journals.postgres.directory import PostgresDirectory
@@ -261,7 +262,7 @@ def test_decisions_reach_all_others(nodes: tuple[Node, Node]) -> None:
     assert two.take(ANN) is None
     decisions: list[Decision] = [Mute(1, None, None), SlowMode("lobby", 5), Announcement("tea")]
     for decision in decisions:
-        one.directory.publish(decision)
+        one.directory.publish(decision, ignore_outcome)
     two.until(lambda: len(two.received) == 3)
     assert two.received == decisions
 
@@ -269,8 +270,8 @@ def test_decisions_reach_all_others(nodes: tuple[Node, Node]) -> None:
 def test_all_servers_receive_the_decisions_in_one_order(nodes: tuple[Node, Node]) -> None:
     one, two = nodes
     for seconds in range(1, 40):
-        nodes[seconds % 2].directory.publish(SlowMode("lobby", seconds, seconds))
-    one.directory.publish(Announcement("end"))
+        nodes[seconds % 2].directory.publish(SlowMode("lobby", seconds, seconds), ignore_outcome)
+    one.directory.publish(Announcement("end"), ignore_outcome)
     one.until(lambda: len(one.received) == 39)
     two.until(lambda: len(two.received) == 40)
     assert one.received == [decision for decision in two.received if decision != Announcement("end")]
@@ -283,7 +284,7 @@ def test_decisions_that_hold_reach_a_server_that_starts(db: Connection, nodes: t
         Mute(1, None, None), Mute(None, 7, 5.5), Mute(None, 8, None), Mute(None, 8, 0), SlowMode("lobby", 5),
         SlowMode("attic", 5), SlowMode("attic", 0), SlowMode("lobby", 9), Announcement("tea"),
     ):  # fmt: skip
-        one.directory.publish(decision)
+        one.directory.publish(decision, ignore_outcome)
     two.until(lambda: len(two.received) == 9)
     three = Node(one.database, "three")
     try:
@@ -292,7 +293,7 @@ def test_decisions_that_hold_reach_a_server_that_starts(db: Connection, nodes: t
     finally:
         three.directory.close()
     one.directory.release(1, "ann")
-    one.directory.publish(SlowMode("attic", 1))
+    one.directory.publish(SlowMode("attic", 1), ignore_outcome)
     two.until(lambda: len(two.received) == 10)
     assert {key for (key,) in db.execute("SELECT key FROM decisions")} == {"account 7", "room attic", "room lobby"}
 
@@ -428,7 +429,7 @@ def test_message_arrives_once_although_the_connection_breaks(
 def test_decision_reaches_a_server_that_is_reconnecting(db: Connection, nodes: tuple[Node, Node]) -> None:
     one, two = nodes
     db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'broadcast two'")
-    one.directory.publish(Announcement("tea"))
+    one.directory.publish(Announcement("tea"), ignore_outcome)
     two.until(lambda: two.received == [Announcement("tea")])
 
 
@@ -442,7 +443,7 @@ def test_old_message_is_not_delivered(db: Connection, nodes: tuple[Node, Node]) 
         mail = """INSERT INTO mail (node, sender, body, stored)
             VALUES ('one', 'two', %s, now() - make_interval(secs => %s))"""
         db.execute(mail, (body, age))
-    two.directory.publish(Announcement("tea"))  # the notification
+    two.directory.publish(Announcement("tea"), ignore_outcome)  # the notification
     one.until(lambda: len(one.received) == 2)
     assert one.received == [PrivateMessage(1, "bob", ANN.session, "new"), Announcement("tea")]
 
