@@ -16,7 +16,8 @@ TIMEOUT = 60.0
 def upload(line_port: int, web_port: int, path: Path, times: int) -> Sequence[float]:
     """Share the file *path* so often, one upload after the other. Return the seconds that each has taken.
 
-    Each has a person of its own, because the server limits the number of files of one person.
+    Each has a person of its own, because the server limits the number of files of one person, and a content of its
+    own, because the server stores the same content only once.
     """
     try:
         return [_upload(line_port, web_port, path, f"sender{number}") for number in range(times)]
@@ -29,6 +30,8 @@ def _upload(line_port: int, web_port: int, path: Path, nick: str) -> float:
         person.sendall(f"{nick}\r\n/upload-link\r\n".encode())
         token = _read_until(person, rb"Bearer (\S+?)'")
         size = path.stat().st_size
+        with path.open("r+b") as file:
+            file.write(nick.encode())
         head = (
             f"PUT /files/{path.name} HTTP/1.1\r\nHost: 127.0.0.1:{web_port}\r\n"
             f"Authorization: Bearer {token}\r\nContent-Length: {size}\r\n\r\n"
