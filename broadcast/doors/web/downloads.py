@@ -88,8 +88,8 @@ class _Stream:
         self._reply = reply
         self._status = status
         self._headers = headers
+        self._part = part
         self._position = part.start
-        self._end = part.stop
         self._download: Download | None = None
         self._is_over = False
 
@@ -109,24 +109,32 @@ class _Stream:
         if self._is_over:
             download.close()
             return
-        self._reply.start(self._status, self._headers)
+        if not self._part:
+            self._reply.start(self._status, self._headers)
         self._read()
 
     def _read(self) -> None:
         """Ask for the next bytes, or end the reply."""
         if self._is_over or self._download is None:
             return
-        if self._position == self._end:
+        if self._position == self._part.stop:
             self._close()
             self._reply.finish()
             return
-        self._download.read(self._position, min(CHUNK_BYTES, self._end - self._position), self._send)
+        self._download.read(self._position, min(CHUNK_BYTES, self._part.stop - self._position), self._send)
 
     def _send(self, data: bytes) -> None:
+        """Send *data*. If there is none, the file was removed from the database, or the disk has failed."""
+        is_first = self._position == self._part.start
         if not data:
             self._close()
-            self._reply.abort()  # the disk has failed, and the client must not take the part for the file
+            if is_first:
+                respond_text(self._reply, 404, NOT_THERE)
+            else:
+                self._reply.abort()  # the client must not take the part for the file
             return
+        if is_first:
+            self._reply.start(self._status, self._headers)
         self._position += len(data)
         self._reply.write(data)
         if not self._reply.is_congested:

@@ -235,6 +235,14 @@ def test_a_download_ends_with_the_file_that_it_began_with(world: SharingWorld, a
     assert world.names() == set()
 
 
+def test_a_file_that_cannot_be_read_is_not_found(
+    world: SharingWorld, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "pread" if hasattr(os, "pread") else "lseek", broken)
+    response = world.client().get(path)
+    assert (response.status, response.text) == (404, GONE)
+
+
 def test_a_fault_of_the_disk_breaks_the_connection_so_that_no_part_counts_as_the_file(
     world: SharingWorld, ann: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
