@@ -57,8 +57,10 @@ Slow commits gather enough events by themselves.
 """
 PRESENCE_SECONDS = 0.02
 """Minimum time between two batches that hold nothing but joins and leaves, in seconds, from the end of the first."""
-PRESENCE_SECONDS_PER_MEMBER = 100e-6
-"""The same for each member, if that is longer: a send takes 10 µs, so such batches take a tenth of the time at most."""
+PRESENCE_SECONDS_PER_MEMBER = 300e-6
+"""The same for each member, if that is longer. A send takes 10 µs, so such batches take a thirtieth of the time."""
+MAX_PRESENCE_EVENTS = 4_000
+"""Number of joins and leaves whose notices do not wait longer. To prepare a batch of them takes about 10 ms."""
 _PRESENCE = (Joined, Left)
 _OF_MEMBERS = (Joined, Left, Renamed, AwayChanged)
 """Events that change the list of members."""
@@ -141,6 +143,8 @@ class Room:
         """Whether a line has taken notices along meanwhile. Then another such moment follows."""
         self._unannounced: list[Sequence[Joined | Left]] = []
         """Joins and leaves that have taken effect and whose notices wait, in groups that took effect together."""
+        self._unannounced_count = 0
+        """Number of them."""
         self._uids = RecentUids(opened.log)
         self._find_remote = context.find_remote
         self._on_foreign = context.on_foreign
@@ -361,7 +365,11 @@ class Room:
         transient = [event for event in events if not isinstance(event, STORED)] if len(stored) < len(events) else ()
         presence = [event for event in transient if isinstance(event, _PRESENCE)]
         holds_presence = not is_quiet and bool(presence or self._unannounced)
-        self._unannounced = [*self._unannounced, presence] if is_quiet else []
+        if is_quiet:
+            self._unannounced.append(presence)
+            self._unannounced_count += len(presence)
+        else:
+            self._unannounced, self._unannounced_count = [], 0
         self._apply_before_delivery(transient, batch)
         self._publishing = self._delivering = True
         answers = self._take_answers(stored, transient)
@@ -385,9 +393,9 @@ class Room:
         return kept
 
     def _is_only_presence(self) -> bool:
-        """Return whether the committed events are nothing but joins and leaves, and fill no batch with those before."""
+        """Return whether the committed events are nothing but joins and leaves, and not too many with those before."""
         committed = self._committed
-        return len(committed) + sum(map(len, self._unannounced)) < MAX_BATCH_EVENTS and all(
+        return len(committed) + self._unannounced_count < MAX_PRESENCE_EVENTS and all(
             isinstance(event, _PRESENCE) for event in committed
         )
 

@@ -31,7 +31,6 @@ from broadcast.core.membership import Member
 from broadcast.core.records import PrivateLine
 from broadcast.core.room import (
     FAST_COMMIT_SECONDS,
-    MAX_BATCH_EVENTS,
     PRESENCE_SECONDS,
     PRESENCE_SECONDS_PER_MEMBER,
     Room,
@@ -550,13 +549,15 @@ def test_a_line_takes_the_joins_before_it_along() -> None:
     assert bob.calls == [(["ann", "bob"], [])]
 
 
-def test_a_full_batch_of_joins_does_not_wait() -> None:
+def test_notices_do_not_wait_longer_if_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broadcast.core.room.MAX_PRESENCE_EVENTS", 20)
     rush = Rush()
     rush.join("ann")
     rush.join("bob")
-    rush.seconds = PRESENCE_SECONDS_PER_MEMBER * (MAX_BATCH_EVENTS + 1)
-    rush.join(*(f"p{number}" for number in range(MAX_BATCH_EVENTS - 1)))
-    assert rush.events()[2] == [JoinCount(MAX_BATCH_EVENTS)]
+    rush.join(*(f"p{number}" for number in range(18)))
+    assert rush.events()[1:] == [[Barrier()], [Barrier()]]
+    rush.join("eve")
+    assert rush.events()[3:] == [[JoinCount(20)]]
 
 
 def test_time_that_passes_during_a_delivery_does_not_start_another() -> None:
