@@ -69,7 +69,7 @@ from broadcast.server.gc_pauses import GcPauseLimiter
 from broadcast.server.lifecycle import STOP_SECONDS, Entrance, ProcessContext, Server
 from broadcast.server.logging import ProcessLog, open_log
 from broadcast.server.options import Options
-from broadcast.server.reactor import shorten_turns, use_monotonic_clock
+from broadcast.server.reactor import call_last, shorten_turns, use_monotonic_clock
 from broadcast.server.reload import Reloader
 from broadcast.server.sd_notify import SdNotifier
 from broadcast.server.signals import ControlSignals, ShutdownSignalFilter
@@ -132,7 +132,7 @@ def makeService(options: Options) -> Server:
             topics=config.topics,
             limits=limits,
         )
-        dispatcher = Dispatcher(call_soon, monotonic, limits.private_queue_bytes)
+        dispatcher = Dispatcher(call_last(reactor), monotonic, limits.private_queue_bytes)
 
         def make_fanout() -> Fanout:
             return Fanout(dispatcher, ReplayBuffer(limits.replay_events, limits.replay_bytes))
@@ -175,7 +175,7 @@ def makeService(options: Options) -> Server:
     # A journal in a file locks its folder itself.
     folder = None if config.database is None or config.data is None else DirectoryLock(config.data.absolute())
     policy = KeepalivePolicy(config.probe, config.gone)
-    dead_peers = DeadPeerDetector(connections, policy, read_tcp_info, reactor, call_soon)
+    dead_peers = DeadPeerDetector(connections, policy, read_tcp_info, reactor, call_last(reactor))
     administration = Administration(authenticator, journal.records, time, lambda: hub.require_uploads().archive, hub)
     return Server(
         journal,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from broadcast.core.limits import DEFAULTS
 from broadcast.core.time_slice import CallSoon, TimeSlice
@@ -12,12 +12,21 @@ from broadcast.core.time_slice import CallSoon, TimeSlice
 Step: TypeAlias = Callable[[], bool]
 """A function that does a short piece of work and returns whether more of it is left."""
 
+ROOM_SECONDS: Final = 0.001
+"""Time for which a room delivers before the next one, in seconds.
+
+A step of a large room may take a millisecond, and one of a small room some microseconds. If each room made one step in
+turn, the small room would wait for as many steps of the large one as it has authors.
+"""
+
 
 class Dispatcher:
     """The steps of all fan-outs and subscribers, and their common counters.
 
     Each turn of the reactor has one time slice for all deliveries, and one for all subscribers that catch up. So the
-    length of a turn does not depend on the number of rooms. *now* returns monotonic seconds.
+    length of a turn does not depend on the number of rooms. *call_soon* should make its calls after others of the same
+    turn. Otherwise a line may wait for a slice before it is stored, and again afterwards. *now* returns monotonic
+    seconds.
     """
 
     def __init__(
@@ -36,7 +45,7 @@ class Dispatcher:
         """Number of messages in gap notices, counted once for each subscriber."""
         self.lagging_count = 0
         """Number of subscribers that lag. A connection counts once for each room in which it lags."""
-        self._delivery_steps = _StepQueue(call_soon, now)
+        self._delivery_steps = _StepQueue(call_soon, now, ROOM_SECONDS)
         self._subscriber_steps = _StepQueue(call_soon, now)
 
     def deliver(self, step: Step) -> None:
@@ -56,9 +65,11 @@ class Dispatcher:
 
 
 class _StepQueue:
-    """Steps that run in turn, within one time slice of each turn of the reactor."""
+    """Steps that run in turn, each for *seconds* but at least once, within one time slice of a turn of the reactor."""
 
-    def __init__(self, call_soon: CallSoon, now: Callable[[], float]) -> None:
+    def __init__(self, call_soon: CallSoon, now: Callable[[], float], seconds: float = 0.0) -> None:
+        self._now = now
+        self._seconds = seconds
         self._steps: OrderedDict[Step, None] = OrderedDict()
         self._running = False
         self._slice = TimeSlice(self._run, call_soon, now)
@@ -84,8 +95,9 @@ class _StepQueue:
         try:
             while self._steps and not self._slice.exhausted():
                 step, _ = self._steps.popitem(last=False)
+                end = self._now() + self._seconds
                 while step():
-                    if self._steps or self._slice.exhausted():
+                    if (self._steps and self._now() >= end) or self._slice.exhausted():
                         self._steps[step] = None
                         break
         except BaseException:

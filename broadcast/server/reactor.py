@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 from twisted.internet.error import ConnectionDone
@@ -11,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python import context, log
 from twisted.python.log import ILogContext
 
-from broadcast.core.time_slice import SLICE_SECONDS
+from broadcast.core.time_slice import CallSoon
 
 TICK_SECONDS: Final = 1.0
 """Interval of a timed call that shows that the process runs, in seconds."""
@@ -19,6 +20,8 @@ PAUSE_SECONDS: Final = 2.0
 """Delay of that call above which the process counts as stopped for that time, in seconds."""
 MAX_EVENTS: Final = 128
 """Maximum number of connections that one turn serves. The kernel reports the others first in the next turn."""
+CLEAN_UP_SECONDS: Final = 0.002
+"""Time of a turn for the clean-up after connections that have ended, in seconds. A line may need three turns."""
 
 _log = Logger()
 
@@ -122,7 +125,7 @@ class _Turns:
                 log.err()  # type: ignore[no-untyped-call]
         if self._ended:
             # If the kernel may have more events, their connections are served first.
-            self._clean_up_some(0 if len(events) == MAX_EVENTS else SLICE_SECONDS)
+            self._clean_up_some(0 if len(events) == MAX_EVENTS else CLEAN_UP_SECONDS)
 
     def defer_clean_up(self, selectable: Any, why: Exception, is_read: bool) -> None:  # noqa: ANN401 - as in Twisted
         """Stop watching *selectable*, which has ended because of *why*, and clean up later.
@@ -166,3 +169,12 @@ def shorten_turns(reactor: Any) -> None:  # noqa: ANN401 - any reactor
         reactor.doIteration = turns.wait_and_serve
         reactor.wakeUp = turns.wake_up
         reactor._disconnectSelectable = turns.defer_clean_up  # noqa: SLF001
+
+
+def call_last(reactor: Any) -> CallSoon:  # noqa: ANN401 - any reactor
+    """Return a function that schedules a call for the next turn of *reactor*, after those of ``callFromThread``.
+
+    Twisted makes timed calls last. Work that continues in each turn would otherwise come first, because it is scheduled
+    a turn before: the lines that have arrived since would wait before they are stored, and again when they are.
+    """
+    return partial(reactor.callFromThread, reactor.callLater, 0)

@@ -10,7 +10,7 @@ import pytest
 from broadcast.core.events import Message
 from broadcast.core.interfaces import Batch, Callback
 from broadcast.core.time_slice import SLICE_SECONDS
-from broadcast.delivery.dispatcher import Dispatcher
+from broadcast.delivery.dispatcher import ROOM_SECONDS, Dispatcher
 from broadcast.delivery.fanout import Fanout
 
 
@@ -72,6 +72,17 @@ def test_large_delivery_does_not_delay_those_of_other_rooms() -> None:
     rooms.publish(1, 1)
     turns = [rooms.turn() for _ in range(3)]
     assert "1.0" in turns[0] + turns[1] + turns[2]
+
+
+def test_small_delivery_of_many_steps_waits_for_one_step_of_a_large_one() -> None:
+    rooms = Rooms(2, ROOM_SECONDS)
+    small = (partial(rooms.log.append, f"small.{number}") for number in range(20))
+    rooms.publish(0, 10)
+    rooms.fanouts[1].publish(Batch([Message(1, "bob", "x", 0.0, 1)], {}), small)
+    done = rooms.log + rooms.turn() + rooms.turn()
+    first = done.index("small.0")
+    assert done[first : first + 20] == [f"small.{number}" for number in range(20)]
+    assert "0.9" in done[first:]
 
 
 def test_delivery_that_fails_stops_no_other_delivery() -> None:

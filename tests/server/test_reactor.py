@@ -20,9 +20,8 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
-from broadcast.core.time_slice import SLICE_SECONDS
 from broadcast.server import reactor as reactor_module
-from broadcast.server.reactor import shorten_turns, use_monotonic_clock
+from broadcast.server.reactor import CLEAN_UP_SECONDS, call_last, shorten_turns, use_monotonic_clock
 from tests.harness import logged
 
 NOON = 1_768_478_400.0
@@ -204,7 +203,7 @@ class Ending:
     def connectionLost(self, reason: Failure) -> None:
         self.disconnected = True
         self._events.append("lost" if isinstance(reason.value, ConnectionLost) else "done")
-        self._clock.advance(SLICE_SECONDS)
+        self._clock.advance(CLEAN_UP_SECONDS)
 
     def logPrefix(self) -> str:  # noqa: N802
         return "ending"
@@ -237,7 +236,7 @@ def test_connections_with_events_are_served_before_ended_ones_are_cleaned_up(
     monkeypatch: pytest.MonkeyPatch, reactor: EpollReactor, clock: Clock, pairs: Pairs
 ) -> None:
     monkeypatch.setattr(reactor_module, "MAX_EVENTS", 2)
-    monkeypatch.setattr(reactor_module, "SLICE_SECONDS", 1.0)
+    monkeypatch.setattr(reactor_module, "CLEAN_UP_SECONDS", 1.0)
     _ending, events = end_all(reactor, pairs, clock)
     turns = []
     for _ in range(3):
@@ -361,3 +360,19 @@ def test_reactor_without_epoll_stays_as_it_is() -> None:
         before = dict(vars(reactor))
         shorten_turns(reactor)
         assert vars(reactor) == before
+
+
+def test_last_calls_of_a_turn_follow_those_that_were_scheduled_later(reactor: EpollReactor) -> None:
+    called: list[str] = []
+    call_soon = call_last(reactor)
+
+    def work() -> None:
+        called.append("work")
+        call_soon(work)
+
+    call_soon(work)
+    reactor.callFromThread(called.append, "line 1")
+    reactor.runUntilCurrent()
+    reactor.callFromThread(called.append, "line 2")
+    reactor.runUntilCurrent()
+    assert called == ["line 1", "work", "line 2", "work"]
