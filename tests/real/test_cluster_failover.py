@@ -48,8 +48,11 @@ def change(server: PostgresServer, setting: str, value: str) -> None:
     server.execute("SELECT pg_reload_conf()")
 
 
-def stop_receiving(standby: PostgresServer) -> None:
-    """Let *standby* receive nothing more from its primary."""
+def stop_receiving(primary: PostgresServer, standby: PostgresServer) -> None:
+    """Let *standby* receive nothing that *primary* stores from now on."""
+    stored = primary.execute("SELECT pg_current_wal_lsn()")[0][0]
+    received = f"SELECT pg_last_wal_replay_lsn() >= '{stored}'"
+    wait_for(lambda: standby.execute(received)[0][0], "the standby does not receive what is stored")
     change(standby, "primary_conninfo", "")
     wait_for(lambda: not standby.execute("SELECT FROM pg_stat_wal_receiver"), "the standby still receives")
 
@@ -91,7 +94,7 @@ def test_everybody_starts_anew_when_a_standby_that_lacks_lines_takes_over(
             stack.callback(bob.close)
             robot = stack.enter_context(connect("127.0.0.1", two.port, nick="robot"))
             assert [bob.call("say", room="lobby", text=text)["seq"] for text in ("one", "two")] == [1, 2]
-            stop_receiving(standby)
+            stop_receiving(primary, standby)
             assert [bob.call("say", room="lobby", text=text)["seq"] for text in ("lost", "lost too")] == [3, 4]
             ann.until("bob: lost too\r\n")
             primary.kill()
@@ -131,8 +134,9 @@ def test_everybody_starts_anew_although_a_new_server_has_filled_the_lost_numbers
         one.start()
         with ExitStack() as stack:
             ann = stack.enter_context(Person(one.port, "ann"))
-            ann.say("kept")
-            stop_receiving(standby)
+            ann.say("kept", "/history")
+            ann.until("ann: kept\r\n")
+            stop_receiving(primary, standby)
             ann.say("lost", "/history")
             ann.until("ann: lost\r\n")
             one.signal(signal.SIGSTOP)
